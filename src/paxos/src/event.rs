@@ -1,0 +1,130 @@
+//! What goes into the core and what comes out. Both are data; the driver performs effects in the order in which
+//! they come.
+
+use synod_types::{
+    AppNdx, Ballot, Decree, Message, NodeId, Record, RefusalCode, SignedCommand, Slot, TimeMs,
+};
+
+/// Numbers the [`Effect::Persist`] of one node from 1; durability is reported in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct PersistNdx(pub u64);
+
+/// The driver's number for a read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReadId(pub u64);
+
+/// What happens to a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A tick of the driver's clock passed (`Config` counts in ticks).
+    Tick,
+    /// A message arrived, with every command in it verified. `from` is derived from the connection.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Commands, verified and admitted, that this node is asked to order if it leads the application.
+    Propose {
+        /// The application.
+        app: AppNdx,
+        /// The commands.
+        commands: Vec<SignedCommand>,
+        /// The driver's clock.
+        now: TimeMs,
+    },
+    /// A linearizable read wants to know which slot it has to wait for.
+    Read {
+        /// The application.
+        app: AppNdx,
+        /// The driver's number for it.
+        read: ReadId,
+    },
+    /// Every [`Effect::Persist`] up to this one is durable.
+    Durable {
+        /// The last durable one.
+        up_to: PersistNdx,
+    },
+}
+
+/// What a node is to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Make `records` durable, all or none; then send `unlocks` and report [`Event::Durable`]. Several may be made
+    /// durable at once, in order. What is in `unlocks` must not leave earlier: that is why it is in here.
+    Persist {
+        /// The number to report.
+        ndx: PersistNdx,
+        /// What to append.
+        records: Vec<Record>,
+        /// What may be sent when the records are durable.
+        unlocks: Vec<(NodeId, Message)>,
+    },
+    /// Send now; needs nothing to be durable. May be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Apply this decree. Each slot comes once per start of the core, in order, without a hole, from the first slot
+    /// behind what was recovered as chosen.
+    Chosen {
+        /// The application.
+        app: AppNdx,
+        /// The slot.
+        slot: Slot,
+        /// The value.
+        decree: Decree,
+    },
+    /// Read chosen decrees from the journal, from `from` up to at most `up_to` and about
+    /// [`synod_types::limits::CATCH_UP_BYTES_MAX`], and send them as a `CatchUp`. Every earlier Persist is in the
+    /// journal by then, durable or not.
+    ServeLog {
+        /// Who asked.
+        to: NodeId,
+        /// The application.
+        app: AppNdx,
+        /// The first slot.
+        from: Slot,
+        /// The last slot that is chosen.
+        up_to: Slot,
+    },
+    /// A read may be answered from a state that has applied `index`.
+    ReadGranted {
+        /// The application.
+        app: AppNdx,
+        /// The driver's number for the read.
+        read: ReadId,
+        /// The slot.
+        index: Slot,
+    },
+    /// A read cannot be granted now: no leader is known or it did not answer in time.
+    ReadRefused {
+        /// The application.
+        app: AppNdx,
+        /// The driver's number for the read.
+        read: ReadId,
+        /// `NoLeader` or `Busy`.
+        code: RefusalCode,
+    },
+    /// These commands were not proposed and will not be: this node does not lead (any more), or its queue is full.
+    Unproposed {
+        /// The application.
+        app: AppNdx,
+        /// Which.
+        commands: Vec<SignedCommand>,
+        /// `NoLeader` or `Busy`.
+        code: RefusalCode,
+    },
+    /// The leader that this node knows has changed.
+    LeaderChanged {
+        /// The application.
+        app: AppNdx,
+        /// The leader's ballot; `None` while this node sees none.
+        leader: Option<Ballot>,
+        /// Whether this node leads and has a quorum's promise.
+        leads: bool,
+    },
+}

@@ -1,0 +1,3 @@
+//! Being written.
+pub mod event;
+pub use event::{Effect, Event, PersistNdx, ReadId};

@@ -1,0 +1,26 @@
+//! The words of the house: ids, the signed command, decrees, wire messages, journal records and every limit.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number, and nothing here decides anything: these are
+//! the nouns that the other crates share. Start with [`command`] (what a commander signs), then [`decree`]
+//! (what a slot holds) and [`message`] (what nodes say to each other).
+
+pub mod command;
+pub mod decree;
+pub mod digest;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod outcome;
+pub mod record;
+pub mod request;
+pub mod session;
+pub mod wire;
+
+pub use command::{CommandBody, SignedCommand};
+pub use decree::{Batch, Decree};
+pub use digest::Digest;
+pub use ids::{AppNdx, Ballot, ClusterId, CommandId, CommanderId, NodeId, Seq, Slot, StateNdx, TimeMs};
+pub use message::{GroupMessage, Message};
+pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
+pub use record::{Record, Recovered};

@@ -1,0 +1,179 @@
+//! What nodes say to each other. The sender is not in the message: the mesh derives it from the connection.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::SignedCommand;
+use crate::decree::Decree;
+use crate::ids::{AppNdx, Ballot, CommandId, Slot};
+use crate::outcome::Refusal;
+
+/// A message between two nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Asks for a [`Message::HeartbeatReply`]; one a round, to each other node, for all groups together.
+    Heartbeat {
+        /// The sender's round.
+        round: u64,
+    },
+    /// Proves that both directions work, and says where the sender stands in each group.
+    HeartbeatReply {
+        /// The round of the heartbeat that is answered.
+        round: u64,
+        /// One entry for each group of the sender, in the order of its appNdx.
+        groups: Vec<GroupBeat>,
+    },
+    /// A message of one Paxos group.
+    Group {
+        /// The group.
+        app: AppNdx,
+        /// What it says.
+        message: GroupMessage,
+    },
+    /// Commands that entered at the sender, for the leader to propose. The sender keeps them until it sees them
+    /// executed, and sends them again where that takes too long: executing twice is impossible (see `machine`).
+    Forward {
+        /// The application of all of them.
+        app: AppNdx,
+        /// How often they were passed on already; limited, so that they do not circle.
+        hops: u8,
+        /// Verified by the sender; verified again by the receiver.
+        commands: Vec<SignedCommand>,
+    },
+    /// The leader will not propose these forwarded commands.
+    ForwardRefused {
+        /// The application of all of them.
+        app: AppNdx,
+        /// Which, and why.
+        refused: Vec<(CommandId, Refusal)>,
+    },
+}
+
+/// Where a node stands in one group, for the election (OmniPaxos, section 5: "Ballot Leader Election").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupBeat {
+    /// The group.
+    pub app: AppNdx,
+    /// The ballot under which the sender leads or would lead.
+    pub ballot: Ballot,
+    /// The highest leader's ballot that the sender knows of.
+    pub leader: Ballot,
+    /// Whether the sender leads with a quorum, or sees a leader that does.
+    pub happy: bool,
+    /// The last slot up to which the sender knows every decree as chosen.
+    pub chosen: Slot,
+}
+
+/// A message of one Paxos group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum GroupMessage {
+    /// Phase 1a: promise `ballot`, and say what was accepted from slot `from` on.
+    Prepare {
+        /// The candidate's ballot.
+        ballot: Ballot,
+        /// The first slot that the candidate does not know as chosen.
+        from: Slot,
+    },
+    /// Phase 1b.
+    Promise {
+        /// The ballot that is promised.
+        ballot: Ballot,
+        /// Every slot up to here is chosen; the candidate fetches what it misses of them.
+        chosen: Slot,
+        /// What the acceptor holds behind `chosen`.
+        accepted: Vec<AcceptedSlot>,
+    },
+    /// Phase 2a.
+    Accept {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The slot.
+        slot: Slot,
+        /// The value.
+        decree: Decree,
+        /// Every slot up to here is chosen.
+        chosen: Slot,
+    },
+    /// Phase 2b: durable at the sender.
+    Accepted {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The sender promised a higher ballot.
+    Nack {
+        /// The ballot that is refused.
+        ballot: Ballot,
+        /// The ballot that the sender promised.
+        promised: Ballot,
+    },
+    /// Every slot up to `chosen` is chosen. In each of them an acceptor that accepted under `ballot` holds the
+    /// chosen decree; one that accepted under another ballot must fetch it.
+    Learn {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The last chosen slot.
+        chosen: Slot,
+    },
+    /// Asks any node for the chosen decrees from slot `from` on.
+    CatchUpRequest {
+        /// The first slot that is missing.
+        from: Slot,
+    },
+    /// Chosen decrees, in slot order without a hole, of slots `from`, `from + 1`, …
+    CatchUp {
+        /// The slot of the first decree.
+        from: Slot,
+        /// As many as fit into a message.
+        decrees: Vec<Decree>,
+    },
+    /// Asks the leader for a read index; the answer is [`GroupMessage::ReadIndex`] or none.
+    ReadIndexRequest {
+        /// The sender's number for its question.
+        read: u64,
+    },
+    /// A read that has applied every slot up to `index` is linearizable for who asked `read`.
+    ReadIndex {
+        /// The number from the question.
+        read: u64,
+        /// The slot.
+        index: Slot,
+    },
+    /// The leader asks whether it still leads.
+    Confirm {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The leader's number for the question.
+        round: u64,
+    },
+    /// The sender has promised nothing higher.
+    Confirmed {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The number from the question.
+        round: u64,
+    },
+}
+
+/// What an acceptor holds in one slot, as phase 1 reports it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AcceptedSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// What is in it.
+    pub vote: Vote,
+}
+
+/// What an acceptor knows of a slot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Vote {
+    /// It accepted `decree` under `ballot`.
+    Accepted {
+        /// The highest ballot under which it accepted.
+        ballot: Ballot,
+        /// The value.
+        decree: Decree,
+    },
+    /// It may have accepted something, and its record of it is damaged. Never to be taken for "nothing".
+    Faulty,
+}

@@ -1,0 +1,70 @@
+//! What a commander and a node say to each other over QUIC, on the one stream of their session. Frames of both
+//! directions are numbered as in [`crate::session`]; answers name the number of what they answer and come in any
+//! order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::SignedCommand;
+use crate::ids::{AppNdx, Seq};
+use crate::outcome::{Receipt, Refusal};
+use crate::session::Control;
+
+/// A frame from a commander.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RequestFrame {
+    /// Rises by one per frame, from 1 (the Hello).
+    pub msg_n: u64,
+    /// What it asks.
+    pub request: Request,
+}
+
+/// What a commander asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Session control.
+    Control(Control),
+    /// Execute this; answered by [`Reply::Executed`] or [`Reply::Refused`].
+    Submit(SignedCommand),
+    /// Which seq may this session's commander use next in this application? Answered by [`Reply::NextSeq`].
+    NextSeq {
+        /// The application.
+        app: AppNdx,
+    },
+}
+
+/// A frame from a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplyFrame {
+    /// Rises by one per frame, from 1 (the Ack of the Hello).
+    pub msg_n: u64,
+    /// What it says.
+    pub reply: Reply,
+}
+
+/// What a node answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Session control.
+    Control(Control),
+    /// The command was executed, now or earlier.
+    Executed {
+        /// The number of the request.
+        your_msg_n: u64,
+        /// What came of it.
+        receipt: Receipt,
+    },
+    /// The command was not executed, or (`Timeout`, `Stopping`) this node does not know yet.
+    Refused {
+        /// The number of the request.
+        your_msg_n: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The lowest seq above every one that this node has seen executed for the commander.
+    NextSeq {
+        /// The number of the request.
+        your_msg_n: u64,
+        /// The seq.
+        seq: Seq,
+    },
+}
