@@ -105,8 +105,8 @@ pub enum SessionErrorCode {
 pub struct MsgCounter(u64);
 
 impl MsgCounter {
-    /// The next number, for sending.
-    pub fn next(&mut self) -> u64 {
+    /// Takes the next number, for sending.
+    pub fn advance(&mut self) -> u64 {
         self.0 += 1;
         self.0
     }
