@@ -1,3 +1,25 @@
-//! Being written.
+//! Multi-Paxos as a function: an event goes in, effects come out. No clock, socket, file, thread or random number.
+//!
+//! [`Core`] is one node with all its groups. It is driven by [`Event`]s and answers with [`Effect`]s, which the driver
+//! performs in order: the real one in `synod-node`, the simulated one in `synod-sim`. What the groups share is only
+//! the heartbeat. Start with `group.rs`, which shows the life of a decree; then `acceptor.rs` for what is
+//! promised, `candidate.rs` for what a new leader owes to the past, and `election.rs` for who that is.
+
+pub mod acceptor;
+pub mod broken;
+pub mod candidate;
+mod core;
+pub mod election;
 pub mod event;
+pub mod group;
+pub mod leader;
+pub mod learner;
+pub mod outbox;
+pub mod quorum;
+pub mod reads;
+
+pub use crate::core::{Config, Core};
 pub use event::{Effect, Event, PersistNdx, ReadId};
+pub use group::{Group, GroupConfig, GroupStatus};
+pub use outbox::Outbox;
+pub use quorum::Members;

@@ -22,7 +22,7 @@ const EXPECTED_NONE: u64 = u64::MAX;
 /// key. The key carries no authority: its SHA3-256 must be the commander id inside the body, and whether that
 /// commander may command is decided where the command is applied. It travels along so that every node can
 /// verify every command at any time, without knowing any state.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SignedCommand {
     /// The signed body, exactly as the commander signed it.
     pub body: Bytes,

@@ -8,7 +8,7 @@ use crate::command::SignedCommand;
 use crate::ids::TimeMs;
 
 /// The value of a slot. Cloning is cheap: a batch is shared.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Decree {
     /// Executes nothing. Fills holes, and opens a new leader's term.
     Noop,
@@ -17,7 +17,7 @@ pub enum Decree {
 }
 
 /// Commands that were ordered together.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Batch {
     /// The leader's clock when it proposed, never less than in an earlier batch of its own.
     pub time: TimeMs,

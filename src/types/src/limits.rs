@@ -21,6 +21,13 @@ pub const BATCH_COMMANDS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Slots that a leader keeps open (proposed, not chosen) at a time.
 pub const PIPELINE_SLOTS_MAX: usize = 16;
+/// Bytes of decrees in open slots after which a leader opens no further one.
+pub const PIPELINE_BYTES_MAX: usize = 4 << 20;
+/// Slots behind the last chosen one in which an acceptor accepts.
+pub const ACCEPTED_SLOTS_MAX: u64 = 4096;
+/// Bytes of decrees behind the last chosen one after which an acceptor accepts in the very next slot only. All of
+/// them and one more decree fit into one frame, since a promise reports them.
+pub const ACCEPTED_BYTES_MAX: usize = 6 << 20;
 /// Commands that wait at a leader for a slot, per application.
 pub const PROPOSAL_QUEUE_COMMANDS_MAX: usize = 16_384;
 /// Bytes of commands that wait at a leader for a slot, per application.

@@ -8,7 +8,7 @@ use crate::ids::{AppNdx, Ballot, CommandId, Slot};
 use crate::outcome::Refusal;
 
 /// A message between two nodes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// Asks for a [`Message::HeartbeatReply`]; one a round, to each other node, for all groups together.
     Heartbeat {
@@ -49,7 +49,7 @@ pub enum Message {
 }
 
 /// Where a node stands in one group, for the election (OmniPaxos, section 5: "Ballot Leader Election").
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct GroupBeat {
     /// The group.
     pub app: AppNdx,
@@ -64,7 +64,7 @@ pub struct GroupBeat {
 }
 
 /// A message of one Paxos group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum GroupMessage {
     /// Phase 1a: promise `ballot`, and say what was accepted from slot `from` on.
     Prepare {
@@ -77,8 +77,11 @@ pub enum GroupMessage {
     Promise {
         /// The ballot that is promised.
         ballot: Ballot,
-        /// Every slot up to here is chosen; the candidate fetches what it misses of them.
+        /// Every slot up to here is chosen, and the acceptor can send its decree.
         chosen: Slot,
+        /// In the slots behind `chosen` up to this one, what is not in `accepted` may have been accepted and lost to
+        /// damage: the acceptor does not know. 0: nothing is damaged.
+        damaged_through: Slot,
         /// What the acceptor holds behind `chosen`.
         accepted: Vec<AcceptedSlot>,
     },
@@ -156,24 +159,12 @@ pub enum GroupMessage {
 }
 
 /// What an acceptor holds in one slot, as phase 1 reports it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct AcceptedSlot {
     /// The slot.
     pub slot: Slot,
-    /// What is in it.
-    pub vote: Vote,
-}
-
-/// What an acceptor knows of a slot.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Vote {
-    /// It accepted `decree` under `ballot`.
-    Accepted {
-        /// The highest ballot under which it accepted.
-        ballot: Ballot,
-        /// The value.
-        decree: Decree,
-    },
-    /// It may have accepted something, and its record of it is damaged. Never to be taken for "nothing".
-    Faulty,
+    /// The highest ballot under which it accepted.
+    pub ballot: Ballot,
+    /// The value.
+    pub decree: Decree,
 }

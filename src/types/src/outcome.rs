@@ -89,7 +89,7 @@ impl RefusalCode {
 }
 
 /// A refusal with a sentence for the person who reads it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {text}", code.name())]
 pub struct Refusal {
     /// What a program looks at.
@@ -108,7 +108,7 @@ impl Refusal {
 }
 
 /// The result of an executed command; its digest goes into the hash chain.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// Done; the application's answer.
     Done(Bytes),
@@ -117,7 +117,7 @@ pub enum Outcome {
 }
 
 /// What a commander gets for an executed command.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// The application.
     pub app: AppNdx,

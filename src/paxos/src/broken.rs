@@ -1,0 +1,68 @@
+//! Protocol faults on purpose: proof that the simulator would find them. Without the cargo feature `broken`, which
+//! only the simulator's own test enables, every question here is answered `false` at compile time.
+
+/// One line of the protocol, wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fault {
+    /// An acceptor accepts under a ballot below its promise.
+    PromiseNotKept,
+    /// A promise is not found again after a restart.
+    PromiseForgotten,
+    /// One vote less than a majority is a quorum.
+    QuorumOffByOne,
+    /// A new leader re-proposes the accepted decree of the lowest ballot.
+    TakeoverLowestBallot,
+    /// A new leader does not re-propose what was accepted.
+    TakeoverForgetsAccepted,
+    /// A leader uses the ballot number that it already promised to another.
+    BallotReused,
+    /// A damaged slot is reported as empty.
+    DamageIsEmpty,
+    /// A leader counts its own vote before it is durable.
+    OwnVoteBeforeDurable,
+    /// A leader counts a vote for another ballot.
+    VoteOfOtherBallot,
+    /// A learner takes whatever it accepted for chosen once the slot is chosen.
+    LearnAnyBallot,
+    /// A learner passes over a slot whose decree it does not have.
+    ApplyOverHole,
+    /// A leader takes decrees of its own term from another node's log, so that it may announce as chosen what others
+    /// accepted under its ballot and what was not chosen.
+    LeaderTakesCatchUp,
+    /// A leader grants reads without asking whether it still leads.
+    ReadWithoutQuorum,
+    /// A new leader grants reads before a decree of its own was chosen.
+    ReadBeforeBarrier,
+}
+
+/// Which fault is switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Broken(#[cfg(feature = "broken")] Option<Fault>);
+
+impl Broken {
+    /// Nothing is wrong.
+    #[cfg(not(feature = "broken"))]
+    pub const NOT: Broken = Broken();
+    /// Nothing is wrong.
+    #[cfg(feature = "broken")]
+    pub const NOT: Broken = Broken(None);
+
+    /// This is wrong.
+    #[cfg(feature = "broken")]
+    pub const fn on(fault: Fault) -> Broken {
+        Broken(Some(fault))
+    }
+
+    /// Whether `fault` is switched on.
+    #[cfg(feature = "broken")]
+    pub fn is(self, fault: Fault) -> bool {
+        self.0 == Some(fault)
+    }
+
+    /// Never, without the feature.
+    #[cfg(not(feature = "broken"))]
+    #[inline(always)]
+    pub const fn is(self, _: Fault) -> bool {
+        false
+    }
+}

@@ -1,0 +1,188 @@
+//! All groups of one node, and the heartbeats that they share.
+
+use std::collections::BTreeMap;
+
+use synod_types::limits::PIPELINE_SLOTS_MAX;
+use synod_types::message::GroupBeat;
+use synod_types::{AppNdx, Message, NodeId, Recovered, RefusalCode};
+
+use crate::broken::Broken;
+use crate::event::{Effect, Event, PersistNdx};
+use crate::group::{Group, GroupConfig, GroupStatus};
+use crate::outbox::Outbox;
+use crate::quorum::Members;
+
+/// Who this node is and how it counts time. All times are in ticks of the driver.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// The voting members, in the order of the genesis document.
+    pub members: Vec<NodeId>,
+    /// The groups.
+    pub apps: Vec<AppNdx>,
+    /// Ticks of a heartbeat round.
+    pub heartbeat_ticks: u32,
+    /// Rounds without an answer after which a node counts as out of reach.
+    pub heartbeat_misses_max: u64,
+    /// Ticks after which an unanswered Prepare, Accept or Confirm is sent again.
+    pub retry_ticks: u32,
+    /// Ticks after which a read that was asked of another node is refused.
+    pub read_ticks: u32,
+    /// Slots that a leader keeps open.
+    pub pipeline_slots: usize,
+    /// What is wrong on purpose; nothing, without the cargo feature.
+    pub broken: Broken,
+}
+
+impl Config {
+    /// Defaults for ticks of 20 ms on a local network: a dead leader is noticed after about half a second.
+    pub fn new(node: NodeId, members: Vec<NodeId>, apps: Vec<AppNdx>) -> Config {
+        Config {
+            node,
+            members,
+            apps,
+            heartbeat_ticks: 5,
+            heartbeat_misses_max: 5,
+            retry_ticks: 25,
+            read_ticks: 50,
+            pipeline_slots: PIPELINE_SLOTS_MAX,
+            broken: Broken::NOT,
+        }
+    }
+}
+
+/// The protocol of one node: a function of its state and an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Core {
+    config: Config,
+    members: Members,
+    groups: BTreeMap<AppNdx, Group>,
+    last_persist: PersistNdx,
+    /// The heartbeat round that is under way; 0 before the first.
+    round: u64,
+    /// Ticks left of it.
+    ticks_left: u32,
+    /// The latest answer of each node, and the round that it answered.
+    heard: BTreeMap<NodeId, (u64, Vec<GroupBeat>)>,
+}
+
+impl Core {
+    /// A node that goes on from what its journal recovered. Groups without an entry begin empty.
+    ///
+    /// # Panics
+    /// If the configuration contradicts itself: see [`Members::new`].
+    pub fn new(config: Config, mut recovered: BTreeMap<AppNdx, Recovered>) -> Core {
+        let members = Members::new(config.node, config.members.clone());
+        let group = |&app: &AppNdx| {
+            let group_config = GroupConfig {
+                retry_ticks: config.retry_ticks,
+                read_ticks: config.read_ticks,
+                pipeline_slots: config.pipeline_slots,
+                broken: config.broken,
+            };
+            let recovered = recovered.remove(&app).unwrap_or_default();
+            (app, Group::new(app, members.clone(), group_config, recovered))
+        };
+        let groups = config.apps.iter().map(group).collect();
+        Core {
+            members,
+            groups,
+            last_persist: PersistNdx(0),
+            round: 0,
+            ticks_left: 1,
+            heard: BTreeMap::new(),
+            config,
+        }
+    }
+
+    /// Where one group stands.
+    pub fn status(&self, app: AppNdx) -> Option<GroupStatus> {
+        self.groups.get(&app).map(Group::status)
+    }
+
+    /// Takes one event; what is to be done is appended to `effects`, in order.
+    pub fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => self.on_tick(effects),
+            Event::Message { from, message } => {
+                if from != self.members.node() && self.members.contains(from) {
+                    self.on_message(from, message, effects);
+                }
+            }
+            Event::Propose { app, commands, now } => match self.group(app, effects) {
+                Some((group, mut out)) => group.on_propose(commands, now, &mut out),
+                None => effects.push(Effect::Unproposed { app, commands, code: RefusalCode::UnknownApp }),
+            },
+            Event::Read { app, read } => match self.group(app, effects) {
+                Some((group, mut out)) => group.on_read(read, &mut out),
+                None => effects.push(Effect::ReadRefused { app, read, code: RefusalCode::UnknownApp }),
+            },
+            Event::Durable { up_to } => {
+                self.each_group(effects, |group, out| group.on_durable(up_to, out));
+            }
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        match message {
+            Message::Heartbeat { round } => {
+                let groups = self.groups.values().map(Group::beat).collect();
+                effects.push(Effect::Send { to: from, message: Message::HeartbeatReply { round, groups } });
+            }
+            Message::HeartbeatReply { round, groups } => {
+                let last = self.heard.get(&from).map_or(0, |(round, _)| *round);
+                if round <= self.round && round >= last {
+                    self.heard.insert(from, (round, groups));
+                }
+            }
+            Message::Group { app, message } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_message(from, message, &mut out);
+                }
+            }
+            // The driver's own.
+            Message::Forward { .. } | Message::ForwardRefused { .. } => {}
+        }
+    }
+
+    fn on_tick(&mut self, effects: &mut Vec<Effect>) {
+        self.each_group(effects, Group::on_tick);
+        self.ticks_left -= 1;
+        if self.ticks_left > 0 {
+            return;
+        }
+        self.ticks_left = self.config.heartbeat_ticks;
+        if self.round > 0 {
+            let oldest = self.round.saturating_sub(self.config.heartbeat_misses_max);
+            self.heard.retain(|_, (round, _)| *round > oldest || *round == self.round);
+            let heard = std::mem::take(&mut self.heard);
+            self.each_group(effects, |group, out| {
+                let app = group.beat().app;
+                let beat_of = |beats: &[GroupBeat]| beats.iter().find(|beat| beat.app == app).copied();
+                let beats: Vec<_> =
+                    heard.iter().filter_map(|(&node, (_, beats))| Some((node, beat_of(beats)?))).collect();
+                group.on_round(&beats, out);
+            });
+            self.heard = heard;
+        }
+        self.round += 1;
+        let message = Message::Heartbeat { round: self.round };
+        effects.extend(self.members.others().map(|to| Effect::Send { to, message: message.clone() }));
+    }
+
+    fn group<'a>(
+        &'a mut self,
+        app: AppNdx,
+        effects: &'a mut Vec<Effect>,
+    ) -> Option<(&'a mut Group, Outbox<'a>)> {
+        let group = self.groups.get_mut(&app)?;
+        Some((group, Outbox::new(app, effects, &mut self.last_persist)))
+    }
+
+    fn each_group(&mut self, effects: &mut Vec<Effect>, mut f: impl FnMut(&mut Group, &mut Outbox<'_>)) {
+        for (&app, group) in &mut self.groups {
+            f(group, &mut Outbox::new(app, effects, &mut self.last_persist));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Who leads: ballot leader election after OmniPaxos (Ng, Haridi, Carbone, EuroSys 2023, section 5).
+//!
+//! Each node tells the others, once a round, the ballot under which it would lead, the highest leader's ballot it
+//! knows, and whether it is *happy*: it leads with a quorum behind it, or sees a leader that is happy. A node takes
+//! over only if it is unhappy, hears a quorum, and hears nobody who is happy. Logs play no part, so the only node
+//! that still reaches a quorum can always be elected, and a node that merely lost sight of a working leader never
+//! disturbs it. That covers the three partial partitions: quorum loss, constrained election, chained.
+
+use synod_types::message::GroupBeat;
+use synod_types::{Ballot, NodeId};
+
+use crate::broken::{Broken, Fault};
+use crate::quorum::{Members, Votes};
+
+/// Rounds that a node waits longer if others have chosen more than it has.
+const BEHIND_ROUNDS: u32 = 3;
+
+/// One group's election, seen from one node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Election {
+    /// The ballot under which this node leads, led, or would have led.
+    own: Ballot,
+    /// The highest ballot of a leader that this node heard of.
+    leader: Ballot,
+    happy: bool,
+    /// Rounds for which this node has wanted to take over. It waits as many as its rank says, so that nodes do not
+    /// all stand at once.
+    waited: u32,
+    rank: u32,
+}
+
+impl Election {
+    /// After a start. `promised` is what the acceptor recovered: every later ballot of this node is above it.
+    pub fn new(members: &Members, group: u32, promised: Ballot) -> Election {
+        let rank = members.rank(group);
+        let own = Ballot { number: promised.number, priority: u32::MAX - rank, node: members.node() };
+        Election { own, leader: promised, happy: false, waited: 0, rank }
+    }
+
+    /// The highest leader's ballot that this node knows of.
+    pub fn leader(&self) -> Ballot {
+        self.leader
+    }
+
+    /// The ballot under which this node would lead.
+    pub fn own(&self) -> Ballot {
+        self.own
+    }
+
+    /// Whether there is a leader that works, as far as this node sees.
+    pub fn happy(&self) -> bool {
+        self.happy
+    }
+
+    /// A ballot was seen in a message. It may be that of a leader; a lower one no longer matters.
+    pub fn on_ballot(&mut self, ballot: Ballot) {
+        if ballot > self.leader {
+            self.leader = ballot;
+            self.happy = false;
+        }
+    }
+
+    /// The leader of `ballot` was heard to lead; that will do until the end of the round.
+    pub fn on_leader_heard(&mut self, ballot: Ballot) {
+        self.on_ballot(ballot);
+        if ballot == self.leader {
+            self.happy = true;
+        }
+    }
+
+    /// The end of a round. `beats` holds the latest word of every node that this node reaches in both directions;
+    /// `leads` says whether this node stands or leads under its own ballot, `behind` whether another has chosen more.
+    /// Returns the ballot to stand with, if it
+    /// is time.
+    pub fn on_round(
+        &mut self,
+        members: &Members,
+        beats: &[(NodeId, GroupBeat)],
+        leads: bool,
+        behind: bool,
+        promised: Ballot,
+        broken: Broken,
+    ) -> Option<Ballot> {
+        for (_, beat) in beats {
+            self.on_ballot(beat.leader);
+        }
+        let own = self.own;
+        self.happy = if self.leader == own {
+            let followers = beats.iter().filter(|(_, beat)| beat.leader <= own).map(|&(node, _)| node);
+            leads && self.with_self(members, followers, broken)
+        } else {
+            beats.iter().any(|(_, beat)| beat.ballot == self.leader && beat.happy)
+        };
+        let connected = self.with_self(members, beats.iter().map(|&(node, _)| node), broken);
+        if self.happy || !connected || beats.iter().any(|(_, beat)| beat.happy) {
+            self.waited = 0;
+            return None;
+        }
+        // A node that would have to fetch decrees first gives the others a chance; its turn comes all the same.
+        let patience = if behind { self.rank + BEHIND_ROUNDS } else { self.rank };
+        if self.waited < patience {
+            self.waited += 1;
+            return None;
+        }
+        self.waited = 0;
+        let highest = self.leader.number.max(promised.number);
+        self.own.number = if broken.is(Fault::BallotReused) && highest > 0 { highest } else { highest + 1 };
+        self.leader = self.own;
+        self.happy = true;
+        Some(self.own)
+    }
+
+    fn with_self(&self, members: &Members, others: impl Iterator<Item = NodeId>, broken: Broken) -> bool {
+        let mut votes: Votes = others.collect();
+        votes.add(members.node());
+        members.is_met(&votes, broken)
+    }
+}

@@ -1,0 +1,619 @@
+//! One application's Paxos group, seen from one node: acceptor, learner, and candidate or leader.
+//!
+//! Everything that happens to a group comes in through one of the `on_` functions, and everything that it wants
+//! leaves through the [`Outbox`]. A message that carries a leader's ballot is taken only from the node that owns
+//! the ballot.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use synod_types::message::{AcceptedSlot, GroupBeat};
+use synod_types::{
+    AppNdx, Ballot, Decree, GroupMessage, NodeId, Record, Recovered, RefusalCode, SignedCommand, Slot, TimeMs,
+};
+
+use crate::acceptor::{Acceptance, Acceptor};
+use crate::broken::{Broken, Fault};
+use crate::candidate::{Candidate, Promise, Takeover};
+use crate::election::Election;
+use crate::event::{PersistNdx, ReadId};
+use crate::leader::{Leader, Proposals};
+use crate::learner::Learner;
+use crate::outbox::Outbox;
+use crate::quorum::Members;
+use crate::reads::Reader;
+
+/// What a node does in a group, beside accepting and learning.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Nothing more.
+    Follower,
+    /// Gathers promises.
+    Candidate(Candidate),
+    /// Proposes.
+    Leader(Leader),
+}
+
+/// Numbers that a group is run with.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct GroupConfig {
+    /// Ticks after which an unanswered Prepare, Accept or Confirm is sent again.
+    pub retry_ticks: u32,
+    /// Ticks after which a read that was asked of another node is refused.
+    pub read_ticks: u32,
+    /// Slots that a leader keeps open.
+    pub pipeline_slots: usize,
+    /// What is wrong on purpose.
+    pub broken: Broken,
+}
+
+/// One group.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Group {
+    app: AppNdx,
+    members: Members,
+    config: GroupConfig,
+    acceptor: Acceptor,
+    learner: Learner,
+    election: Election,
+    role: Role,
+    proposals: Proposals,
+    /// What this node itself counts when it is durable, in order.
+    own: VecDeque<(PersistNdx, Own)>,
+    /// Reads that the leader, on another node, was asked about: by our number, with ticks waited.
+    asked: BTreeMap<u64, (ReadId, u32)>,
+    asked_last: u64,
+    /// What the driver was told last about who leads.
+    told: (Option<Ballot>, bool),
+}
+
+/// A vote of this node for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Own {
+    Promise(Ballot),
+    Accepted(Ballot, Slot),
+}
+
+/// Where a group stands, for people and for checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupStatus {
+    /// "leader", "candidate" or "follower".
+    pub role: &'static str,
+    /// The leader that this node sees working.
+    pub leader: Option<Ballot>,
+    /// The acceptor's promise.
+    pub promised: Ballot,
+    /// The last slot up to which everything is chosen.
+    pub chosen: Slot,
+    /// Slots that this node proposed in and that are not chosen.
+    pub open: usize,
+    /// Commands that wait for a slot.
+    pub queued: usize,
+}
+
+impl Group {
+    /// A group that goes on from what the journal recovered.
+    pub fn new(app: AppNdx, members: Members, config: GroupConfig, recovered: Recovered) -> Group {
+        let Recovered { mut promised, chosen, accepted, damaged_through } = recovered;
+        if config.broken.is(Fault::PromiseForgotten) {
+            promised = Ballot::ZERO;
+        }
+        Group {
+            app,
+            election: Election::new(&members, app.0, promised),
+            acceptor: Acceptor::new(promised, accepted, damaged_through),
+            learner: Learner::new(chosen),
+            role: Role::Follower,
+            proposals: Proposals::default(),
+            own: VecDeque::new(),
+            asked: BTreeMap::new(),
+            asked_last: 0,
+            told: (None, false),
+            members,
+            config,
+        }
+    }
+
+    /// Where this node stands.
+    pub fn status(&self) -> GroupStatus {
+        let (role, open) = match &self.role {
+            Role::Follower => ("follower", 0),
+            Role::Candidate(_) => ("candidate", 0),
+            Role::Leader(leader) => ("leader", leader.open.len()),
+        };
+        GroupStatus {
+            role,
+            leader: self.visible_leader(),
+            promised: self.acceptor.promised(),
+            chosen: self.learner.chosen(),
+            open,
+            queued: self.proposals.waiting(),
+        }
+    }
+
+    /// What this node tells the others in a heartbeat.
+    pub fn beat(&self) -> GroupBeat {
+        GroupBeat {
+            app: self.app,
+            ballot: self.election.own(),
+            leader: self.election.leader(),
+            happy: self.election.happy(),
+            chosen: self.learner.chosen(),
+        }
+    }
+
+    /// A message of `from` arrived.
+    pub fn on_message(&mut self, from: NodeId, message: GroupMessage, out: &mut Outbox<'_>) {
+        match message {
+            GroupMessage::Prepare { ballot, from: first } if ballot.node == from => {
+                self.on_prepare(ballot, first, out);
+            }
+            GroupMessage::Accept { ballot, slot, decree, chosen } if ballot.node == from => {
+                self.on_accept(ballot, slot, decree, out);
+                self.on_learn(ballot, chosen, out);
+            }
+            GroupMessage::Learn { ballot, chosen } if ballot.node == from => {
+                self.on_learn(ballot, chosen, out);
+            }
+            GroupMessage::Confirm { ballot, round } if ballot.node == from => {
+                self.on_confirm(ballot, round, out);
+            }
+            // Only the owner of a ballot speaks under it.
+            GroupMessage::Prepare { .. }
+            | GroupMessage::Accept { .. }
+            | GroupMessage::Learn { .. }
+            | GroupMessage::Confirm { .. } => {}
+            GroupMessage::Promise { ballot, chosen, damaged_through, accepted } => {
+                self.learner.on_peer(from, chosen);
+                self.on_promise(from, ballot, Promise { chosen, damaged_through, accepted }, out);
+            }
+            GroupMessage::Accepted { ballot, slot } => self.on_accepted(from, ballot, slot, out),
+            GroupMessage::Nack { ballot, promised } => self.on_nack(ballot, promised, out),
+            GroupMessage::CatchUpRequest { from: first } => {
+                if first <= self.learner.chosen() {
+                    out.serve_log(from, first, self.learner.chosen());
+                }
+            }
+            GroupMessage::CatchUp { from: first, decrees } => self.on_catch_up(from, first, &decrees, out),
+            GroupMessage::ReadIndexRequest { read } => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.reads.push(Reader::There(from, read));
+                }
+            }
+            GroupMessage::ReadIndex { read, index } => {
+                if let Some((read, _)) = self.asked.remove(&read) {
+                    out.read_granted(read, index);
+                }
+            }
+            GroupMessage::Confirmed { ballot, round } => self.on_confirmed(from, ballot, round, out),
+        }
+        self.pump(out);
+    }
+
+    // Acceptor.
+
+    fn on_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<'_>) {
+        self.election.on_ballot(ballot);
+        if ballot < self.acceptor.promised() {
+            return self.nack(ballot, out);
+        }
+        let records = self.promise(ballot, out);
+        let Promise { chosen, damaged_through, mut accepted } = self.own_promise();
+        accepted.retain(|accepted| accepted.slot >= first);
+        let promise = GroupMessage::Promise { ballot, chosen, damaged_through, accepted };
+        out.persist(records, [(ballot.node, promise)]);
+    }
+
+    fn on_accept(&mut self, ballot: Ballot, slot: Slot, decree: Decree, out: &mut Outbox<'_>) {
+        let broken = self.config.broken;
+        if ballot < self.acceptor.promised() && !broken.is(Fault::PromiseNotKept) {
+            return self.nack(ballot, out);
+        }
+        let mut records = self.promise(ballot, out);
+        let accepted = [(ballot.node, GroupMessage::Accepted { ballot, slot })];
+        if slot <= self.learner.chosen() {
+            out.persist(records, accepted);
+            return;
+        }
+        match self.acceptor.accept(self.learner.chosen(), slot, ballot, decree.clone(), broken) {
+            Acceptance::New => {
+                records.push(Record::Accepted { app: self.app, slot, ballot, decree });
+                records.extend(self.learner.take_hint(self.app));
+                out.persist(records, accepted);
+            }
+            Acceptance::Repeated => {
+                out.persist(records, accepted);
+            }
+            Acceptance::OutOfReach if records.is_empty() => {}
+            Acceptance::OutOfReach => {
+                out.persist(records, []);
+            }
+            Acceptance::Refused => self.nack(ballot, out),
+        }
+    }
+
+    /// Raises the promise to `ballot`; returns what is to be made durable.
+    fn promise(&mut self, ballot: Ballot, out: &mut Outbox<'_>) -> Vec<Record> {
+        if !self.acceptor.promise(ballot) {
+            return Vec::new();
+        }
+        self.step_down(out);
+        vec![Record::Promised { app: self.app, ballot }]
+    }
+
+    fn own_promise(&self) -> Promise {
+        let chosen = self.learner.chosen();
+        let mut damaged_through = self.acceptor.damaged_through();
+        if self.config.broken.is(Fault::DamageIsEmpty) {
+            damaged_through = Slot(0);
+        }
+        Promise { chosen, damaged_through, accepted: self.acceptor.accepted_behind(chosen) }
+    }
+
+    fn nack(&self, ballot: Ballot, out: &mut Outbox<'_>) {
+        out.send(ballot.node, GroupMessage::Nack { ballot, promised: self.acceptor.promised() });
+    }
+
+    // Learner.
+
+    fn on_learn(&mut self, ballot: Ballot, chosen: Slot, out: &mut Outbox<'_>) {
+        self.election.on_leader_heard(ballot);
+        self.learner.on_claim(ballot, chosen);
+        self.learner.advance(&mut self.acceptor, out, self.config.broken);
+    }
+
+    /// A leader takes nothing from the others' logs: what is chosen in its slots it has to find out from votes for
+    /// its own ballot, or else it would announce, under its ballot, slots in which others hold another decree of it.
+    fn on_catch_up(&mut self, from: NodeId, first: Slot, decrees: &[Decree], out: &mut Outbox<'_>) {
+        let leads = matches!(self.role, Role::Leader(_)) && !self.config.broken.is(Fault::LeaderTakesCatchUp);
+        if leads || first > self.learner.chosen().next() {
+            return;
+        }
+        let mut records = Vec::new();
+        let mut slot = first;
+        for decree in decrees {
+            if slot > self.learner.chosen() && self.acceptor.learn(slot, decree) {
+                let (app, ballot) = (self.app, Ballot::CHOSEN);
+                records.push(Record::Accepted { app, slot, ballot, decree: decree.clone() });
+            }
+            slot = slot.next();
+        }
+        if !records.is_empty() {
+            records.extend(self.learner.take_hint(self.app));
+            out.persist(records, []);
+        }
+        self.learner.advance(&mut self.acceptor, out, self.config.broken);
+        self.learner.ask_on(from, out);
+        self.try_lead(out);
+    }
+
+    // Candidate.
+
+    /// Stands for leader under `ballot`, which is this node's own and above every promise.
+    pub fn campaign(&mut self, ballot: Ballot, out: &mut Outbox<'_>) {
+        self.step_down(out);
+        let raised = self.acceptor.promise(ballot);
+        assert!(raised || self.config.broken.is(Fault::BallotReused), "{ballot:?} is below a promise");
+        self.role = Role::Candidate(Candidate::new(ballot));
+        let prepare = GroupMessage::Prepare { ballot, from: self.learner.chosen().next() };
+        let to_others: Vec<_> = self.members.others().map(|to| (to, prepare.clone())).collect();
+        let ndx = out.persist(vec![Record::Promised { app: self.app, ballot }], to_others);
+        self.own.push_back((ndx, Own::Promise(ballot)));
+    }
+
+    fn on_promise(&mut self, from: NodeId, ballot: Ballot, promise: Promise, out: &mut Outbox<'_>) {
+        if let Role::Candidate(candidate) = &mut self.role
+            && candidate.ballot == ballot
+        {
+            candidate.on_promise(from, promise);
+            self.try_lead(out);
+        }
+    }
+
+    /// Begins to lead if the promises suffice and this node has everything that was chosen before: a leader proposes
+    /// in every slot behind what it has chosen, so it never depends on another node's log again.
+    fn try_lead(&mut self, out: &mut Outbox<'_>) {
+        if !matches!(&self.role, Role::Candidate(candidate) if candidate.own_is_durable) {
+            return;
+        }
+        let own = self.own_promise();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.on_promise(self.members.node(), own);
+        let Some(Takeover { chosen, decrees }) = candidate.takeover(&self.members, self.config.broken) else {
+            return;
+        };
+        if chosen > self.learner.chosen() {
+            return self.learner.ask(out);
+        }
+        let ballot = candidate.ballot;
+        let count = u64::try_from(decrees.len()).expect("usize has at most 64 bits");
+        let barrier = Slot(chosen.0 + count + 1);
+        self.role = Role::Leader(Leader::new(ballot, chosen, barrier));
+        for decree in decrees {
+            if let Decree::Batch(batch) = &decree {
+                self.proposals.not_before(batch.time);
+            }
+            self.propose(decree, out);
+        }
+        self.propose(Decree::Noop, out);
+    }
+
+    // Leader.
+
+    /// Commands to order. Those that this node cannot take come back as [`crate::Effect::Unproposed`].
+    pub fn on_propose(&mut self, commands: Vec<SignedCommand>, now: TimeMs, out: &mut Outbox<'_>) {
+        if matches!(self.role, Role::Follower) {
+            return out.unproposed(commands, RefusalCode::NoLeader);
+        }
+        let refused = self.proposals.push(commands, now);
+        out.unproposed(refused, RefusalCode::Busy);
+        self.pump(out);
+    }
+
+    /// Proposes in the next slot: to the others at once, while the own disk writes.
+    fn propose(&mut self, decree: Decree, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (ballot, chosen) = (leader.ballot, self.learner.chosen());
+        let slot = leader.open_next(decree.len());
+        leader.announced = chosen;
+        for to in self.members.others() {
+            out.send(to, GroupMessage::Accept { ballot, slot, decree: decree.clone(), chosen });
+        }
+        let mut records = Vec::new();
+        if self.acceptor.propose(slot, ballot, &decree) {
+            records.push(Record::Accepted { app: self.app, slot, ballot, decree });
+            records.extend(self.learner.take_hint(self.app));
+        }
+        let ndx = out.persist(records, []);
+        self.own.push_back((ndx, Own::Accepted(ballot, slot)));
+        if self.config.broken.is(Fault::OwnVoteBeforeDurable) {
+            self.on_accepted(self.members.node(), ballot, slot, out);
+        }
+    }
+
+    fn on_accepted(&mut self, from: NodeId, ballot: Ballot, slot: Slot, out: &mut Outbox<'_>) {
+        let broken = self.config.broken;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.ballot != ballot && !broken.is(Fault::VoteOfOtherBallot) {
+            return;
+        }
+        if leader.on_vote(from, slot, &self.members, broken) {
+            self.acceptor.mark_chosen(slot);
+            self.learner.advance(&mut self.acceptor, out, broken);
+        }
+    }
+
+    fn on_nack(&mut self, ballot: Ballot, promised: Ballot, out: &mut Outbox<'_>) {
+        self.election.on_ballot(promised);
+        if self.standing() == Some(ballot) && promised > ballot {
+            self.step_down(out);
+        }
+    }
+
+    /// The ballot under which this node stands or leads.
+    fn standing(&self) -> Option<Ballot> {
+        match &self.role {
+            Role::Follower => None,
+            Role::Candidate(candidate) => Some(candidate.ballot),
+            Role::Leader(leader) => Some(leader.ballot),
+        }
+    }
+
+    /// Becomes a follower. What it proposed may still be chosen; what waits will not be proposed by this node.
+    fn step_down(&mut self, out: &mut Outbox<'_>) {
+        if let Role::Leader(leader) = &mut self.role {
+            for reader in leader.reads.drain() {
+                if let Reader::Here(read) = reader {
+                    out.read_refused(read, RefusalCode::NoLeader);
+                }
+            }
+        }
+        self.role = Role::Follower;
+        out.unproposed(self.proposals.drain(), RefusalCode::NoLeader);
+    }
+
+    // Linearizable reads.
+
+    /// A read of this node wants an index.
+    pub fn on_read(&mut self, read: ReadId, out: &mut Outbox<'_>) {
+        let leader = self.visible_leader();
+        match (&mut self.role, leader) {
+            (Role::Leader(leader), _) => {
+                if !leader.reads.push(Reader::Here(read)) {
+                    out.read_refused(read, RefusalCode::Busy);
+                }
+            }
+            (_, Some(leader)) if leader.node != self.members.node() => {
+                self.asked_last += 1;
+                self.asked.insert(self.asked_last, (read, 0));
+                out.send(leader.node, GroupMessage::ReadIndexRequest { read: self.asked_last });
+            }
+            _ => out.read_refused(read, RefusalCode::NoLeader),
+        }
+        self.pump(out);
+    }
+
+    fn on_confirm(&mut self, ballot: Ballot, round: u64, out: &mut Outbox<'_>) {
+        if ballot < self.acceptor.promised() {
+            return self.nack(ballot, out);
+        }
+        self.election.on_leader_heard(ballot);
+        out.send(ballot.node, GroupMessage::Confirmed { ballot, round });
+    }
+
+    fn on_confirmed(&mut self, from: NodeId, ballot: Ballot, round: u64, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(question) = leader.reads.question() else { return };
+        if leader.ballot != ballot || question.round != round {
+            return;
+        }
+        question.votes.add(from);
+        if !self.members.is_met(&question.votes, self.config.broken) {
+            return;
+        }
+        let (readers, index) = leader.reads.granted();
+        for reader in readers {
+            match reader {
+                Reader::Here(read) => out.read_granted(read, index),
+                Reader::There(node, read) => out.send(node, GroupMessage::ReadIndex { read, index }),
+            }
+        }
+    }
+
+    // What time brings.
+
+    /// Everything up to `up_to` is durable.
+    pub fn on_durable(&mut self, up_to: PersistNdx, out: &mut Outbox<'_>) {
+        self.learner.on_durable(up_to, out.last_persist());
+        while let Some((_, own)) = self.own.pop_front_if(|(ndx, _)| *ndx <= up_to) {
+            match own {
+                Own::Promise(ballot) => {
+                    if let Role::Candidate(candidate) = &mut self.role
+                        && candidate.ballot == ballot
+                    {
+                        candidate.own_is_durable = true;
+                        self.try_lead(out);
+                    }
+                }
+                Own::Accepted(ballot, slot) => self.on_accepted(self.members.node(), ballot, slot, out),
+            }
+        }
+        self.pump(out);
+    }
+
+    /// A tick passed: asks again what was not answered.
+    pub fn on_tick(&mut self, out: &mut Outbox<'_>) {
+        let retry_ticks = self.config.retry_ticks;
+        let due = |waited: &mut u32| {
+            *waited += 1;
+            let due = *waited >= retry_ticks;
+            if due {
+                *waited = 0;
+            }
+            due
+        };
+        let first = self.learner.chosen().next();
+        match &mut self.role {
+            Role::Follower => {}
+            Role::Candidate(candidate) => {
+                if candidate.own_is_durable && due(&mut candidate.waited) {
+                    candidate.forget_promises();
+                    for to in self.members.others() {
+                        out.send(to, GroupMessage::Prepare { ballot: candidate.ballot, from: first });
+                    }
+                }
+            }
+            Role::Leader(leader) => {
+                let (ballot, chosen) = (leader.ballot, self.learner.chosen());
+                for (&slot, open) in &mut leader.open {
+                    let Some(decree) = self.acceptor.held(slot) else { continue };
+                    if due(&mut open.waited) {
+                        for to in self.members.others().filter(|&to| !open.votes.has(to)) {
+                            let decree = decree.clone();
+                            out.send(to, GroupMessage::Accept { ballot, slot, decree, chosen });
+                        }
+                    }
+                }
+                if let Some(question) = leader.reads.question()
+                    && due(&mut question.waited)
+                {
+                    let round = question.round;
+                    for to in self.members.others().filter(|&to| !question.votes.has(to)) {
+                        out.send(to, GroupMessage::Confirm { ballot, round });
+                    }
+                }
+            }
+        }
+        let read_ticks = self.config.read_ticks;
+        self.asked.retain(|_, (read, waited)| {
+            *waited += 1;
+            if *waited >= read_ticks {
+                out.read_refused(*read, RefusalCode::NoLeader);
+            }
+            *waited < read_ticks
+        });
+        if !matches!(self.role, Role::Leader(_)) {
+            self.learner.on_tick(out);
+        }
+        self.pump(out);
+    }
+
+    /// The end of a heartbeat round: `beats` is the latest word of every node that is reached in both directions.
+    pub fn on_round(&mut self, beats: &[(NodeId, GroupBeat)], out: &mut Outbox<'_>) {
+        for &(node, beat) in beats {
+            self.learner.on_peer(node, beat.chosen);
+        }
+        let stands = self.standing() == Some(self.election.own());
+        let behind = beats.iter().any(|(_, beat)| beat.chosen > self.learner.chosen());
+        let promised = self.acceptor.promised();
+        let elected =
+            self.election.on_round(&self.members, beats, stands, behind, promised, self.config.broken);
+        let superseded = self.standing().is_some_and(|ballot| ballot < self.election.leader());
+        if let Some(ballot) = elected {
+            self.campaign(ballot, out);
+        } else if superseded || !self.election.happy() {
+            self.step_down(out);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.announced = Slot(0);
+        }
+        self.pump(out);
+    }
+
+    /// Does what has become possible: proposes what waits, asks for the reads that wait, tells what was chosen, and
+    /// says who leads.
+    fn pump(&mut self, out: &mut Outbox<'_>) {
+        while let Role::Leader(leader) = &self.role
+            && leader.has_room(self.config.pipeline_slots)
+            && let Some(decree) = self.proposals.next_batch()
+        {
+            self.propose(decree, out);
+        }
+        self.ask_for_reads(out);
+        let chosen = self.learner.chosen();
+        if let Role::Leader(leader) = &mut self.role
+            && chosen > leader.announced
+        {
+            leader.announced = chosen;
+            for to in self.members.others() {
+                out.send(to, GroupMessage::Learn { ballot: leader.ballot, chosen });
+            }
+        }
+        let leads = matches!(self.role, Role::Leader(_));
+        let now = (self.visible_leader(), leads);
+        if self.told != now {
+            self.told = now;
+            out.leader_changed(now.0, now.1);
+        }
+    }
+
+    fn ask_for_reads(&mut self, out: &mut Outbox<'_>) {
+        let (chosen, node, broken) = (self.learner.chosen(), self.members.node(), self.config.broken);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if chosen < leader.barrier && !broken.is(Fault::ReadBeforeBarrier) {
+            return;
+        }
+        let ballot = leader.ballot;
+        let Some(question) = leader.reads.ask(chosen) else { return };
+        let round = question.round;
+        if broken.is(Fault::ReadWithoutQuorum) {
+            question.votes.extend(self.members.others());
+        }
+        for to in self.members.others() {
+            out.send(to, GroupMessage::Confirm { ballot, round });
+        }
+        self.on_confirmed(node, ballot, round, out);
+    }
+
+    fn visible_leader(&self) -> Option<Ballot> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.ballot),
+            Role::Candidate(_) => None,
+            Role::Follower => self.election.happy().then(|| self.election.leader()),
+        }
+    }
+
+    /// What the acceptor holds behind the last chosen slot, for checks.
+    pub fn accepted(&self) -> Vec<AcceptedSlot> {
+        self.acceptor.accepted_behind(self.learner.chosen())
+    }
+}

@@ -1,0 +1,122 @@
+//! Who votes, and when votes are enough. Nobody computes a majority anywhere else.
+
+use std::collections::BTreeSet;
+
+use synod_types::NodeId;
+use synod_types::limits::MEMBERS_MAX;
+
+use crate::broken::{Broken, Fault};
+
+/// The voting members of a group, this node among them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Members {
+    node: NodeId,
+    all: Vec<NodeId>,
+}
+
+/// Members that agreed to one thing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Votes(BTreeSet<NodeId>);
+
+impl Members {
+    /// The members in their fixed order (that of the genesis document).
+    ///
+    /// # Panics
+    /// If `node` is not among `all`, one is there twice, or there are more than [`MEMBERS_MAX`].
+    pub fn new(node: NodeId, all: Vec<NodeId>) -> Members {
+        assert!(all.contains(&node), "{node:?} is not a member of {all:?}");
+        assert!(all.len() <= MEMBERS_MAX, "{} members are more than {MEMBERS_MAX}", all.len());
+        assert!(all.iter().collect::<BTreeSet<_>>().len() == all.len(), "a member is named twice in {all:?}");
+        Members { node, all }
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Whether `node` is a member.
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.all.contains(&node)
+    }
+
+    /// The members except this node.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.all.iter().copied().filter(|&member| member != self.node)
+    }
+
+    /// How far this node stands behind the preferred leader of group number `group`: 0 for the preferred one
+    /// itself. Preference rotates over the groups, which spreads their leaders.
+    pub fn rank(&self, group: u32) -> u32 {
+        let count = u32::try_from(self.all.len()).expect("at most MEMBERS_MAX");
+        let place = self.all.iter().position(|&member| member == self.node).expect("checked in new");
+        let place = u32::try_from(place).expect("at most MEMBERS_MAX");
+        (place + count - group % count) % count
+    }
+
+    /// Whether the voters are a majority of the members.
+    pub fn is_met(&self, votes: &Votes, broken: Broken) -> bool {
+        let count = self.all.iter().filter(|member| votes.0.contains(member)).count();
+        let majority = self.all.len() / 2 + 1;
+        count >= if broken.is(Fault::QuorumOffByOne) { majority - 1 } else { majority }
+    }
+}
+
+impl Votes {
+    /// Adds a vote; a second one of the same node changes nothing.
+    pub fn add(&mut self, node: NodeId) {
+        self.0.insert(node);
+    }
+
+    /// Adds several votes.
+    pub fn extend(&mut self, nodes: impl Iterator<Item = NodeId>) {
+        self.0.extend(nodes);
+    }
+
+    /// Whether `node` voted.
+    pub fn has(&self, node: NodeId) -> bool {
+        self.0.contains(&node)
+    }
+}
+
+impl FromIterator<NodeId> for Votes {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Votes {
+        Votes(nodes.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_types::Digest;
+
+    fn nodes(count: u8) -> Vec<NodeId> {
+        (1..=count).map(|i| NodeId(Digest([i; 32]))).collect()
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half() {
+        for (count, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)] {
+            let all = nodes(count);
+            let members = Members::new(all[0], all.clone());
+            for voters in 0..=usize::from(count) {
+                let votes = all[..voters].iter().copied().collect();
+                assert_eq!(members.is_met(&votes, Broken::NOT), voters >= needed, "{voters} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_do_not_count() {
+        let all = nodes(5);
+        let members = Members::new(all[0], all[..3].to_vec());
+        assert!(!members.is_met(&[all[0], all[3], all[4]].into_iter().collect(), Broken::NOT));
+    }
+
+    #[test]
+    fn preferred_leaders_are_spread() {
+        let all = nodes(3);
+        let preferred = |group| all.iter().position(|&n| Members::new(n, all.clone()).rank(group) == 0);
+        assert_eq!((0..4).map(preferred).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(0)]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The core by itself: three nodes whose messages arrive at once and whose disks are instant. What goes wrong in the
+//! world is the simulator's business; this is the plain way through.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use synod_paxos::{Config, Core, Effect, Event, ReadId};
+use synod_types::{
+    AppNdx, Ballot, Decree, Digest, Message, NodeId, RefusalCode, SignedCommand, Slot, TimeMs,
+};
+
+const APP: AppNdx = AppNdx(0);
+
+struct Cluster {
+    nodes: BTreeMap<NodeId, Core>,
+    cut: BTreeSet<NodeId>,
+    inbox: VecDeque<(NodeId, Event)>,
+    chosen: BTreeMap<NodeId, Vec<(Slot, Decree)>>,
+    reads: Vec<(NodeId, ReadId, Result<Slot, RefusalCode>)>,
+    unproposed: Vec<(NodeId, usize)>,
+}
+
+fn node(i: u8) -> NodeId {
+    NodeId(Digest([i; 32]))
+}
+
+fn command(i: u8) -> SignedCommand {
+    SignedCommand { body: vec![i; 10].into(), signature: vec![].into(), key: vec![].into() }
+}
+
+impl Cluster {
+    fn new(count: u8) -> Cluster {
+        let members: Vec<_> = (1..=count).map(node).collect();
+        let core =
+            |&id: &NodeId| (id, Core::new(Config::new(id, members.clone(), vec![APP]), BTreeMap::new()));
+        Cluster {
+            nodes: members.iter().map(core).collect(),
+            cut: BTreeSet::new(),
+            inbox: VecDeque::new(),
+            chosen: members.iter().map(|&id| (id, Vec::new())).collect(),
+            reads: Vec::new(),
+            unproposed: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, id: NodeId, event: Event) {
+        let mut effects = Vec::new();
+        self.nodes.get_mut(&id).unwrap().step(event, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Persist { ndx, unlocks, .. } => {
+                    for (to, message) in unlocks {
+                        self.send(id, to, message);
+                    }
+                    self.inbox.push_back((id, Event::Durable { up_to: ndx }));
+                }
+                Effect::Send { to, message } => self.send(id, to, message),
+                Effect::Chosen { slot, decree, .. } => self.chosen.get_mut(&id).unwrap().push((slot, decree)),
+                Effect::ServeLog { to, app, from, up_to } => {
+                    let log = &self.chosen[&id];
+                    let decrees = log.iter().filter(|(slot, _)| (from..=up_to).contains(slot));
+                    let decrees = decrees.map(|(_, decree)| decree.clone()).collect();
+                    let message = synod_types::GroupMessage::CatchUp { from, decrees };
+                    self.send(id, to, Message::Group { app, message });
+                }
+                Effect::ReadGranted { read, index, .. } => self.reads.push((id, read, Ok(index))),
+                Effect::ReadRefused { read, code, .. } => self.reads.push((id, read, Err(code))),
+                Effect::Unproposed { commands, .. } => self.unproposed.push((id, commands.len())),
+                Effect::LeaderChanged { .. } => {}
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if !self.cut.contains(&from) && !self.cut.contains(&to) {
+            self.inbox.push_back((to, Event::Message { from, message }));
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some((id, event)) = self.inbox.pop_front() {
+            self.step(id, event);
+        }
+    }
+
+    fn ticks(&mut self, count: u32) {
+        for _ in 0..count {
+            for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+                self.step(id, Event::Tick);
+                self.settle();
+            }
+        }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leads = |(_, core): &(&NodeId, &Core)| core.status(APP).unwrap().role == "leader";
+        let of_highest =
+            self.nodes.iter().filter(leads).max_by_key(|(_, core)| core.status(APP).unwrap().promised);
+        of_highest.map(|(&id, _)| id)
+    }
+
+    fn propose(&mut self, id: NodeId, commands: Vec<SignedCommand>) {
+        self.step(id, Event::Propose { app: APP, commands, now: TimeMs(1) });
+        self.settle();
+    }
+
+    fn commands(&self, id: NodeId) -> Vec<SignedCommand> {
+        self.chosen[&id].iter().flat_map(|(_, decree)| decree.commands().to_vec()).collect()
+    }
+}
+
+#[test]
+fn the_preferred_node_leads_and_everybody_learns() {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(20);
+    assert_eq!(cluster.leader(), Some(node(1)));
+    cluster.propose(node(1), vec![command(1), command(2)]);
+    cluster.propose(node(1), vec![command(3)]);
+    for id in [1, 2, 3] {
+        assert_eq!(cluster.commands(node(id)), [command(1), command(2), command(3)]);
+    }
+}
+
+#[test]
+fn one_node_alone_is_a_cluster() {
+    let mut cluster = Cluster::new(1);
+    cluster.ticks(10);
+    cluster.propose(node(1), vec![command(1)]);
+    assert_eq!(cluster.commands(node(1)), [command(1)]);
+    cluster.step(node(1), Event::Read { app: APP, read: ReadId(7) });
+    assert_eq!(cluster.reads, [(node(1), ReadId(7), Ok(Slot(2)))]);
+}
+
+#[test]
+fn a_cut_leader_is_replaced_and_catches_up() {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(20);
+    cluster.propose(node(1), vec![command(1)]);
+    cluster.cut.insert(node(1));
+    cluster.propose(node(1), vec![command(9)]);
+    cluster.ticks(100);
+    let leader = cluster.leader().unwrap();
+    assert_ne!(leader, node(1));
+    cluster.propose(leader, vec![command(2)]);
+    assert_eq!(cluster.commands(node(1)), [command(1)]);
+    cluster.cut.clear();
+    cluster.ticks(100);
+    for id in [1, 2, 3] {
+        assert_eq!(cluster.commands(node(id)), [command(1), command(2)], "at node {id}");
+    }
+    assert!(cluster.nodes.values().filter(|core| core.status(APP).unwrap().role == "leader").count() == 1);
+}
+
+#[test]
+fn a_leader_without_a_quorum_steps_down_and_says_so() {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(20);
+    cluster.cut.extend([node(2), node(3)]);
+    cluster.ticks(100);
+    assert_eq!(cluster.leader(), None);
+    cluster.propose(node(1), vec![command(1)]);
+    assert_eq!(cluster.unproposed, [(node(1), 1)]);
+    cluster.step(node(1), Event::Read { app: APP, read: ReadId(1) });
+    assert_eq!(cluster.reads, [(node(1), ReadId(1), Err(RefusalCode::NoLeader))]);
+}
+
+#[test]
+fn a_follower_gets_a_read_index_from_the_leader() {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(20);
+    cluster.propose(node(1), vec![command(1)]);
+    cluster.step(node(3), Event::Read { app: APP, read: ReadId(5) });
+    cluster.settle();
+    assert_eq!(cluster.reads, [(node(3), ReadId(5), Ok(Slot(2)))]);
+}
+
+#[test]
+fn a_ballot_is_taken_from_its_owner_only() {
+    let mut cluster = Cluster::new(3);
+    let stolen = Ballot { number: 9, priority: 9, node: node(2) };
+    let message = synod_types::GroupMessage::Prepare { ballot: stolen, from: Slot(1) };
+    cluster.step(node(1), Event::Message { from: node(3), message: Message::Group { app: APP, message } });
+    assert_eq!(cluster.nodes[&node(1)].status(APP).unwrap().promised, Ballot::ZERO);
+}
