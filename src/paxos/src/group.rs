@@ -258,7 +258,16 @@ impl Group {
     fn on_learn(&mut self, ballot: Ballot, chosen: Slot, out: &mut Outbox<'_>) {
         self.election.on_leader_heard(ballot);
         self.learner.on_claim(ballot, chosen);
+        self.advance(out);
+    }
+
+    /// Hands out what is chosen next. A slot may be handed out before its votes are in, if it was known as chosen when
+    /// the term began: nobody waits for those votes then.
+    fn advance(&mut self, out: &mut Outbox<'_>) {
         self.learner.advance(&mut self.acceptor, out, self.config.broken);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.close_through(self.learner.chosen());
+        }
     }
 
     /// A leader takes nothing from the others' logs: what is chosen in its slots it has to find out from votes for
@@ -281,7 +290,7 @@ impl Group {
             records.extend(self.learner.take_hint(self.app));
             out.persist(records, []);
         }
-        self.learner.advance(&mut self.acceptor, out, self.config.broken);
+        self.advance(out);
         self.learner.ask_on(from, out);
         self.try_lead(out);
     }
@@ -378,7 +387,7 @@ impl Group {
         }
         if leader.on_vote(from, slot, &self.members, broken) {
             self.acceptor.mark_chosen(slot);
-            self.learner.advance(&mut self.acceptor, out, broken);
+            self.advance(out);
         }
     }
 

@@ -71,6 +71,13 @@ impl Leader {
             && self.open.values().map(|open| open.bytes).sum::<usize>() < PIPELINE_BYTES_MAX
     }
 
+    /// Nothing up to `chosen` is open any more.
+    pub fn close_through(&mut self, chosen: Slot) {
+        while let Some(open) = self.open.first_entry().filter(|open| *open.key() <= chosen) {
+            open.remove();
+        }
+    }
+
     /// Counts a vote. Says whether the slot is chosen by it; it is then no longer open.
     pub fn on_vote(&mut self, from: NodeId, slot: Slot, members: &Members, broken: Broken) -> bool {
         let Some(open) = self.open.get_mut(&slot) else { return false };
