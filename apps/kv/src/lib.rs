@@ -1,1 +1,79 @@
-//! Being written.
+//! A key-value application: put, delete, compare-and-set on a key's stateNdx; get and range by prefix.
+//!
+//! Each key remembers the stateNdx that created it and the one that last changed it, so that a reader can change what
+//! it saw and nothing else. Keys are byte strings in byte order.
+//!
+//! Nothing here knows commanders, sessions or signatures: that is the machine's. Start with [`op`] (what a command can
+//! do) and [`query`] (what a reader can ask).
+
+mod apply;
+mod key;
+pub mod op;
+pub mod query;
+pub mod state;
+
+use bytes::Bytes;
+use synod_machine::{Application, Context, QueryError, RestoreError};
+use synod_types::{Digest, Refusal, wire};
+
+pub use op::{KvOp, KvReply};
+pub use query::{KvAnswer, KvEntry, KvQuery};
+use state::KvState;
+
+/// The application.
+#[derive(Clone, Debug, Default)]
+pub struct Kv {
+    state: KvState,
+}
+
+impl Kv {
+    /// The name of this kind of application, as in a configuration.
+    pub const KIND: &'static str = "kv";
+
+    /// No keys.
+    pub fn new() -> Kv {
+        Kv::default()
+    }
+
+    /// The state, for who reads it in the same process.
+    pub fn state(&self) -> &KvState {
+        &self.state
+    }
+}
+
+impl Application for Kv {
+    fn kind(&self) -> &'static str {
+        Kv::KIND
+    }
+
+    fn check(&self, operation: &[u8]) -> Result<(), Refusal> {
+        KvOp::decode(operation).map(drop)
+    }
+
+    fn apply(&mut self, context: &Context, operation: &[u8]) -> Result<Bytes, Refusal> {
+        let reply = apply::apply(&mut self.state, context.state_ndx, KvOp::decode(operation)?)?;
+        Ok(wire::encode(&reply).into())
+    }
+
+    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+        let query = KvQuery::decode(query)?;
+        Ok(wire::encode(&query::answer(&self.state, &query)).into())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.state.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.state = KvState::restore(snapshot)?;
+        Ok(())
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(&[&self.state.snapshot()])
+    }
+
+    fn fork(&self) -> Box<dyn Application> {
+        Box::new(self.clone())
+    }
+}

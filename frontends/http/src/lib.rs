@@ -1,1 +1,27 @@
-//! Being written.
+//! External clients over HTTP: a read-only port of its own, in front of the gateway.
+//!
+//! | address | answer |
+//! |---|---|
+//! | `/v1/apps` | every application: number, name, kind, stateNdx, chain, leader |
+//! | `/v1/apps/{app}` | one of them, by number or name |
+//! | `/v1/apps/{app}/commanders` | who may command it |
+//! | `/v1/apps/{app}/kv/{key}` | the bytes under a key, and the state that last changed it in `Last-Change` |
+//! | `/v1/apps/{app}/kv?prefix=&after=&limit=` | entries in the order of their keys, as JSON |
+//! | `/v1/cluster` | nodes and applications as this node sees them |
+//! | `/livez`, `/readyz` | whether the process answers, whether to send it clients |
+//!
+//! What concerns one application takes `?min=N` (wait until it is in state N), `?consistency=local|linearizable` and
+//! `?wait=SECONDS`. Every answer, errors too, carries `State-Ndx`; errors are problem+json (RFC 9457).
+//!
+//! This crate never changes state, never reads a request's body, and knows nothing of Paxos, journal or mesh. Start
+//! with [`HttpServer::start`]; the addresses are in `routes`.
+
+mod ask;
+mod parameters;
+mod percent;
+mod problem;
+mod reply;
+mod routes;
+mod server;
+
+pub use server::{HttpConfig, HttpError, HttpServer};

@@ -1,1 +1,30 @@
-//! Being written.
+//! Who signed what: keys, the verification of commands and messages, the founding document, certificates and TLS.
+//!
+//! Nothing here decides what a key may do (that is state of each application), and nothing here opens a socket. The
+//! way in is narrow on purpose: only a [`Verifier`] makes a [`Verified`] value, and it makes one only of bytes whose
+//! signature it checked.
+//!
+//! Start with [`key`] (what a key is, and what a valid signature), then [`verified`] (commands and messages).
+//! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS, [`hello`] ties a session to
+//! a key.
+
+pub mod certificate;
+pub mod file;
+pub mod genesis;
+pub mod hello;
+pub mod key;
+pub mod pool;
+mod random;
+mod recent;
+pub mod signing_key;
+pub mod tls;
+pub mod verified;
+
+pub use certificate::{CertificateAuthority, node_id_of, public_key_of};
+pub use genesis::{Genesis, GenesisAdministrator, GenesisApp, GenesisError, GenesisNode};
+pub use hello::{sign_hello, verify_hello};
+pub use key::{Algorithm, KeyError, PublicKey, SignatureError};
+pub use pool::{Busy, VerifyPool};
+pub use signing_key::SigningKey;
+pub use tls::TlsIdentity;
+pub use verified::{Unverified, Verified, Verifier, VerifierCounters};

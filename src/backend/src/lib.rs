@@ -1,1 +1,27 @@
-//! Being written.
+//! The commanders' port: one port number, two transports. UDP carries QUIC, on which a commander's session has many
+//! commands in flight; TCP carries HTTPS, for everything that speaks HTTP.
+//!
+//! A command is verified here and handed to the node through [`Intake`]; its [`Answer`] finds the way back. Nothing
+//! here orders or executes a command, knows who may command what, or keeps a command beyond its answer. Whatever a
+//! client sends, the worst that happens is that its own session is closed.
+//!
+//! Start with [`intake`] (what the node implements), then [`backend`] (starting and stopping); `session` is a QUIC
+//! session, `routes` is HTTPS.
+
+pub mod backend;
+mod bind;
+pub mod counters;
+mod forms;
+mod https;
+pub mod intake;
+mod outbox;
+mod problem;
+mod quic;
+mod routes;
+mod session;
+mod shared;
+
+pub use backend::{Backend, BackendConfig, BackendError};
+pub use counters::CounterValues;
+pub use intake::{Answer, AnswerSink, Answered, Intake, Submission, Ticket};
+pub use quic::ALPN;

@@ -1,1 +1,23 @@
-//! Being written.
+//! The only door for front ends: read an application's state at the level that a client asks for, wait for a state,
+//! ask how the cluster is.
+//!
+//! The node puts states in ([`AppPublisher`]) and answers read-index questions ([`ReadQuestions`]); front ends hold a
+//! [`Gateway`] and take answers out. Nothing here changes state, and nothing here knows of Paxos, journal, mesh or any
+//! wire format: a query and its answer are bytes of the application. A local read takes no lock, wakes nobody and
+//! never waits.
+//!
+//! Start with [`Gateway::query`]; [`AppDoor::open`] is where the node begins.
+
+mod door;
+mod error;
+mod gateway;
+mod reads;
+pub mod status;
+mod waiters;
+
+pub use door::{AppDoor, AppPublisher};
+pub use error::{Awaited, GatewayError};
+pub use gateway::{Answer, Consistency, Gateway, Read, Readiness};
+pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
+pub use status::{AppStatus, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus};
+pub use synod_machine::{Commander, View};

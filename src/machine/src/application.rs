@@ -16,7 +16,11 @@ pub struct Context {
 
 /// A deterministic state machine. Its state lives in persistent collections, so that [`Application::fork`] is O(1).
 ///
-/// Two replicas that applied the same operations in the same contexts have the same [`Application::digest`].
+/// Two replicas that applied the same operations in the same contexts have the same [`Application::digest`], and gave
+/// the same answers and refusals, texts included: these go into the hash chain.
+///
+/// An `operation` here is what follows [`synod_types::command::Operation::APP`] in the command: the machine takes that
+/// first byte off. The bytes may be part of a whole batch; what an application keeps, it copies.
 pub trait Application: Send + Sync {
     /// The name of this kind of application, as in a configuration (`"kv"`).
     fn kind(&self) -> &'static str;
@@ -28,7 +32,9 @@ pub trait Application: Send + Sync {
     /// A refusal that saves ordering the command; [`Application::apply`] would refuse it as well.
     fn check(&self, operation: &[u8]) -> Result<(), Refusal>;
 
-    /// Executes an operation. On an error the state is as before.
+    /// Executes an operation that may not have passed [`Application::check`]. The answer has at most
+    /// [`synod_types::limits::ANSWER_BYTES_MAX`] bytes: it is kept with the receipt, and the machine stops over a
+    /// larger one. What takes more room is for a query to answer. On an error the state is as before.
     ///
     /// # Errors
     /// A refusal is an outcome: it is ordered, counted and hashed like any other.

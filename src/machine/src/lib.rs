@@ -1,5 +1,25 @@
-//! Being written.
+//! The replicated state machine around every application: who may command, exactly-once execution, decree time,
+//! the hash chain, and snapshots.
+//!
+//! [`Machine`] takes decrees in slot order and gives one [`Applied`] per command; everything that it decides follows
+//! from the decrees alone, so that every replica decides alike. Readers get a [`View`], an immutable O(1) copy.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number, and nothing here verifies a signature: commands
+//! arrive verified. Bytes from a decree, a query or a snapshot never panic; a decree out of order does, because it is
+//! a defect of this node.
+//!
+//! Start with [`machine`] (what happens to a command), then [`session`] (exactly once) and [`authority`] (who may).
+
 pub mod application;
+pub mod authority;
+pub mod chain;
+pub mod machine;
+pub mod session;
+pub mod snapshot;
 pub mod view;
-pub use application::{Application, Context, QueryError};
+
+pub use application::{Application, Context, QueryError, RestoreError};
+pub use authority::{AuthorityOp, Commander, Role};
+pub use machine::{Applied, Machine};
+pub use snapshot::SnapshotError;
 pub use view::View;

@@ -1,12 +1,24 @@
-//! What readers see: one state with its number, immutable.
+//! What readers see: one state with its number, immutable. Readers on any thread query it; the leader asks it
+//! whether a command is worth ordering; a back end asks it for the receipt of a repeat.
 
-use synod_types::{AppNdx, Digest, Slot, StateNdx, TimeMs};
+use std::fmt;
+
+use synod_types::command::{CommandBody, Operation};
+use synod_types::{
+    AppNdx, ClusterId, CommandId, CommanderId, Digest, Receipt, Refusal, RefusalCode, Seq, Slot, StateNdx,
+    TimeMs,
+};
 
 use crate::application::Application;
+use crate::authority::{Authority, AuthorityOp, Commander};
+use crate::chain;
+use crate::session::Sessions;
 
 /// An application's state between two decrees. Made by O(1) copies; a reader loads one pointer and sees all of
 /// these together.
 pub struct View {
+    /// Which cluster.
+    pub cluster: ClusterId,
     /// Which application.
     pub app_ndx: AppNdx,
     /// How many commands it has executed.
@@ -19,4 +31,133 @@ pub struct View {
     pub applied: Slot,
     /// The state, for queries.
     pub app: Box<dyn Application>,
+    /// Who may command.
+    pub(crate) authority: Authority,
+    /// What was executed for whom.
+    pub(crate) sessions: Sessions,
+}
+
+impl View {
+    /// The state before the first decree, with nobody to command.
+    pub fn new(cluster: ClusterId, app_ndx: AppNdx, app: Box<dyn Application>) -> View {
+        View {
+            cluster,
+            app_ndx,
+            state_ndx: StateNdx(0),
+            chain: chain::start(cluster, app_ndx),
+            time: TimeMs(0),
+            applied: Slot(0),
+            app,
+            authority: Authority::default(),
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// A copy that shares structure with this one: O(1).
+    pub fn fork(&self) -> View {
+        View {
+            cluster: self.cluster,
+            app_ndx: self.app_ndx,
+            state_ndx: self.state_ndx,
+            chain: self.chain,
+            time: self.time,
+            applied: self.applied,
+            app: self.app.fork(),
+            authority: self.authority.clone(),
+            sessions: self.sessions.clone(),
+        }
+    }
+
+    /// Whether a command is worth ordering, as far as this state can tell: it is addressed to this application, its
+    /// commander may do this, it is not stale nor expired at `now` (the leader's clock), and its operation is well
+    /// formed. Saves ordering what would be refused; the machine decides again when the command is applied.
+    ///
+    /// A repeat of an executed command is not for this: ask [`View::receipt`] first.
+    ///
+    /// # Errors
+    /// The refusal to give to the commander.
+    pub fn admit(&self, body: &CommandBody, now: TimeMs) -> Result<(), Refusal> {
+        self.check_address(body)?;
+        self.sessions.check_not_stale(body.commander, body.seq)?;
+        match self.permit(body, now.max(self.time))? {
+            Operation::App(operation) => self.app.check(operation),
+            Operation::Authority(operation) => AuthorityOp::decode(operation).map(drop),
+        }
+    }
+
+    /// The receipt of a command that was executed, while it is inside its commander's window.
+    pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
+        let executed = self.sessions.find(commander, seq, command).ok()??;
+        Some(executed.receipt(self.app_ndx, seq))
+    }
+
+    /// The lowest seq above every executed one of this commander; 1 if there is none.
+    pub fn next_seq(&self, commander: CommanderId) -> Seq {
+        self.sessions.next_seq(commander)
+    }
+
+    /// All commanders of this application, revoked ones too, by id.
+    pub fn commanders(&self) -> impl Iterator<Item = &Commander> {
+        self.authority.iter()
+    }
+
+    /// One commander of this application.
+    pub fn commander(&self, id: CommanderId) -> Option<&Commander> {
+        self.authority.commander(id)
+    }
+
+    /// Checks that the command was signed for this application of this cluster.
+    pub(crate) fn check_address(&self, body: &CommandBody) -> Result<(), Refusal> {
+        if body.cluster != self.cluster {
+            return Err(Refusal::new(
+                RefusalCode::WrongCluster,
+                format_args!(
+                    "the command was signed for cluster {}; this is cluster {}",
+                    body.cluster.short(),
+                    self.cluster.short()
+                ),
+            ));
+        }
+        if body.app != self.app_ndx {
+            return Err(Refusal::new(
+                RefusalCode::UnknownApp,
+                format_args!(
+                    "the command was signed for application {}; this is application {}",
+                    body.app, self.app_ndx
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that the commander may do this, and in time; gives what it wants done.
+    pub(crate) fn permit<'a>(&self, body: &'a CommandBody, time: TimeMs) -> Result<Operation<'a>, Refusal> {
+        let operation = Operation::split(&body.operation).ok_or_else(|| {
+            Refusal::new(
+                RefusalCode::Malformed,
+                "the operation is neither the application's (0) nor on its commanders (1), as its first byte says",
+            )
+        })?;
+        self.authority.permits(body.commander, &operation)?;
+        match body.not_after {
+            Some(not_after) if not_after < time => Err(Refusal::new(
+                RefusalCode::Expired,
+                format_args!("the command was valid until {not_after} ms; the cluster's time is {time} ms"),
+            )),
+            _ => Ok(operation),
+        }
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("app_ndx", &self.app_ndx)
+            .field("kind", &self.app.kind())
+            .field("state_ndx", &self.state_ndx)
+            .field("chain", &self.chain)
+            .field("time", &self.time)
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
+    }
 }

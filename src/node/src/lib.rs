@@ -1,1 +1,18 @@
-//! Being written.
+//! One node, put together: configuration, journal, mesh, protocol core, applications, ports.
+//!
+//! This is the only crate that knows all the others, and it decides nothing that they could decide. A command's way:
+//! the back end gives it to the [`intake`], the driver hands it to the protocol core or to the leader, the core's
+//! effects go to journal and mesh, and what is chosen goes to the applier, which publishes the new state and answers.
+//! Start with [`node`], which opens and closes everything in order.
+
+mod applier;
+pub mod apps;
+pub mod config;
+mod driver;
+mod inbox;
+pub mod intake;
+pub mod node;
+mod status;
+
+pub use config::Config;
+pub use node::{Addresses, Node, StartError};

@@ -105,6 +105,11 @@ pub enum SessionErrorCode {
 pub struct MsgCounter(u64);
 
 impl MsgCounter {
+    /// The last number that was sent or accepted; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.0
+    }
+
     /// Takes the next number, for sending.
     pub fn advance(&mut self) -> u64 {
         self.0 += 1;

@@ -1,0 +1,144 @@
+//! Errors as clients get them: problem+json (RFC 9457). `type` is stable and is what a program looks at; it is an
+//! address relative to this server.
+
+use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use axum::http::{StatusCode, Uri};
+use serde::Serialize;
+use synod_gateway::GatewayError;
+
+use crate::parameters::Mistake;
+use crate::reply::{Refused, Reply, Stamp};
+
+/// Which problem. The numbers and names are part of what clients rely on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ProblemType {
+    /// No such address.
+    NotFound,
+    /// Something else than reading.
+    MethodNotAllowed,
+    /// A request with a body.
+    BodyNotAllowed,
+    /// The address is longer than any key needs.
+    UriTooLong,
+    /// An address whose escapes are broken.
+    InvalidPath,
+    /// Query parameters that are unknown, repeated or out of bounds.
+    InvalidParameters,
+    /// No such application.
+    UnknownApp,
+    /// The application is of another kind.
+    WrongKind,
+    /// No such key.
+    NoSuchKey,
+    /// The application does not understand the question.
+    NotAQuery,
+    /// No leader confirms a linearizable read.
+    NoLeader,
+    /// The state was not there in time.
+    Timeout,
+    /// Too many reads wait.
+    Busy,
+    /// The node stops.
+    Stopping,
+    /// The node cannot answer for every application yet.
+    NotReady,
+}
+
+impl ProblemType {
+    /// Status, last part of the type's address, title.
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            ProblemType::NotFound => (StatusCode::NOT_FOUND, "/problems/not-found", "No such address"),
+            ProblemType::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "/problems/method-not-allowed", "This port only reads")
+            }
+            ProblemType::BodyNotAllowed => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "/problems/body-not-allowed", "A request here has no body")
+            }
+            ProblemType::UriTooLong => {
+                (StatusCode::URI_TOO_LONG, "/problems/uri-too-long", "The address is too long")
+            }
+            ProblemType::InvalidPath => {
+                (StatusCode::BAD_REQUEST, "/problems/invalid-path", "The path cannot be decoded")
+            }
+            ProblemType::InvalidParameters => {
+                (StatusCode::BAD_REQUEST, "/problems/invalid-parameters", "Query parameters do not fit")
+            }
+            ProblemType::UnknownApp => {
+                (StatusCode::NOT_FOUND, "/problems/unknown-app", "No such application")
+            }
+            ProblemType::WrongKind => {
+                (StatusCode::NOT_FOUND, "/problems/wrong-kind", "The application is of another kind")
+            }
+            ProblemType::NoSuchKey => (StatusCode::NOT_FOUND, "/problems/no-such-key", "No such key"),
+            ProblemType::NotAQuery => {
+                (StatusCode::BAD_REQUEST, "/problems/not-a-query", "The application does not answer this")
+            }
+            ProblemType::NoLeader => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/problems/no-leader", "No leader confirms the read")
+            }
+            ProblemType::Timeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "/problems/timeout", "The state was not there in time")
+            }
+            ProblemType::Busy => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/problems/busy", "Too many reads are waiting")
+            }
+            ProblemType::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/problems/stopping", "The node is stopping")
+            }
+            ProblemType::NotReady => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/problems/not-ready", "The node is not ready")
+            }
+        }
+    }
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
+    parameters: &'a [Mistake],
+}
+
+/// A problem with what was asked for at `uri`.
+pub(crate) fn problem(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str) -> Refused {
+    render(stamp, uri, which, detail, &[])
+}
+
+/// Every mistake in the query of `uri`.
+pub(crate) fn mistakes(stamp: Stamp, uri: &Uri, detail: &str, mistakes: &[Mistake]) -> Refused {
+    render(stamp, uri, ProblemType::InvalidParameters, detail, mistakes)
+}
+
+/// What the gateway could not answer.
+pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> Refused {
+    let which = match error {
+        GatewayError::UnknownApp { .. } => ProblemType::UnknownApp,
+        GatewayError::NoLeader { .. } => ProblemType::NoLeader,
+        GatewayError::Timeout { .. } => ProblemType::Timeout,
+        GatewayError::NotAQuery { .. } => ProblemType::NotAQuery,
+        GatewayError::Busy { .. } => ProblemType::Busy,
+        GatewayError::Stopping { .. } => ProblemType::Stopping,
+    };
+    let stamp = error.state_ndx().map_or(stamp, Stamp::of);
+    problem(stamp, uri, which, &error.to_string())
+}
+
+fn render(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str, parameters: &[Mistake]) -> Refused {
+    let (status, r#type, title) = which.parts();
+    let document =
+        Document { r#type, title, status: status.as_u16(), detail, instance: uri.path(), parameters };
+    let mut reply = Reply::json_as(stamp, "application/problem+json", &document).status(status);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply = reply.header(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    Refused(Box::new(reply))
+}

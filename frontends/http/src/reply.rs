@@ -1,0 +1,97 @@
+//! Answers. There is no way to make one without saying the state that it comes from.
+
+use std::fmt::Write as _;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use synod_gateway::Gateway;
+use synod_types::StateNdx;
+
+/// Carried by every answer: how many commands the application had executed.
+const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
+
+/// The value of `State-Ndx`.
+///
+/// What concerns one application carries that application's stateNdx alone: `State-Ndx: 17`. What concerns the cluster
+/// or no application that exists carries a list of appNdx and stateNdx, in the order of appNdx: `State-Ndx: 1=17, 2=5`.
+/// (A sum or a maximum would be a number that nothing can be waited for with.)
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp(HeaderValue);
+
+impl Stamp {
+    /// One application's state.
+    pub(crate) fn of(state_ndx: StateNdx) -> Stamp {
+        Stamp(HeaderValue::from(state_ndx.0))
+    }
+
+    /// Every application's state.
+    pub(crate) fn of_all(gateway: &Gateway) -> Stamp {
+        let mut list = String::new();
+        for door in gateway.apps() {
+            let separator = if list.is_empty() { "" } else { ", " };
+            write!(list, "{separator}{}={}", door.ndx(), door.state_ndx())
+                .expect("a String takes everything");
+        }
+        Stamp(HeaderValue::try_from(list).expect("digits, commas and spaces"))
+    }
+}
+
+/// An answer with its state.
+pub(crate) struct Reply(Response);
+
+impl Reply {
+    /// `body` as it is.
+    pub(crate) fn bytes(stamp: Stamp, content_type: &'static str, body: Bytes) -> Reply {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(STATE_NDX, stamp.0);
+        let mut response = Response::new(Body::from(body));
+        *response.headers_mut() = headers;
+        Reply(response)
+    }
+
+    /// `value` as JSON.
+    pub(crate) fn json(stamp: Stamp, value: &impl Serialize) -> Reply {
+        Reply::json_as(stamp, "application/json", value)
+    }
+
+    /// `value` as JSON of a particular type.
+    pub(crate) fn json_as(stamp: Stamp, content_type: &'static str, value: &impl Serialize) -> Reply {
+        let body = serde_json::to_vec(value).expect("what is answered here has only text for keys");
+        Reply::bytes(stamp, content_type, body.into())
+    }
+
+    /// Another status than 200.
+    pub(crate) fn status(mut self, status: StatusCode) -> Reply {
+        *self.0.status_mut() = status;
+        self
+    }
+
+    /// One more header.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+        self.0.headers_mut().insert(name, value);
+        self
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+/// What a route comes to: an answer, or a refusal that is already one.
+pub(crate) type Outcome = Result<Reply, Refused>;
+
+/// A problem, rendered. Boxed, so that the good way stays cheap.
+pub(crate) struct Refused(pub(crate) Box<Reply>);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}

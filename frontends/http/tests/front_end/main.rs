@@ -1,0 +1,141 @@
+//! The front end as its clients see it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
+
+mod connections;
+mod house;
+mod reads;
+
+use house::{House, NODE, ask, commander, leader};
+
+#[tokio::test]
+async fn applications_are_listed_and_found_by_number_and_name() {
+    let mut house = House::open().await;
+    house.put(b"a", b"1");
+    house.publisher.set_leader(Some(leader()));
+
+    let list = house.get("/v1/apps").await;
+    assert_eq!((list.status, list.state_ndx()), (200, "1=1, 2=0"));
+    let json = list.json();
+    assert_eq!(json["apps"].as_array().unwrap().len(), 2);
+    assert_eq!((&json["apps"][1]["kind"], &json["apps"][1]["leader"]), (&"blank".into(), &().into()));
+
+    let by_number = house.get("/v1/apps/1").await;
+    assert_eq!((by_number.status, by_number.state_ndx()), (200, "1"));
+    assert_eq!(by_number.json(), json["apps"][0]);
+    assert_eq!(house.get("/v1/apps/config").await.json(), json["apps"][0]);
+    assert_eq!(house.get("/v1/apps/c%6Fnfig").await.json(), json["apps"][0]);
+    let app = by_number.json();
+    assert_eq!((&app["appNdx"], &app["name"], &app["stateNdx"]), (&1.into(), &"config".into(), &1.into()));
+    assert_eq!(app["leader"]["id"], NODE.to_string());
+    assert_eq!(app["chain"], house.gateway.find("1").unwrap().view().chain.to_string());
+}
+
+#[tokio::test]
+async fn commanders_are_listed() {
+    let house = House::open().await;
+    let answer = house.get("/v1/apps/config/commanders").await;
+    assert_eq!((answer.status, answer.state_ndx()), (200, "0"));
+    let json = answer.json();
+    let ada = &json["commanders"][0];
+    assert_eq!((&ada["id"], &ada["name"]), (&commander().to_string().into(), &"ada".into()));
+    assert_eq!((&ada["role"], &ada["since"]), (&"administrator".into(), &0.into()));
+    assert!(ada["revoked"].is_null());
+}
+
+#[tokio::test]
+async fn the_cluster_is_shown() {
+    let house = House::open().await;
+    let answer = house.get("/v1/cluster").await;
+    assert_eq!((answer.status, answer.state_ndx()), (200, "1=0, 2=0"));
+    let json = answer.json();
+    assert_eq!((&json["nodeName"], &json["nodes"][0]["state"]), (&"a".into(), &"self".into()));
+    assert_eq!(answer.header("content-type"), "application/json");
+}
+
+#[tokio::test]
+async fn readiness_follows_the_applications_and_the_end() {
+    let house = House::open().await;
+    let live = house.get("/livez").await;
+    assert_eq!((live.status, live.state_ndx()), (200, "1=0, 2=0"));
+
+    let json = house.get("/readyz").await.assert_problem(503, "not-ready", "/readyz");
+    assert!(json["detail"].as_str().unwrap().ends_with("application 1, 2"), "{json}");
+    house.publisher.set_leader(Some(leader()));
+    let json = house.get("/readyz").await.assert_problem(503, "not-ready", "/readyz");
+    assert!(json["detail"].as_str().unwrap().ends_with("application 2"), "{json}");
+    house.blank.set_caught_up();
+    let ready = house.get("/readyz").await;
+    assert_eq!((ready.status, ready.state_ndx()), (200, "1=0, 2=0"));
+
+    house.gateway.stop();
+    house.get("/readyz").await.assert_problem(503, "stopping", "/readyz");
+    assert_eq!(house.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_there_says_so_with_a_state() {
+    let mut house = House::open().await;
+    house.put(b"a", b"1");
+    for target in ["/", "/v1", "/v1/apps/", "/v1/apps/1/", "/v1/apps/1/zones", "/v2/apps", "/v1/cluster/x"] {
+        let answer = house.get(target).await;
+        answer.assert_problem(404, "not-found", target);
+        assert_eq!(answer.state_ndx(), "1=1, 2=0");
+    }
+    for target in ["/v1/apps/3", "/v1/apps/nope/kv/a", "/v1/apps/%FF/kv", "/v1/apps/-1/commanders"] {
+        let answer = house.get(target).await;
+        answer.assert_problem(404, "unknown-app", target);
+        assert_eq!(answer.state_ndx(), "1=1, 2=0");
+    }
+    let answer = house.get("/v1/apps/blank/kv/a").await;
+    answer.assert_problem(404, "wrong-kind", "/v1/apps/blank/kv/a");
+    assert_eq!(answer.state_ndx(), "0");
+    house.get("/v1/apps/2/kv").await.assert_problem(404, "wrong-kind", "/v1/apps/2/kv");
+    let answer = house.get("/v1/apps/1/kv/nope").await;
+    answer.assert_problem(404, "no-such-key", "/v1/apps/1/kv/nope");
+    assert_eq!(answer.state_ndx(), "1");
+}
+
+#[tokio::test]
+async fn only_get_and_head_are_answered() {
+    let mut house = House::open().await;
+    house.put(b"a", b"12345");
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+        for (target, state) in [
+            ("/v1/apps/1/kv/a", "1"),
+            ("/v1/apps", "1=1, 2=0"),
+            ("/v1/apps/9", "1=1, 2=0"),
+            ("/livez", "1=1, 2=0"),
+        ] {
+            let answer = ask(house.addr(), method, target).await;
+            answer.assert_problem(405, "method-not-allowed", target);
+            assert_eq!(
+                (answer.header("allow"), answer.state_ndx()),
+                ("GET, HEAD", state),
+                "{method} {target}"
+            );
+        }
+    }
+    let head = ask(house.addr(), "HEAD", "/v1/apps/1/kv/a").await;
+    assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, "5"));
+    assert_eq!((head.state_ndx(), head.header("last-change")), ("1", "1"));
+    let head = ask(house.addr(), "HEAD", "/v1/apps/1/kv/b").await;
+    assert_eq!((head.status, head.body.len(), head.state_ndx()), (404, 0, "1"));
+}
+
+#[tokio::test]
+async fn every_wrong_parameter_is_named() {
+    let house = House::open().await;
+    let target = "/v1/apps/1/kv?limit=0&min=x&consistency=best&wait=31&order=desc&prefix=%4";
+    let answer = house.get(target).await;
+    let json = answer.assert_problem(400, "invalid-parameters", "/v1/apps/1/kv");
+    assert_eq!(answer.state_ndx(), "0");
+    let named: Vec<_> =
+        json["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(named, ["prefix", "consistency", "min", "wait", "limit", "order"]);
+    for name in named {
+        assert!(json["detail"].as_str().unwrap().contains(name), "{json}");
+    }
+    for target in ["/v1/apps", "/v1/cluster", "/livez", "/readyz", "/v1/apps/1", "/v1/apps/1/kv/a"] {
+        house.get(&format!("{target}?x")).await.assert_problem(400, "invalid-parameters", target);
+    }
+}

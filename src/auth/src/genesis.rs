@@ -1,0 +1,476 @@
+//! The document that founds a cluster: its nodes, its first administrators and its applications.
+//!
+//! It is JSON that a person can read and review. The cluster's id is the SHA3-256 of its bytes, so it never changes:
+//! whatever changes later (members, commanders) is state of the cluster, in its logs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use synod_types::limits::{ADMINISTRATORS_MAX, APPS_MAX, GENESIS_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
+use synod_types::{AppNdx, ClusterId, CommanderId, Digest, NodeId, TimeMs};
+
+use crate::key::{Algorithm, PublicKey};
+use crate::random;
+
+/// What the field `format` says.
+const FORMAT: &str = "synod/genesis/v1";
+
+/// What founds a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Genesis {
+    /// The cluster's name, for people.
+    pub name: String,
+    /// When it was written.
+    pub created: TimeMs,
+    /// Random, so that two clusters that are otherwise founded alike are two.
+    pub nonce: [u8; 16],
+    /// The first members.
+    pub nodes: Vec<GenesisNode>,
+    /// Who may do everything in every application, until commands say otherwise.
+    pub administrators: Vec<GenesisAdministrator>,
+    /// The applications.
+    pub apps: Vec<GenesisApp>,
+}
+
+/// A first member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GenesisNode {
+    /// Its name, for people.
+    pub name: String,
+    /// Its Ed25519 key, which is the key of its certificate, too.
+    pub key: PublicKey,
+}
+
+/// A first administrator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GenesisAdministrator {
+    /// The name, for people.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// An application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GenesisApp {
+    /// Its number in the cluster.
+    pub ndx: AppNdx,
+    /// Its name, for people.
+    pub name: String,
+    /// Which kind of application it is (`"kv"`).
+    pub kind: String,
+}
+
+/// Why bytes are not a genesis document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// Too many bytes.
+    #[error("the genesis document has {0} bytes; at most {GENESIS_BYTES_MAX} are allowed")]
+    TooLarge(usize),
+    /// Not JSON, or not of this form.
+    #[error("the genesis document cannot be read: {0}")]
+    Syntax(String),
+    /// It reads, and says what cannot be.
+    #[error("the genesis document has {0}")]
+    Mistakes(Mistakes),
+}
+
+/// Everything that is wrong with a document, each with its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mistakes(pub Vec<String>);
+
+impl Mistakes {
+    fn add(&mut self, place: impl fmt::Display, problem: impl fmt::Display) {
+        self.0.push(format!("{place}: {problem}"));
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => f.write_str("a mistake: ")?,
+            count => write!(f, "{count} mistakes: ")?,
+        }
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl GenesisNode {
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.key.id())
+    }
+}
+
+impl GenesisAdministrator {
+    /// The id.
+    pub fn id(&self) -> CommanderId {
+        CommanderId(self.key.id())
+    }
+}
+
+impl Genesis {
+    /// Founds a cluster that never was before. [`Genesis::parse`] of its bytes says whether it can be.
+    pub fn new(
+        name: impl Into<String>,
+        created: TimeMs,
+        nodes: Vec<GenesisNode>,
+        administrators: Vec<GenesisAdministrator>,
+        apps: Vec<GenesisApp>,
+    ) -> Genesis {
+        Genesis { name: name.into(), created, nonce: random::bytes(), nodes, administrators, apps }
+    }
+
+    /// Reads a document, and says which cluster it founds.
+    ///
+    /// # Errors
+    /// [`GenesisError::Mistakes`] names all of them at once.
+    pub fn parse(bytes: &[u8]) -> Result<(Genesis, ClusterId), GenesisError> {
+        if bytes.len() > GENESIS_BYTES_MAX {
+            return Err(GenesisError::TooLarge(bytes.len()));
+        }
+        let document: Document = serde_json::from_slice(bytes).map_err(|why| {
+            // A document of another version may have other fields; that it is one says more than which field is new.
+            match serde_json::from_slice::<FormatOnly>(bytes) {
+                Ok(FormatOnly { format }) if format != FORMAT => {
+                    GenesisError::Mistakes(Mistakes(vec![format!("format: {}", unknown_format(&format))]))
+                }
+                _ => GenesisError::Syntax(why.to_string()),
+            }
+        })?;
+        let mut mistakes = Mistakes::default();
+        let genesis = document.check(&mut mistakes);
+        match genesis {
+            Some(genesis) if mistakes.0.is_empty() => Ok((genesis, ClusterId(Digest::of(&[bytes])))),
+            _ => Err(GenesisError::Mistakes(mistakes)),
+        }
+    }
+
+    /// The document, as a person reads it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let holder = |name: &str, key: &PublicKey| HolderText {
+            name: name.to_owned(),
+            id: key.id().to_string(),
+            key: BASE64.encode(key.spki_der()),
+        };
+        let document = Document {
+            format: FORMAT.to_owned(),
+            name: self.name.clone(),
+            created_ms: self.created.0,
+            nonce: hex::encode(self.nonce),
+            nodes: self.nodes.iter().map(|node| holder(&node.name, &node.key)).collect(),
+            administrators: self.administrators.iter().map(|admin| holder(&admin.name, &admin.key)).collect(),
+            apps: self
+                .apps
+                .iter()
+                .map(|app| AppText { ndx: app.ndx.0, name: app.name.clone(), kind: app.kind.clone() })
+                .collect(),
+        };
+        let mut bytes =
+            serde_json::to_vec_pretty(&document).expect("strings and numbers always have a JSON form");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The first members, in the order of the document.
+    pub fn members(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(GenesisNode::id).collect()
+    }
+}
+
+/// The document as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: String,
+    name: String,
+    created_ms: u64,
+    /// 16 bytes, hex.
+    nonce: String,
+    nodes: Vec<HolderText>,
+    administrators: Vec<HolderText>,
+    apps: Vec<AppText>,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: String,
+}
+
+/// Who holds a key. The id says nothing that the key does not; it is what people compare.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HolderText {
+    name: String,
+    id: String,
+    /// SubjectPublicKeyInfo, DER, base64.
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppText {
+    ndx: u32,
+    name: String,
+    kind: String,
+}
+
+fn unknown_format(format: &str) -> String {
+    format!("{format:?} is not known: {FORMAT:?} is the only one that this version reads")
+}
+
+impl Document {
+    /// Finds every mistake; `None` only if there is one.
+    fn check(self, mistakes: &mut Mistakes) -> Option<Genesis> {
+        if self.format != FORMAT {
+            mistakes.add("format", unknown_format(&self.format));
+        }
+        check_name("name", &self.name, mistakes);
+        let mut nonce = [0; 16];
+        if hex::decode_to_slice(&self.nonce, &mut nonce).is_err() {
+            mistakes.add("nonce", "16 bytes in hex (32 digits) are expected");
+        }
+        let nodes = check_holders("nodes", &self.nodes, MEMBERS_MAX, mistakes);
+        for (n, key) in nodes.iter().enumerate() {
+            if let Some(key) = key.as_ref().filter(|key| key.algorithm() != Algorithm::Ed25519) {
+                mistakes.add(
+                    format_args!("nodes[{n}].key"),
+                    format_args!("is {}, and a node's key must be ed25519", key.algorithm()),
+                );
+            }
+        }
+        let administrators =
+            check_holders("administrators", &self.administrators, ADMINISTRATORS_MAX, mistakes);
+        check_apps(&self.apps, mistakes);
+        let nodes = self.nodes.into_iter().zip(nodes);
+        let administrators = self.administrators.into_iter().zip(administrators);
+        let apps = self.apps.into_iter();
+        Some(Genesis {
+            name: self.name,
+            created: TimeMs(self.created_ms),
+            nonce,
+            nodes: nodes
+                .map(|(text, key)| Some(GenesisNode { name: text.name, key: key? }))
+                .collect::<Option<_>>()?,
+            administrators: administrators
+                .map(|(text, key)| Some(GenesisAdministrator { name: text.name, key: key? }))
+                .collect::<Option<_>>()?,
+            apps: apps
+                .map(|text| GenesisApp { ndx: AppNdx(text.ndx), name: text.name, kind: text.kind })
+                .collect(),
+        })
+    }
+}
+
+fn check_count(place: &str, count: usize, max: usize, mistakes: &mut Mistakes) {
+    if !(1..=max).contains(&count) {
+        mistakes.add(place, format_args!("there are {count}; 1 to {max} are needed"));
+    }
+}
+
+/// A name goes into file names, logs and tables.
+fn check_name(place: impl fmt::Display, name: &str, mistakes: &mut Mistakes) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+        mistakes.add(
+            place,
+            format_args!(
+                "{name:?} is not a name: 1 to {NAME_BYTES_MAX} of a-z, 0-9, '-', '_' and '.' are needed"
+            ),
+        );
+    }
+}
+
+/// Remembers what was seen, and complains where it comes again.
+fn check_unique<T: Ord + fmt::Display>(
+    place: impl fmt::Display,
+    value: T,
+    seen: &mut BTreeSet<T>,
+    mistakes: &mut Mistakes,
+) {
+    if seen.contains(&value) {
+        mistakes.add(place, format_args!("{value} is used twice"));
+    }
+    seen.insert(value);
+}
+
+/// The key of each holder; `None` where there is a mistake in it.
+fn check_holders<'a>(
+    place: &str,
+    holders: &'a [HolderText],
+    max: usize,
+    mistakes: &mut Mistakes,
+) -> Vec<Option<PublicKey>> {
+    check_count(place, holders.len(), max, mistakes);
+    let [mut names, mut ids] = [BTreeSet::new(), BTreeSet::new()];
+    let check = |(n, holder): (usize, &'a HolderText)| {
+        let place = format!("{place}[{n}]");
+        check_name(format_args!("{place}.name"), &holder.name, mistakes);
+        check_unique(format_args!("{place}.name"), holder.name.as_str(), &mut names, mistakes);
+        check_unique(format_args!("{place}.id"), holder.id.as_str(), &mut ids, mistakes);
+        let key = BASE64
+            .decode(&holder.key)
+            .map_err(|why| format!("is not base64: {why}"))
+            .and_then(|der| PublicKey::from_spki_der(&der).map_err(|why| why.to_string()))
+            .map_err(|problem| mistakes.add(format_args!("{place}.key"), problem))
+            .ok()?;
+        if key.id().to_string() != holder.id {
+            mistakes.add(
+                format_args!("{place}.id"),
+                format_args!("{:?} is not the SHA3-256 of the key, which is {}", holder.id, key.id()),
+            );
+        }
+        Some(key)
+    };
+    holders.iter().enumerate().map(check).collect()
+}
+
+fn check_apps(apps: &[AppText], mistakes: &mut Mistakes) {
+    check_count("apps", apps.len(), APPS_MAX, mistakes);
+    let [mut names, mut ndxs] = [BTreeSet::new(), BTreeSet::new()];
+    for (n, app) in apps.iter().enumerate() {
+        check_name(format_args!("apps[{n}].name"), &app.name, mistakes);
+        check_name(format_args!("apps[{n}].kind"), &app.kind, mistakes);
+        check_unique(format_args!("apps[{n}].name"), app.name.clone(), &mut names, mistakes);
+        check_unique(format_args!("apps[{n}].ndx"), app.ndx.to_string(), &mut ndxs, mistakes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing_key::SigningKey;
+
+    fn key(algorithm: Algorithm) -> PublicKey {
+        SigningKey::generate(algorithm).public().clone()
+    }
+
+    fn node(n: usize) -> GenesisNode {
+        GenesisNode { name: format!("node-{n}"), key: key(Algorithm::Ed25519) }
+    }
+
+    fn app(ndx: u32) -> GenesisApp {
+        GenesisApp { ndx: AppNdx(ndx), name: format!("app-{ndx}"), kind: "kv".into() }
+    }
+
+    fn genesis(nodes: usize, administrators: usize, apps: u32) -> Genesis {
+        let admin = |n| GenesisAdministrator { name: format!("admin-{n}"), key: key(Algorithm::Ed25519) };
+        Genesis::new(
+            "test",
+            TimeMs(1_700_000_000_000),
+            (0..nodes).map(node).collect(),
+            (0..administrators).map(admin).collect(),
+            (0..apps).map(app).collect(),
+        )
+    }
+
+    fn mistakes(genesis: &Genesis) -> Vec<String> {
+        mistakes_in(&String::from_utf8(genesis.to_bytes()).unwrap())
+    }
+
+    fn mistakes_in(text: &str) -> Vec<String> {
+        match Genesis::parse(text.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(GenesisError::Mistakes(Mistakes(mistakes))) => mistakes,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_document_reads_back_and_its_bytes_are_the_cluster() {
+        let genesis = genesis(3, 2, 2);
+        let mut bytes = genesis.to_bytes();
+        let (again, cluster) = Genesis::parse(&bytes).unwrap();
+        assert_eq!(again, genesis);
+        assert_eq!(cluster, ClusterId(Digest::of(&[&bytes])));
+        assert_eq!(again.members(), genesis.nodes.iter().map(GenesisNode::id).collect::<Vec<_>>());
+        bytes.push(b'\n');
+        assert_ne!(Genesis::parse(&bytes).unwrap().1, cluster, "one more byte is another cluster");
+    }
+
+    #[test]
+    fn counts_have_exact_limits() {
+        assert_eq!(mistakes(&genesis(MEMBERS_MAX, ADMINISTRATORS_MAX, 64)), [""; 0]);
+        assert_eq!(mistakes(&genesis(1, 1, 1)), [""; 0]);
+        for (genesis, place) in [
+            (genesis(0, 1, 1), "nodes: there are 0; 1 to 15"),
+            (genesis(MEMBERS_MAX + 1, 1, 1), "nodes: there are 16"),
+            (genesis(1, 0, 1), "administrators: there are 0"),
+            (genesis(1, ADMINISTRATORS_MAX + 1, 1), "administrators: there are 65"),
+            (genesis(1, 1, 0), "apps: there are 0"),
+            (genesis(1, 1, 65), "apps: there are 65"),
+        ] {
+            let mistakes = mistakes(&genesis);
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(place), "{place}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let mut genesis = genesis(5, 1, 3);
+        genesis.name = "Not A Name".into();
+        genesis.nodes[1].name = genesis.nodes[0].name.clone();
+        genesis.nodes[2].key = genesis.nodes[0].key.clone();
+        genesis.nodes[3].key = key(Algorithm::Rsa2048);
+        genesis.apps[1].ndx = genesis.apps[0].ndx;
+        genesis.apps[2].name = genesis.apps[0].name.clone();
+        genesis.apps[2].kind = String::new();
+        let admin_id = genesis.administrators[0].id().to_string();
+        let text = String::from_utf8(genesis.to_bytes())
+            .unwrap()
+            .replace(FORMAT, "synod/genesis/v9")
+            .replace(&hex::encode(genesis.nonce), "00ff")
+            .replace(&BASE64.encode(genesis.nodes[4].key.spki_der()), "AAAA")
+            .replace(&admin_id, &Digest([7; 32]).to_string());
+        let mistakes = mistakes_in(&text);
+        let expected = [
+            "format: \"synod/genesis/v9\" is not known",
+            "name: \"Not A Name\" is not a name",
+            "nonce: 16 bytes in hex",
+            "nodes[1].name: node-0 is used twice",
+            "nodes[2].id: ",
+            "nodes[4].key: the bytes are not a public key",
+            "nodes[3].key: is rsa-2048, and a node's key must be ed25519",
+            "administrators[0].id: \"0707",
+            "apps[1].ndx: 0 is used twice",
+            "apps[2].kind: \"\" is not a name",
+            "apps[2].name: app-0 is used twice",
+        ];
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{mistake:?} instead of {expected:?}");
+        }
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        let shown = Genesis::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(shown.contains("11 mistakes"), "{shown}");
+    }
+
+    #[test]
+    fn other_documents_are_refused() {
+        for text in ["", "{}", "[]", "not JSON", "{\"format\":\"synod/genesis/v1\"}"] {
+            assert!(matches!(Genesis::parse(text.as_bytes()), Err(GenesisError::Syntax(_))), "{text}");
+        }
+        let text = String::from_utf8(genesis(1, 1, 1).to_bytes()).unwrap();
+        let unknown = text.replacen("\"name\"", "\"extra\": 1, \"name\"", 1);
+        assert!(matches!(Genesis::parse(unknown.as_bytes()), Err(GenesisError::Syntax(_))));
+        let newer = unknown.replace(FORMAT, "synod/genesis/v2");
+        assert!(mistakes_in(&newer)[0].starts_with("format: \"synod/genesis/v2\" is not known"));
+    }
+
+    #[test]
+    fn the_size_limit_is_exact() {
+        let bytes = genesis(1, 1, 1).to_bytes();
+        for (len, fits) in
+            [(GENESIS_BYTES_MAX - 1, true), (GENESIS_BYTES_MAX, true), (GENESIS_BYTES_MAX + 1, false)]
+        {
+            let mut bytes = bytes.clone();
+            bytes.resize(len, b' ');
+            match Genesis::parse(&bytes) {
+                Ok(_) => assert!(fits),
+                Err(error) => assert_eq!((error, fits), (GenesisError::TooLarge(len), false)),
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Handshakes between the configurations, without a socket.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+};
+use synod_auth::tls::{backend_client, load_roots};
+use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, node_id_of};
+use tempfile::TempDir;
+
+const NAME: &str = "node.example";
+
+/// Two nodes of one authority and one of another, in files as a node reads them.
+struct Fleet {
+    directory: TempDir,
+}
+
+impl Fleet {
+    fn new() -> Fleet {
+        let directory = tempfile::tempdir().unwrap();
+        let fleet = Fleet { directory };
+        for (authority, nodes) in [("ours", &["a", "b"][..]), ("theirs", &["stranger"])] {
+            let made = CertificateAuthority::generate(authority).unwrap();
+            made.save_new(fleet.path(authority, "pem"), fleet.path(authority, "key")).unwrap();
+            for node in nodes {
+                let key = SigningKey::generate(Algorithm::Ed25519);
+                key.save_new(fleet.path(node, "key")).unwrap();
+                let certificate = made.issue_node(key.public(), &[NAME.to_owned()]).unwrap();
+                std::fs::write(fleet.path(node, "pem"), certificate).unwrap();
+            }
+        }
+        fleet
+    }
+
+    fn path(&self, name: &str, kind: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.{kind}"))
+    }
+
+    fn identity(&self, node: &str, authority: &str) -> TlsIdentity {
+        let [certificate, key, roots] =
+            [self.path(node, "pem"), self.path(node, "key"), self.path(authority, "pem")];
+        TlsIdentity::load(certificate, key, roots).unwrap()
+    }
+}
+
+/// Carries bytes to and fro until nothing more comes; both ends, or the first error.
+fn handshake(
+    client: ClientConfig,
+    server: ServerConfig,
+    name: &str,
+) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
+    let name = name.to_owned().try_into().unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name)?;
+    let mut server = ServerConnection::new(Arc::new(server))?;
+    while client.wants_write() || server.wants_write() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut &wire[..]).unwrap();
+        server.process_new_packets()?;
+        wire.clear();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut &wire[..]).unwrap();
+        client.process_new_packets()?;
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    Ok((client, server))
+}
+
+#[test]
+fn two_nodes_know_each_other_by_their_keys() {
+    let fleet = Fleet::new();
+    let [a, b] = ["a", "b"].map(|node| fleet.identity(node, "ours"));
+    let (client, server) =
+        handshake(a.mesh_client(&[b"synod"]).unwrap(), b.mesh_server(&[b"synod"]).unwrap(), NAME).unwrap();
+    assert_eq!(node_id_of(&server.peer_certificates().unwrap()[0]), Ok(a.node_id()));
+    assert_eq!(node_id_of(&client.peer_certificates().unwrap()[0]), Ok(b.node_id()));
+    assert_eq!(server.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(client.alpn_protocol(), Some(&b"synod"[..]));
+    assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+    let export = |from: &dyn Fn([u8; 32]) -> Result<[u8; 32], rustls::Error>| from([0; 32]).unwrap();
+    let label = synod_types::session::Hello::EXPORTER_LABEL;
+    assert_eq!(
+        export(&|out| client.export_keying_material(out, label, None)),
+        export(&|out| server.export_keying_material(out, label, None))
+    );
+}
+
+#[test]
+fn strangers_get_no_connection() {
+    let fleet = Fleet::new();
+    let a = fleet.identity("a", "ours");
+    let alpn: &[&[u8]] = &[b"synod"];
+    // Another authority's certificate, with our authority as the root, so that only our side objects.
+    let stranger = fleet.identity("stranger", "ours");
+    assert!(handshake(stranger.mesh_client(alpn).unwrap(), a.mesh_server(alpn).unwrap(), NAME).is_err());
+    assert!(handshake(a.mesh_client(alpn).unwrap(), stranger.mesh_server(alpn).unwrap(), NAME).is_err());
+    // No certificate at all.
+    let nobody = backend_client(a.roots(), alpn).unwrap();
+    assert!(handshake(nobody.clone(), a.mesh_server(alpn).unwrap(), NAME).is_err());
+    assert!(handshake(nobody.clone(), a.backend_server(alpn).unwrap(), NAME).is_ok());
+    // Another name, another protocol.
+    assert!(handshake(nobody.clone(), a.backend_server(alpn).unwrap(), "other.example").is_err());
+    assert!(handshake(nobody, a.backend_server(&[b"other"]).unwrap(), NAME).is_err());
+}
+
+#[test]
+fn the_back_end_takes_commanders_without_a_certificate() {
+    let fleet = Fleet::new();
+    let a = fleet.identity("a", "ours");
+    let roots = load_roots(fleet.path("ours", "pem")).unwrap();
+    let config = backend_client(&roots, &[b"h2", b"http/1.1"]).unwrap();
+    // A second connection with the same configuration is as full a handshake as the first.
+    for _ in 0..2 {
+        let (client, server) =
+            handshake(config.clone(), a.backend_server(&[b"http/1.1"]).unwrap(), NAME).unwrap();
+        assert!(server.peer_certificates().is_none());
+        assert_eq!(node_id_of(&client.peer_certificates().unwrap()[0]), Ok(a.node_id()));
+        assert_eq!(client.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+    }
+    let theirs = load_roots(fleet.path("theirs", "pem")).unwrap();
+    let mistrusting = backend_client(&theirs, &[b"http/1.1"]).unwrap();
+    assert!(handshake(mistrusting, a.backend_server(&[b"http/1.1"]).unwrap(), NAME).is_err());
+}
+
+#[test]
+fn files_that_do_not_fit_are_named() {
+    let fleet = Fleet::new();
+    let load = |certificate: &Path, key: &Path, roots: &Path| {
+        TlsIdentity::load(certificate, key, roots).unwrap_err().to_string()
+    };
+    let [certificate, key, roots] =
+        [("a", "pem"), ("a", "key"), ("ours", "pem")].map(|(name, kind)| fleet.path(name, kind));
+    let mixed = load(&certificate, &fleet.path("b", "key"), &roots);
+    assert!(mixed.contains("a.pem") && mixed.contains("b.key"), "{mixed}");
+    let missing = load(&fleet.path("c", "pem"), &key, &roots);
+    assert!(missing.contains("cannot read") && missing.contains("c.pem"), "{missing}");
+    let no_certificate = load(&key, &key, &roots);
+    assert!(no_certificate.contains("a.key: holds no certificate"), "{no_certificate}");
+    let no_key = load(&certificate, &certificate, &roots);
+    assert!(no_key.contains("chmod 600"), "{no_key}");
+    let empty = fleet.path("empty", "pem");
+    std::fs::write(&empty, "").unwrap();
+    assert!(load(&certificate, &key, &empty).contains("empty.pem: holds no certificate"));
+}

@@ -1,0 +1,147 @@
+//! The QUIC side of the port: lets connections in, within limits, and owns their sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use synod_types::limits::{
+    BACKEND_CLOSE_MS_MAX, BACKEND_HANDSHAKES_MAX, BACKEND_HELLO_MS_MAX, BACKEND_IDLE_MS_MAX,
+    BACKEND_SESSIONS_MAX,
+};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::backend::BackendError;
+use crate::counters::count;
+use crate::session;
+use crate::shared::Shared;
+
+/// The protocol's name in the TLS handshake (RFC 7301).
+pub const ALPN: &[u8] = b"synod-commander/1";
+
+/// Bytes that a commander may send ahead of what was read.
+const RECEIVE_WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes of answers that may be unacknowledged.
+const SEND_WINDOW_BYTES: u64 = 4 << 20;
+/// Bytes of early packets kept for one handshake, and for all of them.
+const HANDSHAKE_BUFFER_BYTES: u64 = 16 << 10;
+const HANDSHAKE_BUFFERS_BYTES: u64 = 4 << 20;
+
+/// The endpoint on `socket`.
+pub(crate) fn endpoint(
+    socket: std::net::UdpSocket,
+    tls: &rustls::ServerConfig,
+) -> Result<Endpoint, BackendError> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let crypto = QuicServerConfig::try_from(tls).map_err(BackendError::NoTls13)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config
+        .transport_config(Arc::new(transport()))
+        .max_incoming(BACKEND_HANDSHAKES_MAX)
+        .incoming_buffer_size(HANDSHAKE_BUFFER_BYTES)
+        .incoming_buffer_size_total(HANDSHAKE_BUFFERS_BYTES);
+    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+        .map_err(BackendError::Endpoint)
+}
+
+/// One stream, opened by the commander, and nothing else. The defaults are for the open Internet and for many
+/// streams, and each limit here is of our own choosing.
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .max_idle_timeout(Some(VarInt::from_u32(BACKEND_IDLE_MS_MAX).into()));
+    transport
+}
+
+/// Accepts until `stopping`; returns when every session has ended.
+pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let mut sessions = JoinSet::new();
+    let handshakes = Arc::new(Semaphore::new(BACKEND_HANDSHAKES_MAX));
+    let mut stop = stopping.clone();
+    let stop = stop.wait_for(|stopping| *stopping);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => admit(incoming, &mut sessions, &handshakes, &shared, &mut stopping),
+                None => break,
+            },
+            Some(ended) = sessions.join_next(), if !sessions.is_empty() => note_end(ended),
+            _ = &mut stop => break,
+        }
+    }
+    // Sessions see `stopping` themselves; their own limit comes first. Who comes now is told to go elsewhere.
+    let limit = Duration::from_millis(BACKEND_CLOSE_MS_MAX) + Duration::from_secs(2);
+    let ended = timeout(limit, async {
+        loop {
+            tokio::select! {
+                ended = sessions.join_next() => match ended {
+                    Some(ended) => note_end(ended),
+                    None => break,
+                },
+                Some(incoming) = endpoint.accept() => incoming.refuse(),
+            }
+        }
+    });
+    if ended.await.is_err() {
+        warn!(sessions = sessions.len(), "sessions of commanders did not end in time and are cut off");
+    }
+    endpoint.close(VarInt::from_u32(0), b"the node stops");
+    endpoint.wait_idle().await;
+}
+
+/// Lets a connection in, or turns it away.
+fn admit(
+    incoming: Incoming,
+    sessions: &mut JoinSet<()>,
+    handshakes: &Arc<Semaphore>,
+    shared: &Arc<Shared>,
+    stopping: &mut watch::Receiver<bool>,
+) {
+    if sessions.len() >= BACKEND_SESSIONS_MAX {
+        count(&shared.counters.sessions_turned_away);
+        return incoming.refuse();
+    }
+    let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
+        // Half-open handshakes cost the sender nothing, if its address is not its own: let it prove the address.
+        if incoming.may_retry() && !incoming.remote_address_validated() {
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().refuse();
+            }
+        } else {
+            count(&shared.counters.sessions_turned_away);
+            incoming.refuse();
+        }
+        return;
+    };
+    let peer = incoming.remote_address();
+    let shared = shared.clone();
+    let stopping = stopping.clone();
+    sessions.spawn(async move {
+        let handshaken = async { incoming.accept()?.await };
+        let connection = timeout(Duration::from_millis(BACKEND_HELLO_MS_MAX), handshaken).await;
+        drop(handshake);
+        match connection {
+            Ok(Ok(connection)) => session::serve(connection, shared, stopping).await,
+            Ok(Err(error)) => debug!(%peer, %error, "a commander's handshake failed"),
+            Err(_) => debug!(%peer, "a commander's handshake took too long"),
+        }
+    });
+}
+
+fn note_end(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        // A panic is a bug of ours; it took one session with it.
+        tracing::error!(%error, "a commander's session ended by a panic");
+    }
+}

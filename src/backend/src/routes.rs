@@ -1,0 +1,194 @@
+//! What the commanders' port answers over HTTPS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use synod_types::limits::{
+    BACKEND_HTTP_READ_MS_MAX, BACKEND_HTTP_REQUESTS_MAX, COMMAND_BYTES_MAX, COMMAND_WAIT_MS_MAX,
+};
+use synod_types::{AppNdx, CommanderId, Outcome, Receipt, Refusal, RefusalCode, SignedCommand, wire};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use crate::counters::count;
+use crate::forms::{CommandForm, NextSeqForm, ReceiptForm};
+use crate::intake::{Answer, Answered};
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+/// The state that an answer speaks of.
+const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
+const OCTET_STREAM: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+/// Bytes of a body: base64 takes four bytes for three, and the form around it a little.
+const BODY_BYTES_MAX: usize = COMMAND_BYTES_MAX.div_ceil(3) * 4 + 256;
+/// How long a command may take: what the node allows, and a little for the way.
+const ANSWER_WAIT: Duration = Duration::from_millis(COMMAND_WAIT_MS_MAX + 2_000);
+
+/// Every route.
+pub(crate) fn routes(shared: Arc<Shared>) -> Router {
+    let room = Arc::new(Semaphore::new(BACKEND_HTTP_REQUESTS_MAX));
+    let limited = middleware::from_fn_with_state((shared.clone(), room), within_limits);
+    Router::new()
+        .route("/v1/commands", post(submit))
+        .route("/v1/seq/{app_ndx}/{commander}", get(next_seq))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(limited)
+        .with_state(shared)
+}
+
+/// Counts a request, and works on so many at a time and no more: before its body is read.
+async fn within_limits(
+    State((shared, room)): State<(Arc<Shared>, Arc<Semaphore>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    count(&shared.counters.http_requests);
+    match room.try_acquire() {
+        Ok(_held) => next.run(request).await,
+        Err(_) => {
+            let text = "too many requests are in progress at this node; try again later or elsewhere";
+            Problem::from(Refusal::new(RefusalCode::Busy, text)).into_response()
+        }
+    }
+}
+
+/// `POST /v1/commands`: executes a signed command.
+async fn submit(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    let wants_bytes = mentions(request.headers(), header::ACCEPT, OCTET_STREAM);
+    let command = read_command(request).await?;
+    match execute(&shared, command).await {
+        Ok(receipt) => Ok(answer(&receipt, wants_bytes)),
+        Err(refusal) => Err(Problem::from(refusal)),
+    }
+}
+
+fn answer(receipt: &Receipt, wants_bytes: bool) -> Response {
+    let mut response = match &receipt.outcome {
+        Outcome::Refused(refusal) if !wants_bytes => Problem::executed(refusal, receipt).into_response(),
+        Outcome::Done(_) | Outcome::Refused(_) => {
+            let (content_type, body) = if wants_bytes {
+                (OCTET_STREAM, wire::encode(receipt))
+            } else {
+                (JSON, json(&ReceiptForm::from(receipt)))
+            };
+            let status = match receipt.outcome {
+                Outcome::Done(_) => StatusCode::OK,
+                Outcome::Refused(_) => StatusCode::CONFLICT,
+            };
+            (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
+    };
+    response.headers_mut().insert(STATE_NDX, receipt.state_ndx.0.into());
+    response
+}
+
+/// Verifies a command, hands it to the node and waits. Its room is given back when the node answers, also if the
+/// client has left by then.
+async fn execute(shared: &Arc<Shared>, command: SignedCommand) -> Answered {
+    let bytes = match shared.admit(&command) {
+        Ok(bytes) => bytes,
+        Err(refusal) => {
+            let answered = Err(refusal);
+            shared.answered(0, &answered);
+            return answered;
+        }
+    };
+    let (sender, receiver) = oneshot::channel();
+    let counting = shared.clone();
+    let answer = Answer::from_fn(move |answered| {
+        counting.answered(bytes, &answered);
+        // The client may have left.
+        let _ = sender.send(answered);
+    });
+    shared.verify(shared.pool.verifier(), vec![(command, answer)]);
+    match timeout(ANSWER_WAIT, receiver).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(_)) | Err(_) => {
+            let text = "the command was not executed in time; submit the same bytes again to find out";
+            Err(Refusal::new(RefusalCode::Timeout, text))
+        }
+    }
+}
+
+/// Reads the command in the body, in either form.
+async fn read_command(request: Request) -> Result<SignedCommand, Problem> {
+    let is_json = mentions(request.headers(), header::CONTENT_TYPE, JSON);
+    if !is_json && !mentions(request.headers(), header::CONTENT_TYPE, OCTET_STREAM) {
+        let detail = format!("send a command as {OCTET_STREAM} or {JSON}");
+        return Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
+    let body = read_body(request).await?;
+    let malformed = |why: String| Problem::from(Refusal::new(RefusalCode::Malformed, why));
+    if is_json {
+        let form: CommandForm<'_> =
+            serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
+        form.decode().map_err(malformed)
+    } else {
+        wire::decode(&body).map_err(|error| malformed(error.to_string()))
+    }
+}
+
+async fn read_body(request: Request<Body>) -> Result<Bytes, Problem> {
+    let limit = Duration::from_millis(BACKEND_HTTP_READ_MS_MAX);
+    match timeout(limit, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(BytesRejection::FailedToBufferBody(error)))
+            if error.status() == StatusCode::PAYLOAD_TOO_LARGE =>
+        {
+            let text = format!("a command has at most {COMMAND_BYTES_MAX} bytes");
+            Err(Problem::from(Refusal::new(RefusalCode::TooLarge, text)))
+        }
+        Ok(Err(error)) => Err(Problem::from(Refusal::new(RefusalCode::Malformed, error))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {BACKEND_HTTP_READ_MS_MAX} ms");
+            Err(Problem::http(StatusCode::REQUEST_TIMEOUT, "slow-request", detail))
+        }
+    }
+}
+
+/// `GET /v1/seq/{appNdx}/{commander}`: the next seq of a commander in an application.
+async fn next_seq(
+    State(shared): State<Arc<Shared>>,
+    Path((app, commander)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let malformed = |why: String| Problem::from(Refusal::new(RefusalCode::Malformed, why));
+    let app: AppNdx = app.parse().map_err(|error| malformed(format!("{app:?} is not an appNdx: {error}")))?;
+    let commander: CommanderId = commander.parse().map_err(|error| malformed(format!("{error}")))?;
+    let seq = shared.intake.next_seq(app, commander)?;
+    let form = NextSeqForm { app_ndx: app.0, seq: seq.0 };
+    Ok(([(header::CONTENT_TYPE, JSON)], json(&form)).into_response())
+}
+
+async fn no_such_route() -> Problem {
+    let detail = "this port has POST /v1/commands and GET /v1/seq/{appNdx}/{commander}";
+    Problem::http(StatusCode::NOT_FOUND, "no-such-route", detail)
+}
+
+async fn no_such_method() -> Problem {
+    let detail = "POST to /v1/commands, GET from /v1/seq/{appNdx}/{commander}";
+    Problem::http(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", detail)
+}
+
+fn json<T: serde::Serialize>(form: &T) -> Vec<u8> {
+    serde_json::to_vec(form).expect("strings and numbers always serialize")
+}
+
+/// Whether a header names a media type; parameters and preferences do not matter here.
+fn mentions(headers: &HeaderMap, name: HeaderName, media_type: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|part| {
+            part.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type))
+        })
+    })
+}

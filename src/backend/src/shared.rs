@@ -1,0 +1,76 @@
+//! What both transports share: the node, the verifiers, the counters, and how much may be in flight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use synod_auth::{Unverified, Verifier, VerifyPool};
+use synod_types::limits::BACKEND_BYTES_MAX;
+use synod_types::{ClusterId, Refusal, RefusalCode, SignedCommand};
+
+use crate::counters::{Counters, count};
+use crate::intake::{Answer, Answered, Intake, Submission};
+
+/// What both transports share.
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterId,
+    pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) pool: Arc<VerifyPool>,
+    pub(crate) counters: Counters,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(cluster: ClusterId, pool: Arc<VerifyPool>, intake: Arc<dyn Intake>) -> Shared {
+        Shared { cluster, intake, pool, counters: Counters::default(), stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on new commands are refused.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a command that arrived and makes room for it. The room is given back by [`Shared::answered`].
+    pub(crate) fn admit(&self, command: &SignedCommand) -> Result<usize, Refusal> {
+        count(&self.counters.commands);
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Refusal::new(RefusalCode::Stopping, "this node is stopping; submit elsewhere"));
+        }
+        command.check_sizes().map_err(|error| Refusal::new(RefusalCode::TooLarge, error))?;
+        let bytes = command.len();
+        let held = self.counters.bytes_held.fetch_add(bytes, Ordering::Relaxed);
+        if held + bytes > BACKEND_BYTES_MAX {
+            self.give_back(bytes);
+            let text = format!("{held} bytes of commands wait at this node; submit again later or elsewhere");
+            return Err(Refusal::new(RefusalCode::Busy, text));
+        }
+        Ok(bytes)
+    }
+
+    /// Gives back the room of a command.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.counters.bytes_held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what became of a command that was admitted with `bytes`, or refused at once with none.
+    pub(crate) fn answered(&self, bytes: usize, answered: &Answered) {
+        self.give_back(bytes);
+        match answered {
+            Ok(_) => count(&self.counters.executed),
+            Err(refusal) => self.counters.refuse(refusal.code),
+        }
+    }
+
+    /// Verifies `commands` on this thread and hands those that verify to the node, in order.
+    pub(crate) fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) {
+        let mut submissions = Vec::with_capacity(commands.len());
+        for (command, answer) in commands {
+            match verifier.verify_command(Unverified(command)) {
+                Ok(command) => submissions.push(Submission { command, answer }),
+                Err(refusal) => answer.send(Err(refusal)),
+            }
+        }
+        if !submissions.is_empty() {
+            self.intake.submit_all(submissions);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Sessions over QUIC, as a client sees them that does not keep to the rules.
+
+mod support;
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use support::{APP, Behaviour, CLUSTER, FakeNode, Tls, body_of, command, seal, soon};
+use synod_auth::{Algorithm, SigningKey, sign_hello};
+use synod_backend::{ALPN, Backend};
+use synod_types::frame::FrameReader;
+use synod_types::limits::{
+    BACKEND_SESSION_COMMANDS_MAX, COMMAND_BYTES_MAX, FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX,
+    OPERATION_BYTES_MAX,
+};
+use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
+use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
+use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, SignedCommand, wire};
+
+/// A client that sends what it is told.
+struct Raw {
+    _endpoint: Endpoint,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    frames: FrameReader,
+    sent: MsgCounter,
+    received: MsgCounter,
+}
+
+impl Raw {
+    async fn connect(tls: &Tls, backend: &Backend) -> Raw {
+        let mut config = (*tls.client).clone();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let connecting = endpoint.connect_with(config, backend.local_addr(), "localhost").unwrap();
+        let connection = soon(connecting).await.unwrap();
+        let (send, recv) = soon(connection.open_bi()).await.unwrap();
+        let frames = FrameReader::new(FRAME_BYTES_MAX);
+        let (sent, received) = Default::default();
+        Raw { _endpoint: endpoint, connection, send, recv, frames, sent, received }
+    }
+
+    /// A session whose Hello was accepted.
+    async fn open(tls: &Tls, backend: &Backend, key: &SigningKey) -> Raw {
+        let mut raw = Raw::connect(tls, backend).await;
+        let hello = raw.hello(key, CLUSTER);
+        raw.ask(hello).await;
+        assert_eq!(raw.reply().await, Some(Reply::Control(Control::Ack { your_msg_n: 1 })));
+        raw
+    }
+
+    fn hello(&self, key: &SigningKey, cluster: ClusterId) -> Request {
+        let mut exporter = [0; 32];
+        self.connection.export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, &[]).unwrap();
+        Request::Control(Control::Hello(Box::new(sign_hello(key, &cluster, b"", "", &exporter))))
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        // Where the back end has closed already, its last words tell why.
+        let _ = soon(self.send.write_all(bytes)).await;
+    }
+
+    async fn ask_as(&mut self, msg_n: u64, request: Request) {
+        let mut out = Vec::new();
+        wire::put(&mut out, FRAME_BYTES_MAX, &RequestFrame { msg_n, request }).unwrap();
+        self.write(&out).await;
+    }
+
+    async fn ask(&mut self, request: Request) -> u64 {
+        let msg_n = self.sent.advance();
+        self.ask_as(msg_n, request).await;
+        msg_n
+    }
+
+    async fn submit(&mut self, command: SignedCommand) -> u64 {
+        self.ask(Request::Submit(command)).await
+    }
+
+    /// The next reply; `None` when the back end has closed.
+    async fn reply(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(frame) = self.frames.next_frame().unwrap() {
+                let ReplyFrame { msg_n, reply } = wire::decode(&frame).unwrap();
+                assert!(self.received.accepts(msg_n), "{msg_n} is out of order");
+                return Some(reply);
+            }
+            let chunk = soon(self.recv.read_chunk(usize::MAX, true)).await.ok().flatten()?;
+            self.frames.push(&chunk.bytes);
+        }
+    }
+
+    /// The code of the next reply, which is a refusal.
+    async fn refusal(&mut self) -> (u64, RefusalCode) {
+        match self.reply().await {
+            Some(Reply::Refused { your_msg_n, refusal }) => (your_msg_n, refusal.code),
+            other => panic!("a refusal was expected, not {other:?}"),
+        }
+    }
+
+    /// The next reply is this error, and then the session is closed.
+    async fn ends_with(mut self, expected: SessionErrorCode, number: u64) {
+        match self.reply().await {
+            Some(Reply::Control(Control::Error { your_msg_n, code, description })) => {
+                assert_eq!((your_msg_n, code), (number, expected), "{description}");
+            }
+            other => panic!("{expected:?} was expected, not {other:?}"),
+        }
+        assert_eq!(self.reply().await, None);
+        soon(self.connection.closed()).await;
+    }
+}
+
+struct House {
+    tls: Tls,
+    node: Arc<FakeNode>,
+    backend: Backend,
+    key: SigningKey,
+}
+
+fn house(behaviour: Behaviour) -> House {
+    let tls = Tls::new();
+    let node = FakeNode::new(behaviour);
+    let backend = tls.start(&node);
+    House { tls, node, backend, key: SigningKey::generate(Algorithm::Ed25519) }
+}
+
+#[tokio::test]
+async fn a_session_begins_with_a_hello() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let mut raw = Raw::connect(&tls, &backend).await;
+    raw.submit(command(&key, 1, "x")).await;
+    raw.ends_with(SessionErrorCode::MissingHello, 1).await;
+    assert_eq!(backend.counters().sessions_broken, 1);
+}
+
+#[tokio::test]
+async fn a_hello_is_for_this_cluster_this_session_and_its_own_key() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let mut raw = Raw::connect(&tls, &backend).await;
+    let elsewhere = raw.hello(&key, ClusterId(Digest([8; 32])));
+    raw.ask(elsewhere).await;
+    raw.ends_with(SessionErrorCode::BadSignature, 1).await;
+
+    let mut raw = Raw::connect(&tls, &backend).await;
+    let stolen = Raw::connect(&tls, &backend).await.hello(&key, CLUSTER);
+    raw.ask(stolen).await;
+    raw.ends_with(SessionErrorCode::BadSignature, 1).await;
+
+    let mut raw = Raw::connect(&tls, &backend).await;
+    let Request::Control(Control::Hello(mut hello)) = raw.hello(&key, CLUSTER) else { unreachable!() };
+    hello.id = Digest([1; 32]);
+    raw.ask(Request::Control(Control::Hello(hello))).await;
+    raw.ends_with(SessionErrorCode::WrongId, 1).await;
+    assert_eq!(backend.counters().sessions, 0);
+}
+
+#[tokio::test]
+async fn a_second_hello_ends_the_session() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let hello = raw.hello(&key, CLUSTER);
+    raw.ask(hello).await;
+    raw.ends_with(SessionErrorCode::SecondHello, 2).await;
+}
+
+#[tokio::test]
+async fn a_wrong_number_ends_the_session() {
+    for msg_n in [0, 1, 3, u64::MAX] {
+        let House { tls, backend, key, .. } = house(Behaviour::Execute);
+        let mut raw = Raw::open(&tls, &backend, &key).await;
+        raw.ask_as(msg_n, Request::NextSeq { app: APP }).await;
+        raw.ends_with(SessionErrorCode::WrongMsgN, msg_n).await;
+    }
+}
+
+#[tokio::test]
+async fn frames_that_are_not_frames_end_the_session() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let too_long = |max: usize| u32::try_from(max + 1).unwrap().to_be_bytes().to_vec();
+    let random: Vec<u8> = (0..200u8).map(|n| n.wrapping_mul(151) ^ 0x5a).collect();
+    let garbage = [&[0, 0, 0, 200], &random[..]].concat();
+
+    for bytes in [too_long(HELLO_FRAME_BYTES_MAX), garbage.clone()] {
+        let mut raw = Raw::connect(&tls, &backend).await;
+        raw.write(&bytes).await;
+        raw.ends_with(SessionErrorCode::UnexpectedFrame, 1).await;
+    }
+    let empty = vec![0; 4];
+    for bytes in [too_long(COMMAND_BYTES_MAX + 16), garbage, random, empty] {
+        let mut raw = Raw::open(&tls, &backend, &key).await;
+        raw.write(&bytes).await;
+        raw.ends_with(SessionErrorCode::UnexpectedFrame, 2).await;
+    }
+    let mut truncated = Raw::open(&tls, &backend, &key).await;
+    truncated.write(&[0, 0, 0, 9, 1, 2, 3]).await;
+    truncated.send.finish().unwrap();
+    truncated.ends_with(SessionErrorCode::UnexpectedFrame, 2).await;
+    let mut unexpected = Raw::open(&tls, &backend, &key).await;
+    unexpected.ask(Request::Control(Control::Ack { your_msg_n: 1 })).await;
+    unexpected.ends_with(SessionErrorCode::UnexpectedFrame, 2).await;
+}
+
+#[tokio::test]
+async fn what_comes_before_a_broken_frame_is_done() {
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let mut out = Vec::new();
+    for seq in 1..=20 {
+        let request = Request::Submit(command(&key, seq, "x"));
+        wire::put(&mut out, FRAME_BYTES_MAX, &RequestFrame { msg_n: seq + 1, request }).unwrap();
+    }
+    out.extend([255; 4]);
+    raw.write(&out).await;
+    for _ in 0..20 {
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
+    raw.ends_with(SessionErrorCode::UnexpectedFrame, 22).await;
+    assert_eq!(node.ledger.executed(), 20);
+}
+
+#[tokio::test]
+async fn bad_signatures_are_refused_and_counted_one_by_one_and_in_batches() {
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let other = SigningKey::generate(Algorithm::Ed25519);
+    let mut forged = command(&key, 1, "x");
+    forged.signature = vec![0; 64].into();
+    let mut foreign = command(&key, 1, "x");
+    foreign.key = other.public().spki_der().clone();
+    for bad in [forged.clone(), foreign] {
+        let number = raw.submit(bad).await;
+        assert_eq!(raw.refusal().await, (number, RefusalCode::BadSignature));
+    }
+    let mut out = Vec::new();
+    for seq in 1..=40 {
+        let good = command(&key, seq, "x");
+        let request = Request::Submit(if seq % 2 == 0 { forged.clone() } else { good });
+        let frame = RequestFrame { msg_n: raw.sent.advance(), request };
+        wire::put(&mut out, FRAME_BYTES_MAX, &frame).unwrap();
+    }
+    raw.write(&out).await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        match raw.reply().await {
+            Some(Reply::Refused { refusal, .. }) if refusal.code == RefusalCode::BadSignature => refused += 1,
+            Some(Reply::Executed { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((refused, node.ledger.executed()), (20, 20));
+    let counters = backend.counters();
+    assert_eq!(counters.refused_with(RefusalCode::BadSignature), 22);
+    assert_eq!((counters.commands, counters.executed, counters.bytes_held), (42, 20, 0));
+    assert_eq!((counters.sessions_open, counters.sessions_broken), (1, 0));
+}
+
+#[tokio::test]
+async fn the_operation_limit_is_exact() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    for bytes in [OPERATION_BYTES_MAX - 1, OPERATION_BYTES_MAX] {
+        let number = raw.submit(seal(&key, body_of(&key, bytes.try_into().unwrap(), bytes))).await;
+        match raw.reply().await {
+            Some(Reply::Executed { your_msg_n, .. }) => assert_eq!(your_msg_n, number),
+            other => panic!("{bytes} bytes: {other:?}"),
+        }
+    }
+    let number = raw.submit(seal(&key, body_of(&key, 1, OPERATION_BYTES_MAX + 1))).await;
+    assert_eq!(raw.refusal().await, (number, RefusalCode::TooLarge));
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_commands_in_flight_and_no_more() {
+    let House { tls, backend, key, node } = house(Behaviour::Hold);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let same = command(&key, 1, "x");
+    for _ in 0..BACKEND_SESSION_COMMANDS_MAX {
+        raw.submit(same.clone()).await;
+    }
+    let number = raw.submit(same.clone()).await;
+    assert_eq!(raw.refusal().await, (number, RefusalCode::Busy));
+    node.holds(BACKEND_SESSION_COMMANDS_MAX).await;
+    node.release();
+    for _ in 0..BACKEND_SESSION_COMMANDS_MAX {
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
+    node.behave(Behaviour::Execute);
+    raw.submit(same).await;
+    assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+}
+
+#[tokio::test]
+async fn questions_and_courtesies_are_answered() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    raw.submit(command(&key, 5, "x")).await;
+    assert!(matches!(raw.reply().await, Some(Reply::Executed { your_msg_n: 2, .. })));
+    raw.ask(Request::NextSeq { app: APP }).await;
+    assert_eq!(raw.reply().await, Some(Reply::NextSeq { your_msg_n: 3, seq: Seq(6) }));
+    raw.ask(Request::NextSeq { app: AppNdx(99) }).await;
+    assert_eq!(raw.refusal().await, (4, RefusalCode::UnknownApp));
+    raw.ask(Request::Control(Control::KeepAlive)).await;
+    assert_eq!(raw.reply().await, Some(Reply::Control(Control::Ack { your_msg_n: 5 })));
+    raw.ask(Request::Control(Control::Bye)).await;
+    assert_eq!(raw.reply().await, Some(Reply::Control(Control::Ack { your_msg_n: 6 })));
+    assert_eq!(raw.reply().await, None);
+}
+
+#[tokio::test]
+async fn closing_answers_what_is_in_flight_and_refuses_what_is_new() {
+    let House { tls, backend, key, node } = house(Behaviour::Hold);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let first = raw.submit(command(&key, 1, "x")).await;
+    node.holds(1).await;
+    let closing = tokio::spawn(backend.close());
+    let refused = loop {
+        // Until the back end has noticed that it closes, it still takes commands.
+        let number = raw.submit(command(&key, 2, "y")).await;
+        raw.ask(Request::Control(Control::KeepAlive)).await;
+        match raw.reply().await {
+            Some(Reply::Refused { your_msg_n, refusal }) => {
+                assert_eq!((your_msg_n, refusal.code), (number, RefusalCode::Stopping));
+                break number;
+            }
+            other => assert_eq!(other, Some(Reply::Control(Control::Ack { your_msg_n: number + 1 }))),
+        }
+    };
+    assert_eq!(raw.reply().await, Some(Reply::Control(Control::Ack { your_msg_n: refused + 1 })));
+    node.release();
+    let mut answered = Vec::new();
+    loop {
+        match raw.reply().await {
+            Some(Reply::Executed { your_msg_n, .. }) => answered.push(your_msg_n),
+            Some(Reply::Control(Control::Bye)) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(answered.contains(&first));
+    assert_eq!(raw.reply().await, None);
+    soon(closing).await.unwrap();
+}

@@ -1,0 +1,215 @@
+//! A node in place of the real one, and a port with a certificate of its own authority.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use synod_auth::tls::{backend_client, load_roots};
+use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, Verified, Verifier, VerifyPool};
+use synod_backend::{Answer, Backend, BackendConfig, BackendError, Intake};
+use synod_types::{
+    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Digest, Outcome, Receipt, Refusal, RefusalCode,
+    Seq, SignedCommand, StateNdx,
+};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+pub const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
+pub const APP: AppNdx = AppNdx(1);
+/// The fake application refuses this operation.
+pub const REFUSED_OPERATION: &[u8] = b"\0refuse";
+
+/// Waits, but not for ever.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), future).await.expect("this takes far less than half a minute")
+}
+
+/// What the whole cluster would agree on: each command is executed once.
+#[derive(Default)]
+pub struct Ledger {
+    state: Mutex<LedgerState>,
+}
+
+#[derive(Default)]
+struct LedgerState {
+    executed: u64,
+    receipts: HashMap<(CommanderId, Seq), (CommandId, Receipt)>,
+    last_seq: HashMap<CommanderId, u64>,
+}
+
+impl Ledger {
+    pub fn execute(&self, command: &Verified<SignedCommand>) -> Result<Receipt, Refusal> {
+        let body = command.body().clone();
+        let mut state = self.state.lock().unwrap();
+        if let Some((id, receipt)) = state.receipts.get(&(body.commander, body.seq)) {
+            return match *id == command.id() {
+                true => Ok(receipt.clone()),
+                false => Err(Refusal::new(RefusalCode::SeqReused, "another command had this seq")),
+            };
+        }
+        state.executed += 1;
+        let outcome = match &body.operation[..] == REFUSED_OPERATION {
+            true => Outcome::Refused(Refusal::new(RefusalCode::Conflict, "as you like")),
+            false => Outcome::Done(body.operation),
+        };
+        let state_ndx = StateNdx(state.executed);
+        let receipt = Receipt { app: body.app, seq: body.seq, state_ndx, outcome, chain: command.id().0 };
+        let last = state.last_seq.entry(body.commander).or_default();
+        *last = body.seq.0.max(*last);
+        state.receipts.insert((body.commander, body.seq), (command.id(), receipt.clone()));
+        Ok(receipt)
+    }
+
+    /// How many different commands were executed.
+    pub fn executed(&self) -> u64 {
+        self.state.lock().unwrap().executed
+    }
+
+    pub fn next_seq(&self, commander: CommanderId) -> Seq {
+        Seq(self.state.lock().unwrap().last_seq.get(&commander).map_or(1, |last| last + 1))
+    }
+}
+
+/// What a fake node does with a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behaviour {
+    Execute,
+    Hold,
+    Refuse(RefusalCode),
+}
+
+/// A node without Paxos.
+pub struct FakeNode {
+    pub ledger: Arc<Ledger>,
+    behaviour: Mutex<Behaviour>,
+    held: Mutex<Vec<(Verified<SignedCommand>, Answer)>>,
+    arrived: Notify,
+}
+
+impl FakeNode {
+    pub fn new(behaviour: Behaviour) -> Arc<FakeNode> {
+        FakeNode::with_ledger(behaviour, Arc::default())
+    }
+
+    pub fn with_ledger(behaviour: Behaviour, ledger: Arc<Ledger>) -> Arc<FakeNode> {
+        let (behaviour, held) = (Mutex::new(behaviour), Mutex::default());
+        Arc::new(FakeNode { ledger, behaviour, held, arrived: Notify::new() })
+    }
+
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Waits until so many commands are held.
+    pub async fn holds(&self, count: usize) {
+        soon(async {
+            loop {
+                let arrived = self.arrived.notified();
+                if self.held.lock().unwrap().len() >= count {
+                    return;
+                }
+                arrived.await;
+            }
+        })
+        .await;
+    }
+
+    pub fn take_held(&self) -> Vec<(Verified<SignedCommand>, Answer)> {
+        std::mem::take(&mut *self.held.lock().unwrap())
+    }
+
+    /// Executes what is held, the last first.
+    pub fn release(&self) {
+        for (command, answer) in self.take_held().into_iter().rev() {
+            answer.send(self.ledger.execute(&command));
+        }
+    }
+}
+
+impl Intake for FakeNode {
+    fn submit(&self, command: Verified<SignedCommand>, answer: Answer) {
+        let behaviour = *self.behaviour.lock().unwrap();
+        match behaviour {
+            Behaviour::Execute => answer.send(self.ledger.execute(&command)),
+            Behaviour::Hold => {
+                self.held.lock().unwrap().push((command, answer));
+                self.arrived.notify_waiters();
+            }
+            Behaviour::Refuse(code) => answer.send(Err(Refusal::new(code, "so it was asked for"))),
+        }
+    }
+
+    fn next_seq(&self, app: AppNdx, commander: CommanderId) -> Result<Seq, Refusal> {
+        match app == APP {
+            true => Ok(self.ledger.next_seq(commander)),
+            false => Err(Refusal::new(RefusalCode::UnknownApp, format!("there is no application {app}"))),
+        }
+    }
+}
+
+/// A certificate for `localhost` and who trusts it.
+pub struct Tls {
+    pub server: Arc<rustls::ServerConfig>,
+    pub client: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    pub fn new() -> Tls {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        let authority = CertificateAuthority::generate("test").unwrap();
+        authority.save_new(path("ca.pem"), path("ca.key")).unwrap();
+        let key = SigningKey::generate(Algorithm::Ed25519);
+        key.save_new(path("node.key")).unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        std::fs::write(path("node.pem"), authority.issue_node(key.public(), &names).unwrap()).unwrap();
+        let identity = TlsIdentity::load(path("node.pem"), path("node.key"), path("ca.pem")).unwrap();
+        let client = backend_client(&load_roots(path("ca.pem")).unwrap(), &[]).unwrap();
+        Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client: Arc::new(client) }
+    }
+
+    pub fn try_start(&self, addr: SocketAddr, node: &Arc<FakeNode>) -> Result<Backend, BackendError> {
+        let pool = Arc::new(VerifyPool::new(Arc::new(Verifier::new(CLUSTER)), 1).unwrap());
+        let config = BackendConfig { addr, tls: self.server.clone(), cluster: CLUSTER, pool };
+        Backend::start(config, node.clone())
+    }
+
+    pub fn start(&self, node: &Arc<FakeNode>) -> Backend {
+        self.try_start("127.0.0.1:0".parse().unwrap(), node).unwrap()
+    }
+}
+
+/// A body with an operation of the fake application.
+pub fn body(key: &SigningKey, seq: u64, operation: impl Into<Vec<u8>>) -> CommandBody {
+    CommandBody {
+        cluster: CLUSTER,
+        app: APP,
+        commander: CommanderId(key.id()),
+        seq: Seq(seq),
+        not_after: None,
+        expected: None,
+        operation: operation.into().into(),
+    }
+}
+
+/// A signed command with that operation.
+pub fn command(key: &SigningKey, seq: u64, operation: impl Into<Vec<u8>>) -> SignedCommand {
+    seal(key, body(key, seq, operation).encode().unwrap().to_vec())
+}
+
+/// Signs bytes as they are.
+pub fn seal(key: &SigningKey, body: Vec<u8>) -> SignedCommand {
+    let signature = key.sign(&body).into();
+    SignedCommand { body: body.into(), signature, key: key.public().spki_der().clone() }
+}
+
+/// A body that declares and holds an operation of `bytes`, also where that is too much.
+pub fn body_of(key: &SigningKey, seq: u64, bytes: usize) -> Vec<u8> {
+    let mut encoded = body(key, seq, Vec::new()).encode().unwrap().to_vec();
+    let header = encoded.len();
+    encoded[header - 4..].copy_from_slice(&u32::try_from(bytes).unwrap().to_be_bytes());
+    encoded.resize(header + bytes, 0);
+    encoded
+}

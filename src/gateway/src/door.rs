@@ -1,0 +1,148 @@
+//! One application as front ends see it: the published state, who leads, and a place to wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use synod_machine::View;
+use synod_types::limits::READS_PENDING_MAX;
+use synod_types::{AppNdx, Slot, StateNdx};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::reads::{ReadIndexes, ReadQuestions, ReadRefused, read_indexes};
+use crate::status::Leader;
+use crate::waiters::Waiters;
+
+/// One application, for reading. The node opens it, and publishes through the [`AppPublisher`] that it gets with it.
+pub struct AppDoor {
+    ndx: AppNdx,
+    name: String,
+    kind: &'static str,
+    view: ArcSwap<View>,
+    leader: ArcSwapOption<Leader>,
+    caught_up: AtomicBool,
+    state_waiters: Waiters<StateNdx>,
+    slot_waiters: Waiters<Slot>,
+    read_indexes: ReadIndexes,
+    /// One permit for each read that may wait.
+    places: Semaphore,
+}
+
+/// The node's hand on a door: it alone publishes states.
+pub struct AppPublisher {
+    door: Arc<AppDoor>,
+}
+
+impl AppDoor {
+    /// A door for the application of `first`, which is the state to begin with, under the name that the configuration
+    /// gives it. The publisher belongs to whoever applies decrees, the questions to whoever drives Paxos.
+    pub fn open(name: impl Into<String>, first: View) -> (Arc<AppDoor>, AppPublisher, ReadQuestions) {
+        let (read_indexes, questions) = read_indexes();
+        let door = Arc::new(AppDoor {
+            ndx: first.app_ndx,
+            name: name.into(),
+            kind: first.app.kind(),
+            view: ArcSwap::from_pointee(first),
+            leader: ArcSwapOption::empty(),
+            caught_up: AtomicBool::new(false),
+            state_waiters: Waiters::new(),
+            slot_waiters: Waiters::new(),
+            read_indexes,
+            places: Semaphore::new(READS_PENDING_MAX),
+        });
+        (Arc::clone(&door), AppPublisher { door }, questions)
+    }
+
+    /// Its number in the cluster.
+    pub fn ndx(&self) -> AppNdx {
+        self.ndx
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which kind of application it is (`"kv"`).
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// How many commands it has executed on this node.
+    pub fn state_ndx(&self) -> StateNdx {
+        self.view.load().state_ndx
+    }
+
+    /// Its state on this node, to keep.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Its state on this node, for a look: cheaper than [`AppDoor::view`], not to be held across a wait.
+    pub(crate) fn peek(&self) -> Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// Who leads it, as far as this node knows.
+    pub fn leader(&self) -> Option<Arc<Leader>> {
+        self.leader.load_full()
+    }
+
+    /// Whether this node has something to say: it knows the leader, or has applied all that was chosen when it started.
+    pub fn is_ready(&self) -> bool {
+        self.leader.load().is_some() || self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// A place among those who wait; `None` when there is none left.
+    pub(crate) fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.try_acquire().ok()
+    }
+
+    /// Waits until this node has the state.
+    pub(crate) async fn until_state(&self, state_ndx: StateNdx) {
+        self.state_waiters.until(state_ndx, || self.view.load().state_ndx).await;
+    }
+
+    /// Waits until this node has all that was chosen when this was called (a read index, OngaroPhD section 6.4).
+    pub(crate) async fn until_leader_state(&self) -> Result<(), ReadRefused> {
+        let index = self.read_indexes.obtain().await?;
+        self.slot_waiters.until(index, || self.view.load().applied).await;
+        Ok(())
+    }
+}
+
+impl AppPublisher {
+    /// Replaces the state that readers see, and wakes those who waited for it. O(1), whatever readers do.
+    ///
+    /// # Panics
+    /// If the view is another application's, or earlier than the one before: a reader never sees time run back.
+    pub fn publish(&self, view: View) {
+        let (state_ndx, applied) = (view.state_ndx, view.applied);
+        assert_eq!(view.app_ndx, self.door.ndx, "a view goes to its own application's door");
+        let before = self.door.view.swap(Arc::new(view));
+        assert!(
+            before.state_ndx <= state_ndx && before.applied <= applied,
+            "application {} went back from state {} (slot {}) to {state_ndx} (slot {applied})",
+            self.door.ndx,
+            before.state_ndx,
+            before.applied,
+        );
+        self.door.state_waiters.reach(state_ndx);
+        self.door.slot_waiters.reach(applied);
+    }
+
+    /// Says who leads; `None` while nobody is known to.
+    pub fn set_leader(&self, leader: Option<Leader>) {
+        self.door.leader.store(leader.map(Arc::new));
+    }
+
+    /// Says that this node has applied all that was chosen when it started.
+    pub fn set_caught_up(&self) {
+        self.door.caught_up.store(true, Ordering::Release);
+    }
+
+    /// The door that this publishes to.
+    pub fn door(&self) -> &Arc<AppDoor> {
+        &self.door
+    }
+}

@@ -1,0 +1,221 @@
+//! Reading: at a level, from a state, within a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use synod_machine::View;
+use synod_types::limits::READ_WAIT_MS_MAX;
+use synod_types::{AppNdx, Digest, StateNdx};
+use tokio::sync::watch;
+
+use crate::door::AppDoor;
+use crate::error::{Awaited, GatewayError};
+use crate::reads::ReadRefused;
+use crate::status::ClusterStatus;
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Consistency {
+    /// This node's state, at once. It may be behind, and says its stateNdx.
+    #[default]
+    Local,
+    /// Every command that was executed anywhere before the read began is in the state. Needs a leader.
+    Linearizable,
+}
+
+/// What a read asks for beside the question itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Read {
+    /// How fresh the state must be.
+    pub consistency: Consistency,
+    /// The least state to answer from; waited for.
+    pub min: Option<StateNdx>,
+    /// The longest to wait for the state; more than [`READ_WAIT_MS_MAX`] counts as that.
+    pub wait: Duration,
+}
+
+impl Read {
+    /// How long a read waits that does not say how long.
+    pub const WAIT_DEFAULT: Duration = Duration::from_secs(5);
+    /// The longest wait.
+    pub const WAIT_MAX: Duration = Duration::from_millis(READ_WAIT_MS_MAX);
+}
+
+impl Default for Read {
+    fn default() -> Read {
+        Read { consistency: Consistency::Local, min: None, wait: Read::WAIT_DEFAULT }
+    }
+}
+
+/// An application's answer, and the state that it comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// How many commands the application had executed.
+    pub state_ndx: StateNdx,
+    /// The hash chain's value there.
+    pub chain: Digest,
+    /// The application's answer.
+    pub body: Bytes,
+}
+
+/// Whether this node should be sent clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Readiness {
+    /// Applications that this node cannot answer for yet; none: it is ready.
+    pub waiting_for: Vec<AppNdx>,
+    /// The node is stopping: it is not ready, whatever its applications are.
+    pub stopping: bool,
+}
+
+impl Readiness {
+    /// Whether clients are welcome.
+    pub fn is_ready(&self) -> bool {
+        self.waiting_for.is_empty() && !self.stopping
+    }
+}
+
+/// What front ends hold: every application, and how the cluster is. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    /// In the order of their numbers.
+    doors: Vec<Arc<AppDoor>>,
+    status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Gateway {
+    /// A gateway to these applications. `status` is called for each question about the cluster; it must not block.
+    ///
+    /// # Panics
+    /// If two applications have the same number.
+    pub fn new(
+        mut doors: Vec<Arc<AppDoor>>,
+        status: impl Fn() -> ClusterStatus + Send + Sync + 'static,
+    ) -> Gateway {
+        doors.sort_by_key(|door| door.ndx());
+        assert!(
+            doors.is_sorted_by(|a, b| a.ndx() < b.ndx()),
+            "each application has one door: the configuration was checked for that"
+        );
+        Gateway(Arc::new(Inner { doors, status: Box::new(status), stopping: watch::Sender::new(false) }))
+    }
+
+    /// Every application, in the order of their numbers.
+    pub fn apps(&self) -> &[Arc<AppDoor>] {
+        &self.0.doors
+    }
+
+    /// The application with this number.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownApp`].
+    pub fn app(&self, app: AppNdx) -> Result<&AppDoor, GatewayError> {
+        let doors = &self.0.doors;
+        match doors.binary_search_by_key(&app, |door| door.ndx()) {
+            Ok(at) => Ok(&doors[at]),
+            Err(_) => Err(GatewayError::UnknownApp { app }),
+        }
+    }
+
+    /// The application with this number or, failing that, this name.
+    pub fn find(&self, number_or_name: &str) -> Option<&AppDoor> {
+        let by_number = number_or_name.parse().ok().and_then(|app| self.app(app).ok());
+        by_number
+            .or_else(|| self.0.doors.iter().find(|door| door.name() == number_or_name).map(|door| &**door))
+    }
+
+    /// Asks an application. A local read without `min` never waits.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; all but an unknown application say in which state the application is.
+    pub async fn query(&self, app: AppNdx, read: Read, query: &[u8]) -> Result<Answer, GatewayError> {
+        let door = self.app(app)?;
+        self.await_state(door, read).await?;
+        let view = door.peek();
+        let body = view.app.query(query).map_err(|why| GatewayError::NotAQuery {
+            app,
+            state_ndx: view.state_ndx,
+            why: why.to_string(),
+        })?;
+        Ok(Answer { state_ndx: view.state_ndx, chain: view.chain, body })
+    }
+
+    /// The state itself, for what is the same in every application (its number, chain and commanders).
+    ///
+    /// # Errors
+    /// As for [`Gateway::query`].
+    pub async fn view(&self, app: AppNdx, read: Read) -> Result<Arc<View>, GatewayError> {
+        let door = self.app(app)?;
+        self.await_state(door, read).await?;
+        Ok(door.view())
+    }
+
+    /// How the cluster is, as this node sees it.
+    pub fn status(&self) -> ClusterStatus {
+        (self.0.status)()
+    }
+
+    /// Whether this node should be sent clients.
+    pub fn ready(&self) -> Readiness {
+        let waiting = self.0.doors.iter().filter(|door| !door.is_ready());
+        Readiness {
+            waiting_for: waiting.map(|door| door.ndx()).collect(),
+            stopping: *self.0.stopping.borrow(),
+        }
+    }
+
+    /// Ends every wait with [`GatewayError::Stopping`], now and from now on. Reads that need not wait are still
+    /// answered: what this node knows stays true.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Returns when the application's state is as the read wants it.
+    async fn await_state(&self, door: &AppDoor, read: Read) -> Result<(), GatewayError> {
+        let state_is_there = read.min.is_none_or(|min| door.state_ndx() >= min);
+        if read.consistency == Consistency::Local && state_is_there {
+            return Ok(());
+        }
+        let app = door.ndx();
+        let Some(_place) = door.place() else {
+            return Err(GatewayError::Busy { app, state_ndx: door.state_ndx() });
+        };
+        let refused = |why| {
+            let state_ndx = door.state_ndx();
+            match why {
+                ReadRefused::NoLeader => GatewayError::NoLeader { app, state_ndx },
+                ReadRefused::Busy => GatewayError::Busy { app, state_ndx },
+                ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
+            }
+        };
+        let reached = async {
+            if read.consistency == Consistency::Linearizable {
+                door.until_leader_state().await.map_err(refused)?;
+            }
+            if let Some(min) = read.min {
+                door.until_state(min).await;
+            }
+            Ok(())
+        };
+        let wait = read.wait.min(Read::WAIT_MAX);
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            // A state that is there is an answer, however short the wait.
+            biased;
+            result = reached => result,
+            _ = stopping.wait_for(|stopping| *stopping) => Err(refused(ReadRefused::Stopping)),
+            () = tokio::time::sleep(wait) => Err(GatewayError::Timeout {
+                app,
+                state_ndx: door.state_ndx(),
+                awaited: match read.min {
+                    Some(min) if door.state_ndx() < min => Awaited::State(min),
+                    _ => Awaited::LeaderState,
+                },
+                waited_ms: wait.as_millis(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How the cluster is, as one node sees it: plain data that the node fills in and front ends pass on. In JSON, ids and
+//! digests are lower-case hex and field names are camelCase.
+
+use serde::{Deserialize, Serialize};
+use synod_types::{AppNdx, ClusterId, Digest, NodeId, Slot, StateNdx};
+
+/// The whole picture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// SHA3-256 of the genesis document.
+    #[serde(with = "as_text")]
+    pub cluster_id: ClusterId,
+    /// The name that genesis gives the cluster.
+    pub cluster_name: String,
+    /// The node that says all this.
+    #[serde(with = "as_text")]
+    pub node_id: NodeId,
+    /// Its name.
+    pub node_name: String,
+    /// The version of its program.
+    pub version: String,
+    /// Every node of the cluster, this one too.
+    pub nodes: Vec<NodeStatus>,
+    /// Every application, as this node takes part in it.
+    pub apps: Vec<AppStatus>,
+}
+
+/// One node of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// SHA3-256 of its public key.
+    #[serde(with = "as_text")]
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where the others reach it, as `host:port`.
+    pub address: String,
+    /// Whether this node has a session with it.
+    pub state: NodeState,
+    /// Round trip to it in microseconds; absent for this node itself and where none was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_us: Option<u64>,
+}
+
+/// How a node looks from this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// It is this node.
+    #[serde(rename = "self")]
+    Own,
+    /// There is a session with it.
+    Up,
+    /// There is none.
+    Down,
+}
+
+/// One application, as this node takes part in it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppStatus {
+    /// Its number.
+    pub app_ndx: AppNdx,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Which kind of application it is.
+    pub kind: String,
+    /// What this node is in its group.
+    pub role: GroupRole,
+    /// Who leads it; absent while nobody is known to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+    /// How many commands this node has executed.
+    pub state_ndx: StateNdx,
+    /// The last slot that this node has applied.
+    pub applied: Slot,
+    /// The last slot that this node knows to be chosen.
+    pub chosen: Slot,
+    /// Slots known to be chosen and not applied here yet.
+    pub lag: u64,
+    /// The hash chain's value at `state_ndx`.
+    #[serde(with = "as_text")]
+    pub chain: Digest,
+    /// How many commanders it knows, revoked ones too.
+    pub commanders: u64,
+}
+
+/// What a node is in an application's group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupRole {
+    /// It orders commands.
+    Leader,
+    /// It tries to become the leader.
+    Candidate,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It has no vote.
+    Learner,
+}
+
+/// A node that leads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Leader {
+    /// SHA3-256 of its public key.
+    #[serde(with = "as_text")]
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Ids as people read them.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(id: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,230 @@
+//! The handle on the journal: opening, appending, reading, closing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
+
+use crate::queue::{Append, Done, Queue, Read, Reply};
+use crate::record;
+use crate::recovery::{self, ReadError, RecoveryError};
+use crate::sled_store::SledStore;
+use crate::stamp::{DataDir, Stamp, StampError};
+use crate::store::{Store, StoreError};
+use crate::watch::{Patience, Watch};
+use crate::writer::Writer;
+
+/// Why the journal is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory is not this node's, or not free.
+    #[error(transparent)]
+    Stamp(#[from] StampError),
+    /// The log cannot be opened.
+    #[error("cannot open the log {}: {source}", .path.display())]
+    Log {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: StoreError,
+    },
+    /// A group cannot be recovered.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The operating system gives no thread.
+    #[error("cannot start the journal's threads: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Why the journal has stopped for good. The node must stop as well: it can promise nothing any more. Everything that
+/// was reported as durable is.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A record could not be written.
+    #[error("cannot write the journal: {0}; this node stops; see to its disk, then start it again")]
+    Write(#[source] StoreError),
+    /// What was written could not be made durable.
+    #[error("cannot make the journal durable: {0}; this node stops; see to its disk, then start it again")]
+    Sync(#[source] StoreError),
+    /// The disk does not answer.
+    #[error(
+        "the journal's disk has not answered for {seconds} s; this node stops; see to its disk, then start it again"
+    )]
+    Stalled {
+        /// For how long.
+        seconds: u64,
+    },
+    /// The writer panicked: a fault of the program, or of files that make no sense to the store.
+    #[error("the journal's writer panicked: {0}; this node stops; report this, with the log")]
+    Panicked(String),
+}
+
+/// The durable log. Clones share one writer; the last one to be dropped closes it.
+#[derive(Clone)]
+pub struct Journal(Arc<Handle>);
+
+struct Handle {
+    queue: Arc<Queue>,
+    writer: ThreadId,
+}
+
+impl Journal {
+    /// Opens the journal in the data directory `dir`, which is made where it is missing, and reads what it holds of
+    /// `apps`. `on_fatal` is called at most once, by a thread of the journal, if it stops before it is closed.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        dir: &Path,
+        stamp: Stamp,
+        apps: &[AppNdx],
+        on_fatal: impl FnOnce(JournalError) + Send + 'static,
+    ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
+        let mut data_dir = DataDir::open(dir, stamp)?;
+        let path = data_dir.log();
+        let store = SledStore::open(&path).map_err(|source| OpenError::Log { path, source })?;
+        data_dir.log_was_created()?;
+        Journal::start(Box::new(store), Some(data_dir), apps, Box::new(on_fatal), Patience::DEFAULT)
+    }
+
+    /// A journal on another store: for tests, and to measure what the disk costs.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn on_store(
+        store: Box<dyn Store>,
+        apps: &[AppNdx],
+        on_fatal: impl FnOnce(JournalError) + Send + 'static,
+    ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
+        Journal::start(store, None, apps, Box::new(on_fatal), Patience::DEFAULT)
+    }
+
+    fn start(
+        mut store: Box<dyn Store>,
+        data_dir: Option<DataDir>,
+        apps: &[AppNdx],
+        on_fatal: OnFatal,
+        patience: Patience,
+    ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
+        let mut recovered = BTreeMap::new();
+        for &app in apps {
+            recovered.insert(app, recovery::recover(&mut *store, app)?);
+        }
+        let queue = Arc::new(Queue::default());
+        let watch = Arc::new(Watch::default());
+        let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
+        let writer =
+            Writer { store, _data_dir: data_dir, queue: queue.clone(), watch: watch.clone(), fatal: fatal.clone() };
+        // The watch goes first: if there is no thread for the writer, it ends with the watch's last owner below.
+        let watching = watch.clone();
+        let watcher = thread::Builder::new().name("journal-watch".to_owned()).spawn(move || {
+            if watching.is_stalled(patience) {
+                fatal.raise(JournalError::Stalled { seconds: patience.total().as_secs() });
+            }
+        });
+        watcher.map_err(OpenError::Thread)?;
+        let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+        let writer = writer.map_err(|error| {
+            watch.end();
+            OpenError::Thread(error)
+        })?;
+        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id() })), recovered))
+    }
+
+    /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
+    /// A [`Record::Chosen`] is a hint: it is written with the others and synced with the next ones; records that only
+    /// hint cost no sync.
+    ///
+    /// Returns at once as long as less than [`JOURNAL_QUEUE_BYTES_MAX`](synod_types::limits::JOURNAL_QUEUE_BYTES_MAX)
+    /// waits for the disk, and waits for the disk otherwise; [`Journal::waiting_bytes`] tells beforehand. Not to be
+    /// called from a `done` or a reply, which the writer runs. Once the journal was closed or has stopped, `done` is
+    /// dropped without being called.
+    pub fn append(&self, records: Vec<Record>, done: Done) {
+        let (hints, facts): (Vec<&Record>, Vec<&Record>) =
+            records.iter().partition(|record| matches!(record, Record::Chosen { .. }));
+        let encode = |records: Vec<&Record>| records.into_iter().flat_map(record::encode).collect();
+        self.0.queue.append(Append { entries: encode(facts), hints: encode(hints), done });
+    }
+
+    /// Bytes of records that are not durable yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.queue.bytes()
+    }
+
+    /// Reads decrees from slot `from` up to `up_to`, in order, behind every earlier append (durable or not), and gives
+    /// them to `reply`, which the writer runs. Stops before a hole, before a damaged record, and before the decree with
+    /// which they would be more than `bytes_max` bytes; the first one comes whatever its size. A damaged record is
+    /// [`ReadError::Damaged`] when it is the first.
+    pub fn read(&self, app: AppNdx, from: Slot, up_to: Slot, bytes_max: usize, reply: Reply) {
+        self.0.queue.read(Read { app, from, up_to, bytes_max, reply });
+    }
+
+    /// [`Journal::read`], waiting for the answer: for replay at the start. Not to be called from a `done` or a reply.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_blocking(
+        &self,
+        app: AppNdx,
+        from: Slot,
+        up_to: Slot,
+        bytes_max: usize,
+    ) -> Result<Vec<(Slot, Ballot, Decree)>, ReadError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let reply = move |result| {
+            // Who asked waits below, unless its thread is gone.
+            let _ = sender.send(result);
+        };
+        self.read(app, from, up_to, bytes_max, Box::new(reply));
+        receiver.recv().unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// Takes in nothing more, makes everything durable that was appended, and returns when the data directory is free
+    /// again; after an error, returns when the journal has given up.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.queue.close();
+        // The last handle may go with a `done`, on the writer itself, which ends by itself then.
+        if thread::current().id() != self.writer {
+            self.queue.wait_for_end();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+type OnFatal = Box<dyn FnOnce(JournalError) + Send>;
+
+/// Stops the journal for good, once.
+pub(crate) struct Fatal {
+    queue: Arc<Queue>,
+    on_fatal: Mutex<Option<OnFatal>>,
+}
+
+impl Fatal {
+    /// Drops what waits, and tells the node.
+    pub(crate) fn raise(&self, error: JournalError) {
+        let on_fatal = self.on_fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.end();
+        if let Some(on_fatal) = on_fatal {
+            tracing::error!(%error, "the journal has stopped");
+            on_fatal(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

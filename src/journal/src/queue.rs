@@ -1,0 +1,182 @@
+//! What waits for the writer, in order, within limits. Appends beyond the limit wait for room; reads beyond it are
+//! refused.
+
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use synod_types::limits::{JOURNAL_QUEUE_BYTES_MAX, JOURNAL_READS_MAX};
+use synod_types::{AppNdx, Ballot, Decree, Slot};
+
+use crate::record::Entry;
+use crate::recovery::ReadError;
+
+/// Called by the writer when an append is durable.
+pub type Done = Box<dyn FnOnce() + Send>;
+/// Called by the writer with what it read.
+pub type Reply = Box<dyn FnOnce(Result<Vec<(Slot, Ballot, Decree)>, ReadError>) + Send>;
+
+/// Something for the writer to do.
+pub enum Work {
+    /// Write this and call `done` when it is durable.
+    Append(Append),
+    /// Read this.
+    Read(Read),
+}
+
+/// The records of one append, encoded.
+pub struct Append {
+    /// Facts: to be durable, all or none, before `done` is called.
+    pub entries: Vec<Entry>,
+    /// Hints: to be written some time.
+    pub hints: Vec<Entry>,
+    /// What to call.
+    pub done: Done,
+}
+
+impl Append {
+    /// Bytes of all entries.
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().chain(&self.hints).map(Entry::len).sum()
+    }
+}
+
+/// A request for decrees.
+pub struct Read {
+    /// The application.
+    pub app: AppNdx,
+    /// The first slot.
+    pub from: Slot,
+    /// The last slot.
+    pub up_to: Slot,
+    /// Bytes after which no further decree joins.
+    pub bytes_max: usize,
+    /// Whom to tell.
+    pub reply: Reply,
+}
+
+/// The queue between those who append and read, and the writer.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    /// Signals the writer.
+    work: Condvar,
+    /// Signals those who wait for room or for the end.
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    works: Vec<Work>,
+    /// Of appends that are queued or being written.
+    bytes: usize,
+    /// Of reads that are queued.
+    reads: usize,
+    phase: Phase,
+}
+
+/// Where the journal is in its life; it only goes forward.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// Nothing more is taken in; what is queued is still done.
+    Closing,
+    /// Nothing is done any more.
+    Ended,
+}
+
+impl Queue {
+    /// Queues an append; waits while there is no room. One that is larger than all the room is taken when nothing else
+    /// waits. Dropped, with its `done`, when the journal was closed or has stopped.
+    pub fn append(&self, append: Append) {
+        let bytes = append.bytes();
+        let has_no_room = |state: &mut State| {
+            state.phase == Phase::Open && state.bytes > 0 && state.bytes + bytes > JOURNAL_QUEUE_BYTES_MAX
+        };
+        let waited = self.change.wait_while(self.lock(), has_no_room);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.phase == Phase::Open {
+            state.bytes += bytes;
+            state.works.push(Work::Append(append));
+            self.work.notify_one();
+        }
+    }
+
+    /// Queues a read, or refuses it.
+    pub fn read(&self, read: Read) {
+        let mut state = self.lock();
+        let refusal = if state.phase != Phase::Open {
+            ReadError::Stopped
+        } else if state.reads >= JOURNAL_READS_MAX {
+            ReadError::Busy
+        } else {
+            state.reads += 1;
+            state.works.push(Work::Read(read));
+            self.work.notify_one();
+            return;
+        };
+        drop(state);
+        (read.reply)(Err(refusal));
+    }
+
+    /// All that waits, as soon as there is something; `None` when there will be nothing more.
+    pub fn take(&self) -> Option<Vec<Work>> {
+        let idle = |state: &mut State| state.phase == Phase::Open && state.works.is_empty();
+        let waited = self.work.wait_while(self.lock(), idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.reads = 0;
+        Some(mem::take(&mut state.works)).filter(|works| !works.is_empty())
+    }
+
+    /// Gives back the room of appends that are durable.
+    pub fn release(&self, bytes: usize) {
+        self.lock().bytes -= bytes;
+        self.change.notify_all();
+    }
+
+    /// Bytes of appends that are not durable yet.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Takes nothing more in.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.phase = state.phase.max(Phase::Closing);
+        self.work.notify_one();
+        self.change.notify_all();
+    }
+
+    /// Drops what waits, and takes nothing more in. False if it was at its end before.
+    pub fn end(&self) -> bool {
+        let mut state = self.lock();
+        let is_first = state.phase != Phase::Ended;
+        state.phase = Phase::Ended;
+        let works = mem::take(&mut state.works);
+        self.work.notify_one();
+        self.change.notify_all();
+        drop(state);
+        for work in works {
+            if let Work::Read(read) = work {
+                (read.reply)(Err(ReadError::Stopped));
+            }
+        }
+        is_first
+    }
+
+    /// Whether nothing is done any more.
+    pub fn has_ended(&self) -> bool {
+        self.lock().phase == Phase::Ended
+    }
+
+    /// Waits until nothing is done any more.
+    pub fn wait_for_end(&self) {
+        let running = |state: &mut State| state.phase != Phase::Ended;
+        drop(self.change.wait_while(self.lock(), running));
+    }
+
+    /// Nothing panics while it holds the lock, so that a poisoned one holds a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,321 @@
+//! What is on disk: the keys and values of every record. The bytes here are a format: a golden test holds them.
+//!
+//! ```text
+//! key    tag (1) ‖ appNdx (u32) [‖ slot (u64) ‖ part (u16)]                      numbers big-endian, so that keys
+//!        tag 1 promised, 2 chosen (without slot and part), 3 accepted           sort by slot
+//! value  crc32 (u32) ‖ version (1) ‖ parts (u16) ‖ crc32 of the body (u32) ‖ a part of the body
+//! body   postcard: Ballot (promised), Slot (chosen), (Ballot, Decree) (accepted)
+//! ```
+//!
+//! The first crc32 is over the key and all of the value behind it, so that a value at another key is as wrong as a
+//! flipped bit. A body longer than [`PART_BYTES`] is spread over several keys; each part says of how many and of
+//! which body it is, so that parts of two bodies are never taken for one.
+
+use synod_types::wire;
+use synod_types::{AppNdx, Ballot, Decree, Record, Slot};
+
+/// Bytes of a body in one value. The store below keeps up to some twenty values in one page, and a page must stay
+/// below the size at which it leaves the log (see [`crate::sled_store`]).
+pub const PART_BYTES: usize = 16 << 10;
+/// The version of the format that this code writes, and the only one that it reads.
+pub const FORMAT_VERSION: u8 = 1;
+
+const TAG_PROMISED: u8 = 1;
+const TAG_CHOSEN: u8 = 2;
+const TAG_ACCEPTED: u8 = 3;
+
+const HEADER_BYTES: usize = 4 + 1 + 2 + 4;
+const ACCEPTED_KEY_BYTES: usize = 1 + 4 + 8 + 2;
+
+/// One key with its value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where.
+    pub key: Vec<u8>,
+    /// What.
+    pub value: Vec<u8>,
+}
+
+impl Entry {
+    /// Bytes of both.
+    pub fn len(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The record is there and is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record is damaged")]
+pub struct Damaged;
+
+/// The key of an application's promise.
+pub fn promised_key(app: AppNdx) -> Vec<u8> {
+    app_key(TAG_PROMISED, app)
+}
+
+/// The key of an application's hint on what is chosen.
+pub fn chosen_key(app: AppNdx) -> Vec<u8> {
+    app_key(TAG_CHOSEN, app)
+}
+
+/// The key of one part of what was accepted in a slot.
+pub fn accepted_key(app: AppNdx, slot: Slot, part: u16) -> Vec<u8> {
+    let mut key = app_key(TAG_ACCEPTED, app);
+    key.extend_from_slice(&slot.0.to_be_bytes());
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// A key behind every accepted record of an application and before those of the next one.
+pub fn accepted_end(app: AppNdx) -> Vec<u8> {
+    let mut key = accepted_key(app, Slot(u64::MAX), u16::MAX);
+    key.push(0);
+    key
+}
+
+/// The slot of an accepted record's key.
+pub fn slot_of(accepted_key: &[u8]) -> Option<Slot> {
+    let key: &[u8; ACCEPTED_KEY_BYTES] = accepted_key.try_into().ok()?;
+    let slot = key[5..13].try_into().expect("eight bytes of fifteen");
+    (key[0] == TAG_ACCEPTED).then_some(Slot(u64::from_be_bytes(slot)))
+}
+
+/// The entries that hold `record`, in the order of their keys.
+pub fn encode(record: &Record) -> Vec<Entry> {
+    match record {
+        Record::Promised { app, ballot } => vec![entry(promised_key(*app), 1, &wire::encode(ballot))],
+        Record::Chosen { app, slot } => vec![entry(chosen_key(*app), 1, &wire::encode(slot))],
+        Record::Accepted { app, slot, ballot, decree } => {
+            let body = wire::encode(&(ballot, decree));
+            let parts = body.chunks(PART_BYTES);
+            let count = u16::try_from(parts.len()).expect("a decree is far below 65,535 parts of 16 KiB");
+            let digest = crc32fast::hash(&body);
+            (0..count)
+                .zip(parts)
+                .map(|(part, bytes)| part_entry(accepted_key(*app, *slot, part), count, digest, bytes))
+                .collect()
+        }
+    }
+}
+
+/// Reads a promise.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn decode_promised(app: AppNdx, value: &[u8]) -> Result<Ballot, Damaged> {
+    decode_single(&promised_key(app), value)
+}
+
+/// Reads a hint on what is chosen.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn decode_chosen(app: AppNdx, value: &[u8]) -> Result<Slot, Damaged> {
+    decode_single(&chosen_key(app), value)
+}
+
+/// One checked part of an accepted record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part<'a> {
+    /// How many parts the record has.
+    pub parts: u16,
+    digest: u32,
+    bytes: &'a [u8],
+}
+
+/// Checks the value at `key`.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn decode_part<'a>(key: &[u8], value: &'a [u8]) -> Result<Part<'a>, Damaged> {
+    let (crc, rest) = value.split_first_chunk().ok_or(Damaged)?;
+    let (header, bytes) = rest.split_first_chunk::<{ HEADER_BYTES - 4 }>().ok_or(Damaged)?;
+    let [version, parts_high, parts_low, digest @ ..] = *header;
+    let parts = u16::from_be_bytes([parts_high, parts_low]);
+    if checksum(key, rest) != u32::from_be_bytes(*crc) || version != FORMAT_VERSION || parts == 0 {
+        return Err(Damaged);
+    }
+    Ok(Part { parts, digest: u32::from_be_bytes(digest), bytes })
+}
+
+/// Puts the parts of an accepted record together.
+#[derive(Debug)]
+pub struct Assembly {
+    parts: u16,
+    digest: u32,
+    body: Vec<u8>,
+}
+
+impl Assembly {
+    /// Begins with the first part.
+    pub fn new(first: &Part<'_>) -> Assembly {
+        Assembly { parts: first.parts, digest: first.digest, body: first.bytes.to_vec() }
+    }
+
+    /// Appends the next part.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it is a part of another record.
+    pub fn push(&mut self, part: &Part<'_>) -> Result<(), Damaged> {
+        if part.parts != self.parts || part.digest != self.digest {
+            return Err(Damaged);
+        }
+        self.body.extend_from_slice(part.bytes);
+        Ok(())
+    }
+
+    /// The record, and the bytes of its body.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the parts do not make one.
+    pub fn finish(self) -> Result<(Ballot, Decree, usize), Damaged> {
+        if crc32fast::hash(&self.body) != self.digest {
+            return Err(Damaged);
+        }
+        let (ballot, decree) = wire::decode(&self.body).map_err(|_| Damaged)?;
+        Ok((ballot, decree, self.body.len()))
+    }
+}
+
+fn app_key(tag: u8, app: AppNdx) -> Vec<u8> {
+    let mut key = Vec::with_capacity(ACCEPTED_KEY_BYTES);
+    key.push(tag);
+    key.extend_from_slice(&app.0.to_be_bytes());
+    key
+}
+
+fn entry(key: Vec<u8>, parts: u16, body: &[u8]) -> Entry {
+    part_entry(key, parts, crc32fast::hash(body), body)
+}
+
+fn part_entry(key: Vec<u8>, parts: u16, digest: u32, bytes: &[u8]) -> Entry {
+    let mut value = Vec::with_capacity(HEADER_BYTES + bytes.len());
+    value.extend_from_slice(&[0; 4]);
+    value.push(FORMAT_VERSION);
+    value.extend_from_slice(&parts.to_be_bytes());
+    value.extend_from_slice(&digest.to_be_bytes());
+    value.extend_from_slice(bytes);
+    let crc = checksum(&key, &value[4..]);
+    value[..4].copy_from_slice(&crc.to_be_bytes());
+    Entry { key, value }
+}
+
+fn decode_single<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Damaged> {
+    let part = decode_part(key, value)?;
+    if part.parts != 1 || crc32fast::hash(part.bytes) != part.digest {
+        return Err(Damaged);
+    }
+    wire::decode(part.bytes).map_err(|_| Damaged)
+}
+
+fn checksum(key: &[u8], rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use synod_types::{Batch, Digest, NodeId, SignedCommand, TimeMs};
+
+    use super::*;
+
+    const APP: AppNdx = AppNdx(7);
+
+    fn ballot() -> Ballot {
+        Ballot { number: 3, priority: 1, node: NodeId(Digest([9; 32])) }
+    }
+
+    fn decree(bytes: usize) -> Decree {
+        let command = SignedCommand {
+            body: vec![5; bytes].into(),
+            signature: vec![6; 2].into(),
+            key: vec![7; 3].into(),
+        };
+        Decree::Batch(Arc::new(Batch { time: TimeMs(1_700_000_000_000), commands: vec![command] }))
+    }
+
+    fn accepted(bytes: usize) -> Record {
+        Record::Accepted { app: APP, slot: Slot(258), ballot: ballot(), decree: decree(bytes) }
+    }
+
+    fn decode(entries: &[Entry]) -> Result<(Ballot, Decree, usize), Damaged> {
+        let first = decode_part(&entries[0].key, &entries[0].value)?;
+        let mut assembly = Assembly::new(&first);
+        for entry in &entries[1..] {
+            assembly.push(&decode_part(&entry.key, &entry.value)?)?;
+        }
+        assembly.finish()
+    }
+
+    #[test]
+    fn the_bytes_on_disk_are_golden() {
+        let lines: Vec<String> = [
+            Record::Promised { app: APP, ballot: ballot() },
+            Record::Chosen { app: APP, slot: Slot(258) },
+            accepted(4),
+        ]
+        .iter()
+        .flat_map(encode)
+        .map(|entry| format!("{} {}\n", hex::encode(entry.key), hex::encode(entry.value)))
+        .collect();
+        assert_eq!(lines.concat(), include_str!("../tests/golden/records-v1.hex"));
+    }
+
+    #[test]
+    fn records_read_back_whole_and_in_parts() {
+        for bytes in [0, 1, PART_BYTES - 100, PART_BYTES, 3 * PART_BYTES, 1 << 20] {
+            let entries = encode(&accepted(bytes));
+            assert!(entries.iter().all(|entry| entry.value.len() <= PART_BYTES + HEADER_BYTES));
+            assert!(entries.is_sorted_by_key(|entry| entry.key.clone()));
+            assert!(entries.iter().all(|entry| slot_of(&entry.key) == Some(Slot(258))));
+            let (found, value, _) = decode(&entries).unwrap();
+            assert_eq!((found, value), (ballot(), decree(bytes)));
+        }
+        let promised = encode(&Record::Promised { app: APP, ballot: ballot() });
+        assert_eq!(decode_promised(APP, &promised[0].value), Ok(ballot()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_damage() {
+        let [entry] = &encode(&accepted(4))[..] else { panic!("a small record has one part") };
+        for bit in 0..entry.value.len() * 8 {
+            let mut flipped = entry.clone();
+            flipped.value[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&[flipped]), Err(Damaged), "bit {bit}");
+        }
+        for len in 0..entry.value.len() {
+            assert!(decode_part(&entry.key, &entry.value[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_value_at_another_key_is_damage() {
+        let promised = encode(&Record::Promised { app: APP, ballot: ballot() });
+        assert_eq!(decode_promised(AppNdx(8), &promised[0].value), Err(Damaged));
+        let entry = &encode(&accepted(4))[0];
+        assert_eq!(decode_part(&accepted_key(APP, Slot(259), 0), &entry.value), Err(Damaged));
+    }
+
+    #[test]
+    fn parts_of_two_records_are_not_one() {
+        let mut mixed = encode(&accepted(2 * PART_BYTES));
+        let mut other = encode(&accepted(2 * PART_BYTES + 1));
+        mixed[1] = other.remove(1);
+        assert_eq!(decode(&mixed), Err(Damaged));
+    }
+
+    #[test]
+    fn accepted_keys_end_before_the_next_application() {
+        assert!(accepted_key(APP, Slot(u64::MAX), u16::MAX) < accepted_end(APP));
+        assert!(accepted_end(APP) < accepted_key(AppNdx(8), Slot(0), 0));
+    }
+}

@@ -1,0 +1,191 @@
+//! Reading the log: what a group finds when its node starts, and decrees later on.
+//!
+//! At the start only what is behind the hint is loaded; of what is before it, the last [`VERIFIED_SLOTS`] decrees are
+//! verified, since a crash can only have touched the end. Damage further back is found where it is read, at the latest
+//! when the node replays the log, which then calls [`end_chosen_before`].
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use synod_types::{AppNdx, Ballot, Decree, Recovered, Slot};
+
+use crate::record::{self, Assembly, Damaged};
+use crate::store::{Store, StoreError};
+
+/// Decrees up to the hint that are verified when the journal is opened.
+pub const VERIFIED_SLOTS: u64 = 256;
+
+/// Why a group is not recovered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The promise is there and damaged. It must not be forgotten, so the node must not come up.
+    #[error("the promise of application {0} is damaged; replace the node by a new one: this one must not forget what it promised")]
+    DamagedPromise(AppNdx),
+    /// The hint is there and damaged; without it the whole log would have to be loaded.
+    #[error("the record of what is chosen in application {0} is damaged; replace the node by a new one")]
+    DamagedHint(AppNdx),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why decrees are not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The record of the first slot that was asked for is damaged.
+    #[error("the journal's record of slot {slot} of application {app} is damaged")]
+    Damaged {
+        /// The application.
+        app: AppNdx,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The store cannot be read.
+    #[error("cannot read the journal: {0}")]
+    Store(#[from] StoreError),
+    /// Too many reads wait already.
+    #[error("too many reads of the journal are waiting; try again later")]
+    Busy,
+    /// The journal was closed, or stopped after an error.
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+/// What is in a slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum InSlot {
+    Nothing,
+    Damaged,
+    Accepted { ballot: Ballot, decree: Decree, bytes: usize },
+}
+
+/// Reads what the store holds of `app`.
+///
+/// # Errors
+/// [`RecoveryError`].
+pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, RecoveryError> {
+    let promised = match store.read(&record::promised_key(app))? {
+        None => Ballot::ZERO,
+        Some(value) => {
+            record::decode_promised(app, &value).map_err(|_| RecoveryError::DamagedPromise(app))?
+        }
+    };
+    let hint = match store.read(&record::chosen_key(app))? {
+        None => Slot(0),
+        Some(value) => record::decode_chosen(app, &value).map_err(|_| RecoveryError::DamagedHint(app))?,
+    };
+    let chosen = last_readable(store, app, hint)?;
+    let mut recovered = Recovered { promised, chosen, ..Recovered::default() };
+    if chosen < hint {
+        recovered.damaged_through = hint;
+    }
+    let mut slots = BTreeSet::new();
+    let from = record::accepted_key(app, hint.next(), 0);
+    store.scan_keys(&from, &record::accepted_end(app), &mut |key| {
+        slots.extend(record::slot_of(key));
+        ControlFlow::Continue(())
+    })?;
+    for slot in slots {
+        match read_slot(store, app, slot)? {
+            InSlot::Accepted { ballot: Ballot::CHOSEN, .. } if slot == recovered.chosen.next() => {
+                recovered.chosen = slot;
+            }
+            InSlot::Accepted { ballot, decree, .. } => {
+                recovered.accepted.insert(slot, (ballot, decree));
+            }
+            // A later part without the first one is a record that lost its head.
+            InSlot::Damaged | InSlot::Nothing => {
+                tracing::error!(%app, %slot, "the journal's record of this slot is damaged");
+                recovered.damaged_through = slot;
+            }
+        }
+    }
+    Ok(recovered)
+}
+
+/// Corrects `recovered` when replay found that the record of `slot`, one of the chosen ones, cannot be read: what is
+/// chosen ends before it, and is learned again from the other nodes.
+pub fn end_chosen_before(slot: Slot, recovered: &mut Recovered) {
+    assert!(Slot(0) < slot && slot <= recovered.chosen, "{slot} is not among the recovered slots");
+    recovered.damaged_through = recovered.damaged_through.max(recovered.chosen);
+    recovered.chosen = Slot(slot.0 - 1);
+}
+
+/// Reads decrees from `from` up to `up_to`, in order, and stops before a hole, before a damaged record, and before the
+/// decree with which they would be more than `bytes_max` bytes; the first one comes whatever its size.
+///
+/// # Errors
+/// [`ReadError::Damaged`] if the first one is damaged.
+pub fn read(
+    store: &mut dyn Store,
+    app: AppNdx,
+    from: Slot,
+    up_to: Slot,
+    bytes_max: usize,
+) -> Result<Vec<(Slot, Ballot, Decree)>, ReadError> {
+    let mut decrees = Vec::new();
+    let mut bytes_sum = 0;
+    for slot in (from.0..=up_to.0).map(Slot) {
+        match read_slot(store, app, slot)? {
+            InSlot::Accepted { ballot, decree, bytes } => {
+                bytes_sum += bytes;
+                if bytes_sum > bytes_max && !decrees.is_empty() {
+                    break;
+                }
+                decrees.push((slot, ballot, decree));
+            }
+            InSlot::Damaged if decrees.is_empty() => {
+                tracing::error!(%app, %slot, "the journal's record of this slot is damaged");
+                return Err(ReadError::Damaged { app, slot });
+            }
+            InSlot::Nothing | InSlot::Damaged => break,
+        }
+    }
+    Ok(decrees)
+}
+
+/// The slot before the first of the last ones up to `hint` that cannot be read, or `hint`.
+fn last_readable(store: &mut dyn Store, app: AppNdx, hint: Slot) -> Result<Slot, StoreError> {
+    let first = hint.0.saturating_sub(VERIFIED_SLOTS) + 1;
+    for slot in first..=hint.0 {
+        let what = match read_slot(store, app, Slot(slot))? {
+            InSlot::Accepted { .. } => continue,
+            InSlot::Damaged => "damaged",
+            InSlot::Nothing => "missing",
+        };
+        tracing::error!(%app, %slot, chosen = %hint, "the journal's record of this chosen slot is {what}");
+        return Ok(Slot(slot - 1));
+    }
+    Ok(hint)
+}
+
+fn read_slot(store: &mut dyn Store, app: AppNdx, slot: Slot) -> Result<InSlot, StoreError> {
+    let key = record::accepted_key(app, slot, 0);
+    let Some(value) = store.read(&key)? else { return Ok(InSlot::Nothing) };
+    Ok(match assemble(store, app, slot, &key, &value)? {
+        Ok((ballot, decree, bytes)) => InSlot::Accepted { ballot, decree, bytes },
+        Err(Damaged) => InSlot::Damaged,
+    })
+}
+
+fn assemble(
+    store: &mut dyn Store,
+    app: AppNdx,
+    slot: Slot,
+    first_key: &[u8],
+    first_value: &[u8],
+) -> Result<Result<(Ballot, Decree, usize), Damaged>, StoreError> {
+    let first = match record::decode_part(first_key, first_value) {
+        Ok(first) => first,
+        Err(damaged) => return Ok(Err(damaged)),
+    };
+    let mut assembly = Assembly::new(&first);
+    for part in 1..first.parts {
+        let key = record::accepted_key(app, slot, part);
+        let Some(value) = store.read(&key)? else { return Ok(Err(Damaged)) };
+        if let Err(damaged) = record::decode_part(&key, &value).and_then(|part| assembly.push(&part)) {
+            return Ok(Err(damaged));
+        }
+    }
+    Ok(assembly.finish())
+}

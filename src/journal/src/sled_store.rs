@@ -1,0 +1,256 @@
+//! Entries on disk, in sled 0.34. What it takes to get from sled what it does not promise by itself:
+//!
+//! - **Durability.** `flush()` ends in `sync_file_range`, which neither empties the disk's cache nor writes metadata.
+//!   So: the background flush is off, [`SledStore::make_durable`] flushes and then calls `sync_data` on a handle of its
+//!   own on sled's file, and only then returns.
+//! - **Blobs.** A message larger than a quarter of a segment goes into a file of its own under `blobs/`, which sled never
+//!   syncs. A leaf of the tree holds at most 17 values, 20 for a moment after a merge; with parts of
+//!   [`PART_BYTES`](crate::record::PART_BYTES) the largest page stays below that quarter. `make_durable` looks all the
+//!   same, and syncs what it finds.
+//! - **Creation.** sled syncs neither `conf` nor a directory: [`SledStore::open`] does.
+//! - **A crash while opening** can leave a torn `snap.*.generating`, which sled would take for its newest snapshot and
+//!   refuse to open forever. `open` removes it; sled renames it only when it is complete.
+//! - **Panics.** sled asserts on files that make no sense. `open` turns that into an error.
+//!
+//! A single entry is written by `insert`: one message, whole by its own checksum. Several take `apply_batch`, which
+//! costs a second write to the disk. Which entries share a batch is the caller's to say, and most appends have one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+
+use crate::record::Entry;
+use crate::space_ahead;
+use crate::store::{Store, StoreError};
+
+/// Bytes of a segment of sled's log. Part of the format: sled refuses another size.
+pub const SEGMENT_BYTES: usize = 2 << 20;
+/// Bytes of pages that sled keeps in memory.
+pub const CACHE_BYTES: u64 = 64 << 20;
+
+/// A sled database and a second handle on its file.
+pub struct SledStore {
+    db: sled::Db,
+    file: File,
+    blobs: PathBuf,
+    segment_bytes: u64,
+    /// Whether sled has nothing of its own to write: true from a flush until the next call that may write, and even a
+    /// read may split a page.
+    settled: bool,
+}
+
+impl SledStore {
+    /// Opens the database in `dir`, and creates it where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a database that another process has open is one.
+    pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
+        SledStore::open_sized(dir, SEGMENT_BYTES)
+    }
+
+    fn open_sized(dir: &Path, segment_bytes: usize) -> Result<SledStore, StoreError> {
+        fs::create_dir_all(dir)?;
+        remove_unfinished_snapshots(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .mode(sled::Mode::HighThroughput)
+            .cache_capacity(CACHE_BYTES)
+            .segment_size(segment_bytes)
+            .flush_every_ms(None);
+        let db = panic::catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| StoreError::Broken("sled panicked while it opened its files".to_owned()))??;
+        let file = OpenOptions::new().read(true).write(true).open(dir.join("db"))?;
+        let blobs = dir.join("blobs");
+        let segment_bytes = u64::try_from(segment_bytes).expect("at most 16 MiB");
+        let mut store = SledStore { db, file, blobs, segment_bytes, settled: false };
+        store.make_durable()?;
+        File::open(dir.join("conf"))?.sync_all()?;
+        store.file.sync_all()?;
+        for dir in [&store.blobs, dir, dir.parent().unwrap_or(dir)] {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(store)
+    }
+
+    /// Makes every blob durable, and says how many there are. None, unless the sizes above are wrong; to be sure costs
+    /// the reading of an empty directory.
+    fn sync_blobs(&self) -> io::Result<usize> {
+        let mut count = 0;
+        for blob in fs::read_dir(&self.blobs)? {
+            File::open(blob?.path())?.sync_all()?;
+            count += 1;
+        }
+        if count > 0 {
+            tracing::warn!(count, "the log has pages outside its file; each is synced by itself");
+            File::open(&self.blobs)?.sync_all()?;
+        }
+        Ok(count)
+    }
+}
+
+impl Store for SledStore {
+    fn append(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.settled) {
+            space_ahead::extend(&self.file, self.segment_bytes)?;
+        }
+        if entries.len() == 1 {
+            for entry in entries {
+                self.db.insert(entry.key, entry.value)?;
+            }
+        } else {
+            let mut batch = sled::Batch::default();
+            for entry in entries {
+                batch.insert(entry.key, entry.value);
+            }
+            self.db.apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        self.sync_blobs()?;
+        self.file.sync_data()?;
+        self.settled = true;
+        Ok(())
+    }
+
+    fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.settled = false;
+        Ok(self.db.get(key)?.map(|value| value.to_vec()))
+    }
+
+    fn scan_keys(
+        &mut self,
+        from: &[u8],
+        before: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.settled = false;
+        for entry in self.db.range(from..before) {
+            if visit(&entry?.0).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, from: &[u8], before: &[u8], entries_max: usize) -> Result<usize, StoreError> {
+        self.settled = false;
+        let mut count = 0;
+        for entry in self.db.range(from..before).take(entries_max) {
+            self.db.remove(entry?.0)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> StoreError {
+        match error {
+            sled::Error::Io(error) => StoreError::Io(error),
+            other => StoreError::Broken(other.to_string()),
+        }
+    }
+}
+
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::PART_BYTES;
+
+    fn entry(ndx: u32, bytes: usize) -> Entry {
+        let key = [&[3, 0, 0, 0, 7][..], &ndx.to_be_bytes()].concat();
+        let value = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        Entry { key, value }
+    }
+
+    fn blobs(dir: &Path) -> usize {
+        fs::read_dir(dir.join("blobs")).unwrap().count()
+    }
+
+    #[test]
+    fn no_page_of_full_parts_becomes_a_blob() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(dir.path()).unwrap();
+        let full = PART_BYTES + 64;
+        for ndx in 0..150 {
+            store.append(vec![entry(ndx, full)]).unwrap();
+            assert_eq!(blobs(dir.path()), 0);
+        }
+        for first in (150..400).step_by(50) {
+            store.append((first..first + 50).map(|ndx| entry(ndx, full)).collect()).unwrap();
+            assert_eq!(blobs(dir.path()), 0);
+        }
+        // Into the middle of full pages, then removals, which merge pages.
+        for ndx in (0..400).rev() {
+            store.append(vec![entry(ndx, full + 1)]).unwrap();
+        }
+        for ndx in (0..400).filter(|ndx| ndx % 9 != 0) {
+            store.truncate(&entry(ndx, 0).key, &entry(ndx + 1, 0).key, 1).unwrap();
+            store.read(&entry(ndx / 2, 0).key).unwrap();
+            assert_eq!(blobs(dir.path()), 0);
+        }
+        store.make_durable().unwrap();
+        assert_eq!(store.sync_blobs().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_blob_would_be_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open_sized(dir.path(), 64 << 10).unwrap();
+        store.append(vec![entry(1, 40 << 10)]).unwrap();
+        store.make_durable().unwrap();
+        assert!(blobs(dir.path()) > 0);
+        assert_eq!(store.sync_blobs().unwrap(), blobs(dir.path()));
+    }
+
+    #[test]
+    fn a_snapshot_torn_while_opening_does_not_keep_the_log_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(dir.path()).unwrap();
+        store.append(vec![entry(1, 10)]).unwrap();
+        store.make_durable().unwrap();
+        drop(store);
+        fs::write(dir.path().join("snap.FFFFFFFFFFFFFFFF.generating"), "torn").unwrap();
+        let mut store = SledStore::open(dir.path()).unwrap();
+        assert_eq!(store.read(&entry(1, 0).key).unwrap(), Some(entry(1, 10).value));
+    }
+
+    #[test]
+    fn files_that_make_no_sense_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(SledStore::open(dir.path()).unwrap());
+        for file in fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.is_file() {
+                fs::write(file, [0x5a; 100]).unwrap();
+            }
+        }
+        assert!(SledStore::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn truncation_goes_in_bounded_steps_and_no_further_than_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(dir.path()).unwrap();
+        store.append((0..50).map(|ndx| entry(ndx, 10)).collect()).unwrap();
+        let (from, before) = (entry(0, 0).key, entry(40, 0).key);
+        let steps: Vec<usize> = (0..3).map(|_| store.truncate(&from, &before, 25).unwrap()).collect();
+        assert_eq!(steps, [25, 15, 0]);
+        assert_eq!(store.read(&entry(39, 0).key).unwrap(), None);
+        assert_eq!(store.read(&entry(40, 0).key).unwrap(), Some(entry(40, 10).value));
+    }
+}

@@ -1,0 +1,66 @@
+//! Zeroed space ahead of where the log is written. A file that grows makes the file system commit its own journal with
+//! each sync; one that has its space does not. And a full disk shows here, before the log itself is in trouble.
+//!
+//! The log file consists of segments, each of which begins with a header that is never zero. Space that reads as zero
+//! is what sled itself leaves behind unused, and it recovers from it as from free segments.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of a segment's header.
+const HEADER_BYTES: usize = 20;
+
+/// Keeps at least one untouched segment at the end of `file`. To be called only while nobody else writes to the file:
+/// then all that was ever written lies before its end, and appending zeros overwrites nothing.
+///
+/// # Errors
+/// The operating system's, a full disk for one.
+pub fn extend(file: &File, segment_bytes: u64) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    let end = len.next_multiple_of(segment_bytes);
+    if len == end && end > 0 {
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, end - segment_bytes)?;
+        if header == [0; HEADER_BYTES] {
+            return Ok(());
+        }
+    }
+    let zeros = vec![0; 64 << 10];
+    let mut at = len;
+    while at < end + segment_bytes {
+        let rest = usize::try_from(end + segment_bytes - at).unwrap_or(usize::MAX);
+        let piece = &zeros[..rest.min(zeros.len())];
+        file.write_all_at(piece, at)?;
+        at += u64::try_from(piece.len()).expect("a length fits 64 bits");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u64 = 100_000;
+
+    #[test]
+    fn one_untouched_segment_stays_ahead_and_nothing_is_overwritten() {
+        let file = tempfile::tempfile().unwrap();
+        extend(&file, SEGMENT).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), SEGMENT);
+
+        file.write_all_at(&[7; 30], 0).unwrap();
+        extend(&file, SEGMENT).unwrap();
+        extend(&file, SEGMENT).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 2 * SEGMENT);
+
+        file.write_all_at(&[8; 30], 3 * SEGMENT).unwrap();
+        extend(&file, SEGMENT).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 5 * SEGMENT);
+        for (at, byte) in [(0, 7), (3 * SEGMENT, 8), (3 * SEGMENT + 30, 0), (4 * SEGMENT, 0)] {
+            let mut bytes = [1; 30];
+            file.read_exact_at(&mut bytes, at).unwrap();
+            assert_eq!(bytes, [byte; 30]);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Whose data directory this is. A node that came up on another node's log would break that node's promises.
+//!
+//! The file `stamp` is written and synced before anything else is in the directory, and names the cluster and the node.
+//! The file `lock` is locked as long as a process has the directory open.
+//!
+//! ```text
+//! synod data directory, format 1
+//! cluster 64 hex digits
+//! node 64 hex digits
+//! log creating | created
+//! crc32 8 hex digits, over the lines above
+//! ```
+//!
+//! "creating" is what a crash leaves while the log is made: nothing was ever promised on it. Once it says "created", a
+//! log that is missing is a loss, and the node must not come up as if it had never promised anything.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use synod_types::{ClusterId, NodeId};
+
+const FIRST_LINE: &str = "synod data directory, format 1";
+const STAMP: &str = "stamp";
+const STAMP_NEW: &str = "stamp.new";
+const LOCK: &str = "lock";
+const LOG: &str = "log";
+
+/// Whose directory it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Why a data directory is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StampError {
+    /// Another process holds the lock.
+    #[error("the data directory {} is in use by another process; stop it, or give this node another data_dir", .0.display())]
+    InUse(PathBuf),
+    /// The stamp names another cluster.
+    #[error("the data directory {} belongs to cluster {found}, and this node is of cluster {expected}; check data_dir and genesis", .dir.display())]
+    OtherCluster {
+        /// The directory.
+        dir: PathBuf,
+        /// What the stamp says.
+        found: ClusterId,
+        /// What the configuration says.
+        expected: ClusterId,
+    },
+    /// The stamp names another node.
+    #[error("the data directory {} belongs to node {found}, and this is node {expected}; check data_dir and the node's key", .dir.display())]
+    OtherNode {
+        /// The directory.
+        dir: PathBuf,
+        /// What the stamp says.
+        found: NodeId,
+        /// What the configuration says.
+        expected: NodeId,
+    },
+    /// The stamp is there and cannot be understood.
+    #[error("the stamp of the data directory {} is damaged or of another version; restore the file, or replace the node by a new one with an empty data_dir", .0.display())]
+    Unreadable(PathBuf),
+    /// There is data, and no stamp says whose.
+    #[error("the directory {} holds {found:?} and no stamp, so it is not a data directory or its stamp was lost; give this node an empty data_dir, or restore the stamp", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+        /// Something that is in it.
+        found: String,
+    },
+    /// The stamp says that there is a log.
+    #[error("the data directory {} has lost its log; restore it, or replace the node by a new one: this one must not forget what it promised", .0.display())]
+    LogLost(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A data directory that is this node's, locked until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    dir: PathBuf,
+    stamp: Stamp,
+    log_created: bool,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Locks `dir` and checks its stamp; makes both where there is no directory or an empty one.
+    ///
+    /// # Errors
+    /// [`StampError`].
+    pub fn open(dir: &Path, stamp: Stamp) -> Result<DataDir, StampError> {
+        let io = |what, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| StampError::Io { what, path, source }
+        };
+        fs::create_dir_all(dir).map_err(io("create", dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(io("create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StampError::InUse(dir.to_path_buf())),
+            Err(TryLockError::Error(source)) => return Err(io("lock", &lock_path)(source)),
+        }
+        let path = dir.join(STAMP);
+        let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, log_created: false, _lock: lock };
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let (found, log_created) =
+                    decode(&bytes).ok_or_else(|| StampError::Unreadable(dir.to_path_buf()))?;
+                data_dir.log_created = log_created;
+                data_dir.check(found)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(found) = first_stranger(dir).map_err(io("read", dir))? {
+                    return Err(StampError::Missing { dir: dir.to_path_buf(), found });
+                }
+                data_dir.write().map_err(io("write", &path))?;
+                let parent = dir.canonicalize().map_err(io("read", dir))?;
+                let parent = parent.parent().unwrap_or(dir);
+                sync_dir(parent).map_err(io("sync", parent))?;
+            }
+            Err(source) => return Err(io("read", &path)(source)),
+        }
+        Ok(data_dir)
+    }
+
+    /// Where the log is.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join(LOG)
+    }
+
+    /// Notes, durably, that the log exists; from now on it is a loss if it does not.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn log_was_created(&mut self) -> Result<(), StampError> {
+        if !self.log_created {
+            self.log_created = true;
+            let path = self.dir.join(STAMP);
+            self.write().map_err(|source| StampError::Io { what: "write", path, source })?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, found: Stamp) -> Result<(), StampError> {
+        let (dir, expected) = (self.dir.clone(), self.stamp);
+        if found.cluster != expected.cluster {
+            return Err(StampError::OtherCluster { dir, found: found.cluster, expected: expected.cluster });
+        }
+        if found.node != expected.node {
+            return Err(StampError::OtherNode { dir, found: found.node, expected: expected.node });
+        }
+        if self.log_created && !self.log().join("db").exists() {
+            return Err(StampError::LogLost(dir));
+        }
+        Ok(())
+    }
+
+    /// A whole new file takes the old one's place, so that a crash leaves one of the two.
+    fn write(&self) -> io::Result<()> {
+        let new = self.dir.join(STAMP_NEW);
+        let mut file = File::create(&new)?;
+        file.write_all(&encode(self.stamp, self.log_created))?;
+        file.sync_all()?;
+        fs::rename(&new, self.dir.join(STAMP))?;
+        sync_dir(&self.dir)
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Something in `dir` that does not stem from a first start that was cut short.
+fn first_stranger(dir: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if name != LOCK && name != STAMP_NEW {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn encode(stamp: Stamp, log_created: bool) -> Vec<u8> {
+    let log = if log_created { "created" } else { "creating" };
+    let lines = format!("{FIRST_LINE}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
+    format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Option<(Stamp, bool)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let stamp = Stamp { cluster: field("cluster")?.parse().ok()?, node: field("node")?.parse().ok()? };
+    let log_created = field("log")? == "created";
+    // What is not exactly what would have been written is damaged.
+    (encode(stamp, log_created) == bytes).then_some((stamp, log_created))
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_types::Digest;
+
+    use super::*;
+
+    fn stamp(cluster: u8, node: u8) -> Stamp {
+        Stamp { cluster: ClusterId(Digest([cluster; 32])), node: NodeId(Digest([node; 32])) }
+    }
+
+    fn error(dir: &Path, stamp: Stamp) -> String {
+        DataDir::open(dir, stamp).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_its_own_node_opens_it_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("data");
+        drop(DataDir::open(&dir, stamp(1, 2)).unwrap());
+        drop(DataDir::open(&dir, stamp(1, 2)).unwrap());
+
+        let text = error(&dir, stamp(3, 2));
+        assert!(text.contains(&"01".repeat(32)) && text.contains(&"03".repeat(32)), "{text}");
+        let text = error(&dir, stamp(1, 4));
+        assert!(text.contains(&"02".repeat(32)) && text.contains(&"04".repeat(32)), "{text}");
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = DataDir::open(dir.path(), stamp(1, 2)).unwrap();
+        assert!(matches!(DataDir::open(dir.path(), stamp(1, 2)), Err(StampError::InUse(_))));
+        drop(open);
+        DataDir::open(dir.path(), stamp(1, 2)).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_stamp_is_no_stamp_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
+        let path = dir.path().join(STAMP);
+        let whole = fs::read(&path).unwrap();
+        let mut damages: Vec<Vec<u8>> = (0..whole.len()).map(|len| whole[..len].to_vec()).collect();
+        damages.extend((0..whole.len()).map(|at| {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            flipped
+        }));
+        damages.push([&whole[..], b"more"].concat());
+        for damaged in damages {
+            fs::write(&path, &damaged).unwrap();
+            let opened = DataDir::open(dir.path(), stamp(1, 2));
+            assert!(matches!(opened, Err(StampError::Unreadable(_))), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn data_without_a_stamp_is_refused_and_a_first_start_cut_short_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK), "").unwrap();
+        fs::write(dir.path().join(STAMP_NEW), "to").unwrap();
+        drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
+
+        fs::create_dir(dir.path().join(LOG)).unwrap();
+        drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
+        fs::remove_file(dir.path().join(STAMP)).unwrap();
+        assert!(matches!(DataDir::open(dir.path(), stamp(1, 2)), Err(StampError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_lost_log_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut open = DataDir::open(dir.path(), stamp(1, 2)).unwrap();
+        open.log_was_created().unwrap();
+        drop(open);
+        assert!(matches!(DataDir::open(dir.path(), stamp(1, 2)), Err(StampError::LogLost(_))));
+    }
+}

@@ -1,0 +1,111 @@
+//! The one thread that writes. It takes all that queued while it synced, writes it in order, syncs once, and only then
+//! says so, in order.
+
+use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use crate::journal::{Fatal, JournalError};
+use crate::queue::{Queue, Read, Work};
+use crate::recovery;
+use crate::record::Entry;
+use crate::stamp::DataDir;
+use crate::store::Store;
+use crate::watch::Watch;
+
+/// Owns the store.
+pub struct Writer {
+    /// Where everything goes.
+    pub store: Box<dyn Store>,
+    /// The lock on the data directory, if there is one: given back behind the store.
+    pub _data_dir: Option<DataDir>,
+    /// Where work comes from.
+    pub queue: Arc<Queue>,
+    /// Who sees to it that a commit ends.
+    pub watch: Arc<Watch>,
+    /// Whom to tell when it is over before its time.
+    pub fatal: Arc<Fatal>,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty, or until the first error.
+    pub fn run(self) {
+        let (queue, watch, fatal) = (self.queue.clone(), self.watch.clone(), self.fatal.clone());
+        // After an error the store is left as it is: its drop would write and sync once more.
+        let mut writer = ManuallyDrop::new(self);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            writer.work()?;
+            if !writer.queue.has_ended() {
+                drop(ManuallyDrop::into_inner(writer));
+            }
+            Ok(())
+        }));
+        watch.end();
+        match outcome {
+            Ok(Ok(())) => {
+                queue.end();
+            }
+            Ok(Err(error)) => fatal.raise(error),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+                fatal.raise(JournalError::Panicked(text.to_owned()));
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), JournalError> {
+        while let Some(works) = self.queue.take() {
+            self.commit(works)?;
+        }
+        if self.queue.has_ended() {
+            return Ok(());
+        }
+        self.watch.clone().observe(|| self.store.make_durable()).map_err(JournalError::Sync)
+    }
+
+    fn commit(&mut self, works: Vec<Work>) -> Result<(), JournalError> {
+        let mut dones = Vec::new();
+        let mut bytes = 0;
+        self.watch.clone().observe(|| {
+            let mut is_to_sync = false;
+            // A later hint of an application makes the earlier ones superfluous.
+            let mut hints = BTreeMap::new();
+            for work in works {
+                match work {
+                    Work::Append(append) => {
+                        bytes += append.bytes();
+                        is_to_sync |= !append.entries.is_empty();
+                        if !append.entries.is_empty() {
+                            self.store.append(append.entries).map_err(JournalError::Write)?;
+                        }
+                        hints.extend(append.hints.into_iter().map(|hint| (hint.key, hint.value)));
+                        dones.push(append.done);
+                    }
+                    Work::Read(read) => self.read(read),
+                }
+            }
+            // A hint comes after what it is about, by itself: it needs no company in the log, only to be no earlier.
+            for (key, value) in hints {
+                self.store.append(vec![Entry { key, value }]).map_err(JournalError::Write)?;
+            }
+            if is_to_sync {
+                self.store.make_durable().map_err(JournalError::Sync)?;
+            }
+            Ok(())
+        })?;
+        // It may have been given up meanwhile, as stalled.
+        if !self.queue.has_ended() {
+            for done in dones {
+                done();
+            }
+            self.queue.release(bytes);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, read: Read) {
+        (read.reply)(recovery::read(&mut *self.store, read.app, read.from, read.up_to, read.bytes_max));
+    }
+}

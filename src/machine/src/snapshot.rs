@@ -1,0 +1,162 @@
+//! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
+//!
+//! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
+//! is a [`Head`] in the encoding of [`synod_types::wire`], the application's part is its own business.
+//!
+//! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
+//! fetches it. A snapshot is made from a [`View`], so that making one never holds up the machine.
+
+use serde::{Deserialize, Serialize};
+use synod_types::wire::{self, WireError};
+use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
+
+use crate::application::{Application, RestoreError};
+use crate::authority::{Authority, Commander};
+use crate::chain;
+use crate::session::{SessionRecord, Sessions};
+use crate::view::View;
+
+/// First bytes of a snapshot: what it is, and in which version.
+pub const DOMAIN: &[u8; 17] = b"synod/machine/v1\0";
+/// Bytes of the digest at the end.
+const DIGEST_BYTES: usize = 32;
+
+/// Why bytes are not a snapshot of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The bytes do not begin with [`DOMAIN`], or there are too few.
+    #[error("not a snapshot of a machine, or one in a version that this program does not know")]
+    NotASnapshot,
+    /// The bytes are not those that were written.
+    #[error("the snapshot is damaged: its digest does not match; fetch it again from another node")]
+    Damaged,
+    /// The digest is right, and the head cannot be decoded all the same.
+    #[error("the snapshot's head is damaged: {0}")]
+    Head(WireError),
+    /// It is a snapshot of something else.
+    #[error("the snapshot is of {what} {found}, not of {expected}")]
+    Foreign {
+        /// What differs: a cluster, an application, a kind of application.
+        what: &'static str,
+        /// What the snapshot says.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// What it says cannot be the state of a machine.
+    #[error("the snapshot contradicts itself: {0}")]
+    Inconsistent(&'static str),
+    /// The application refused its part.
+    #[error(transparent)]
+    Application(#[from] RestoreError),
+}
+
+/// Everything but the application's own state.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    cluster: ClusterId,
+    app_ndx: AppNdx,
+    kind: String,
+    state_ndx: StateNdx,
+    chain: Digest,
+    time: TimeMs,
+    applied: Slot,
+    commanders: Vec<Commander>,
+    sessions: Vec<SessionRecord>,
+}
+
+impl View {
+    fn head(&self) -> Head {
+        Head {
+            cluster: self.cluster,
+            app_ndx: self.app_ndx,
+            kind: self.app.kind().to_owned(),
+            state_ndx: self.state_ndx,
+            chain: self.chain,
+            time: self.time,
+            applied: self.applied,
+            commanders: self.authority.iter().cloned().collect(),
+            sessions: self.sessions.to_records(),
+        }
+    }
+
+    /// The whole state as bytes; equal states give equal bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        pack(&wire::encode(&self.head()), &self.app.snapshot())
+    }
+
+    /// A digest of the whole state: equal exactly where the states are equal.
+    pub fn digest(&self) -> Digest {
+        // The application's digest has a fixed size, so its end and the head's cannot be confused.
+        Digest::of(&[DOMAIN, &self.app.digest().0, &wire::encode(&self.head())])
+    }
+
+    pub(crate) fn restore(
+        cluster: ClusterId,
+        app_ndx: AppNdx,
+        snapshot: &[u8],
+        mut app: Box<dyn Application>,
+    ) -> Result<View, SnapshotError> {
+        let (head, app_snapshot) = unpack(snapshot)?;
+        let head: Head = wire::decode(head).map_err(SnapshotError::Head)?;
+        expect_same("cluster", head.cluster.to_string(), cluster.to_string())?;
+        expect_same("application", head.app_ndx.to_string(), app_ndx.to_string())?;
+        expect_same("kind", head.kind, app.kind().to_owned())?;
+
+        let state_ndx = head.state_ndx;
+        let authority =
+            Authority::from_commanders(head.commanders, state_ndx).map_err(SnapshotError::Inconsistent)?;
+        let sessions =
+            Sessions::from_records(head.sessions, state_ndx).map_err(SnapshotError::Inconsistent)?;
+        if sessions.commanders().any(|commander| authority.commander(*commander).is_none()) {
+            return Err(SnapshotError::Inconsistent("a session has no commander"));
+        }
+        if state_ndx == StateNdx(0) && head.chain != chain::start(cluster, app_ndx) {
+            return Err(SnapshotError::Inconsistent("the hash chain does not begin where it must"));
+        }
+        app.restore(app_snapshot)?;
+        Ok(View {
+            cluster,
+            app_ndx,
+            state_ndx,
+            chain: head.chain,
+            time: head.time,
+            applied: head.applied,
+            app,
+            authority,
+            sessions,
+        })
+    }
+}
+
+fn expect_same(what: &'static str, found: String, expected: String) -> Result<(), SnapshotError> {
+    if found == expected { Ok(()) } else { Err(SnapshotError::Foreign { what, found, expected }) }
+}
+
+fn pack(head: &[u8], app: &[u8]) -> Vec<u8> {
+    let head_len = u64::try_from(head.len()).expect("usize has at most 64 bits");
+    let mut out = Vec::with_capacity(DOMAIN.len() + 8 + head.len() + app.len() + DIGEST_BYTES);
+    out.extend_from_slice(DOMAIN);
+    out.extend_from_slice(&head_len.to_be_bytes());
+    out.extend_from_slice(head);
+    out.extend_from_slice(app);
+    let digest = Digest::of(&[&out]);
+    out.extend_from_slice(&digest.0);
+    out
+}
+
+/// The head and the application's part.
+fn unpack(snapshot: &[u8]) -> Result<(&[u8], &[u8]), SnapshotError> {
+    let Some((content, digest)) = snapshot.split_last_chunk::<DIGEST_BYTES>() else {
+        return Err(SnapshotError::NotASnapshot);
+    };
+    let rest = content.strip_prefix(DOMAIN).ok_or(SnapshotError::NotASnapshot)?;
+    if Digest::of(&[content]).0 != *digest {
+        return Err(SnapshotError::Damaged);
+    }
+    let (head_len, rest) = rest.split_first_chunk::<8>().ok_or(SnapshotError::NotASnapshot)?;
+    usize::try_from(u64::from_be_bytes(*head_len))
+        .ok()
+        .and_then(|head_len| rest.split_at_checked(head_len))
+        .ok_or(SnapshotError::Inconsistent("the head is longer than the snapshot"))
+}

@@ -1,0 +1,185 @@
+//! What the tests play on: a small application, commanders without real keys, and commands that need no signature
+//! because the machine never looks at one.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use synod_machine::{Application, Applied, AuthorityOp, Context, Machine, QueryError, RestoreError, Role};
+use synod_types::command::Operation;
+use synod_types::{
+    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
+    RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
+};
+
+pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
+pub const APP: AppNdx = AppNdx(7);
+
+/// Counts; `+n` adds n and answers the sum, everything else is refused.
+#[derive(Clone, Default)]
+pub struct Tally {
+    pub sum: u64,
+    /// The time of the last command.
+    pub time: TimeMs,
+}
+
+impl Application for Tally {
+    fn kind(&self) -> &'static str {
+        "tally"
+    }
+
+    fn check(&self, operation: &[u8]) -> Result<(), Refusal> {
+        match operation {
+            [b'+', _] => Ok(()),
+            _ => Err(Refusal::new(RefusalCode::Malformed, "not an addition")),
+        }
+    }
+
+    fn apply(&mut self, context: &Context, operation: &[u8]) -> Result<Bytes, Refusal> {
+        self.check(operation)?;
+        self.sum += u64::from(operation[1]);
+        self.time = context.time;
+        Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
+    }
+
+    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+        Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        [self.sum.to_be_bytes(), self.time.0.to_be_bytes()].concat()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let [sum, time] = *snapshot.as_chunks::<8>().0 else {
+            return Err(RestoreError(format!("{} bytes", snapshot.len())));
+        };
+        *self = Tally { sum: u64::from_be_bytes(sum), time: TimeMs(u64::from_be_bytes(time)) };
+        Ok(())
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(&[&self.snapshot()])
+    }
+
+    fn fork(&self) -> Box<dyn Application> {
+        Box::new(self.clone())
+    }
+}
+
+/// The key of commander `n`.
+pub fn key(n: u64) -> Bytes {
+    Bytes::copy_from_slice(format!("key {n}").as_bytes())
+}
+
+/// Commander `n`.
+pub fn commander(n: u64) -> CommanderId {
+    CommanderId(Digest::of(&[&key(n)]))
+}
+
+/// An addition.
+pub fn add(n: u8) -> Vec<u8> {
+    vec![Operation::APP, b'+', n]
+}
+
+/// Lets commander `n` do something.
+pub fn grant(n: u64, role: Role) -> Vec<u8> {
+    AuthorityOp::Grant { key: key(n), name: format!("commander {n}"), role }.encode()
+}
+
+/// Stops commander `n`.
+pub fn revoke(n: u64) -> Vec<u8> {
+    AuthorityOp::Revoke { commander: commander(n) }.encode()
+}
+
+/// A body by commander `n`, without conditions.
+pub fn body(n: u64, seq: u64, operation: Vec<u8>) -> CommandBody {
+    CommandBody {
+        cluster: CLUSTER,
+        app: APP,
+        commander: commander(n),
+        seq: Seq(seq),
+        not_after: None,
+        expected: None,
+        operation: operation.into(),
+    }
+}
+
+/// The command with this body. Its key and signature mean nothing to the machine.
+pub fn sign(body: &CommandBody) -> SignedCommand {
+    sign_bytes(body.encode().expect("test operations are small"))
+}
+
+/// A command with these bytes for a body.
+pub fn sign_bytes(body: Bytes) -> SignedCommand {
+    SignedCommand { body, signature: Bytes::from_static(b"signature"), key: key(0) }
+}
+
+/// A command by commander `n`, without conditions.
+pub fn command(n: u64, seq: u64, operation: Vec<u8>) -> SignedCommand {
+    sign(&body(n, seq, operation))
+}
+
+/// A machine whose administrator is commander 0.
+pub fn founded() -> Machine {
+    let administrators = [(commander(0), key(0), "founder".to_owned())];
+    Machine::new(CLUSTER, APP, &administrators, Box::new(Tally::default()))
+}
+
+/// Applies `commands` as the next slot, decreed at `time`.
+pub fn apply_at(machine: &mut Machine, time: u64, commands: Vec<SignedCommand>) -> Vec<Applied> {
+    let slot = machine.state().applied.next();
+    machine.apply(slot, &Decree::Batch(Arc::new(Batch { time: TimeMs(time), commands })))
+}
+
+/// Applies one command as the next slot.
+pub fn apply(machine: &mut Machine, command: SignedCommand) -> Applied {
+    let [applied] = apply_at(machine, 0, vec![command]).try_into().expect("one answer per command");
+    applied
+}
+
+/// The receipt of a command that must have been executed.
+pub fn receipt(applied: Applied) -> Receipt {
+    applied.result.unwrap_or_else(|refusal| panic!("not executed: {refusal}"))
+}
+
+/// Why a command was not executed.
+pub fn refused(applied: &Applied) -> RefusalCode {
+    match &applied.result {
+        Err(refusal) => refusal.code,
+        Ok(receipt) => panic!("executed: {receipt:?}"),
+    }
+}
+
+/// Why a command was executed and refused.
+pub fn outcome_code(applied: Applied) -> Option<RefusalCode> {
+    match receipt(applied).outcome {
+        Outcome::Done(_) => None,
+        Outcome::Refused(refusal) => Some(refusal.code),
+    }
+}
+
+/// Asserts that `act` gets its command refused without a trace.
+pub fn without_trace(machine: &mut Machine, act: impl FnOnce(&mut Machine) -> Applied) -> RefusalCode {
+    let trace = |machine: &Machine| {
+        let view = machine.view();
+        let next: Vec<Seq> = view.commanders().map(|known| view.next_seq(known.id)).collect();
+        (view.state_ndx, view.chain, view.app.digest(), next)
+    };
+    let before = trace(machine);
+    let applied = act(machine);
+    assert_eq!(trace(machine), before, "a refusal without execution left a trace");
+    assert!(!applied.repeated);
+    refused(&applied)
+}
+
+/// The state after `n` commands.
+pub fn ndx(n: u64) -> StateNdx {
+    StateNdx(n)
+}
+
+/// The slot `n`.
+pub fn slot(n: u64) -> Slot {
+    Slot(n)
+}

@@ -1,0 +1,62 @@
+//! Who is at the other end: the key in its certificate, and a Hello that fits.
+
+use quinn::Connection;
+use rustls::pki_types::CertificateDer;
+use synod_auth::{PublicKey, TlsIdentity, public_key_of, sign_hello, verify_hello};
+use synod_types::session::{Hello, SessionErrorCode};
+use synod_types::{ClusterId, NodeId};
+
+use crate::session::Violation;
+
+/// The key in the certificate that the other end has shown and proved to hold.
+pub(crate) fn peer_key(connection: &Connection) -> Option<PublicKey> {
+    let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    public_key_of(certificates.first()?).ok()
+}
+
+/// The Hello of this node for this connection.
+pub(crate) fn own_hello(
+    identity: &TlsIdentity,
+    cluster: &ClusterId,
+    address: &str,
+    connection: &Connection,
+) -> Hello {
+    let key = identity.public_key().spki_der();
+    sign_hello(identity.signing_key(), cluster, key, address, &exporter(connection))
+}
+
+/// Checks the Hello of who opened this connection with the key `peer`.
+pub(crate) fn check_hello(
+    hello: &Hello,
+    msg_n: u64,
+    peer: &PublicKey,
+    cluster: &ClusterId,
+    connection: &Connection,
+) -> Result<(), Violation> {
+    let refuse = |code, description: &str| Err(Violation::of_frame(code, msg_n, description));
+    if hello.id != peer.id() {
+        let description = format!("the certificate is that of node {:?}", NodeId(peer.id()));
+        return refuse(SessionErrorCode::WrongId, &description);
+    }
+    if hello.communication_key[..] != peer.spki_der()[..] {
+        let description = "the communication key is not the key of the certificate";
+        return refuse(SessionErrorCode::WrongCommunicationKey, description);
+    }
+    match verify_hello(hello, cluster, &exporter(connection)) {
+        Ok(_) => Ok(()),
+        Err(SessionErrorCode::BadSignature) => {
+            let description = "the signature does not fit this key, this cluster and this TLS session";
+            refuse(SessionErrorCode::BadSignature, description)
+        }
+        Err(code) => refuse(code, "the Hello does not verify"),
+    }
+}
+
+/// The 32 bytes that only the two ends of this TLS session know.
+fn exporter(connection: &Connection) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    connection
+        .export_keying_material(&mut bytes, Hello::EXPORTER_LABEL, b"")
+        .expect("TLS 1.3 exports up to 255 hashes' worth of bytes");
+    bytes
+}

@@ -1,0 +1,211 @@
+//! The mesh of one node: starts it, sends through it, looks at it, closes it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::Endpoint;
+use synod_auth::{TlsIdentity, Unverified};
+use synod_types::limits::MESH_PARTING_MS_MAX;
+use synod_types::{ClusterId, Message, NodeId};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::config::{MeshConfig, MeshError};
+use crate::dialer::Dialer;
+use crate::leaving::Leave;
+use crate::listener::Listener;
+use crate::peer::{Peer, PeerStatus};
+use crate::priority::Priority;
+use crate::queue::Frame;
+use crate::session::CLOSED;
+use crate::transport;
+
+/// The connections between this node and all others. Shared by reference; dropping it without
+/// [`close`](Mesh::close) ends every task at once, without a Bye.
+#[derive(Debug)]
+pub struct Mesh {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    local_address: SocketAddr,
+    leave: Leave,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What all tasks of a mesh know.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterId,
+    pub(crate) identity: Arc<TlsIdentity>,
+    pub(crate) address: String,
+    pub(crate) retry_delay: Duration,
+    pub(crate) counters: Counters,
+    peers: Vec<Arc<Peer>>,
+}
+
+impl Shared {
+    /// The peer with this id. At most 14 of them: looking at each is as fast as any map.
+    pub(crate) fn peer(&self, id: NodeId) -> Option<&Arc<Peer>> {
+        self.peers.iter().find(|peer| peer.config.id == id)
+    }
+}
+
+/// What happened outside of any session that was opened, and rules that were broken inside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MeshCounters {
+    /// Connections, in either direction, with a certificate that is no member's or with a failed TLS handshake.
+    pub strangers: u64,
+    /// Members whose Hello was refused with an Error.
+    pub refused_hellos: u64,
+    /// Sessions of members that were ended with an Error after their Hello.
+    pub violations: u64,
+    /// Connections that were not answered, since too many were being opened.
+    pub ignored: u64,
+    /// Messages that were not sent, since they are larger than a frame or for no member.
+    pub unsendable: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    strangers: AtomicU64,
+    refused_hellos: AtomicU64,
+    violations: AtomicU64,
+    ignored: AtomicU64,
+    unsendable: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count_stranger(&self) {
+        self.strangers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused_hello(&self) {
+        self.refused_hellos.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_violation(&self) {
+        self.violations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_ignored(&self) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Mesh {
+    /// Listens, and begins to call every peer. Must be called within a Tokio runtime.
+    ///
+    /// `inbox` takes each message with its sender and the priority of its stream, in order within a stream. While the
+    /// future that it returns is not ready, nothing more is read from that stream, and QUIC tells the sender to stop.
+    ///
+    /// # Errors
+    /// [`MeshError`] if the configuration contradicts itself or the address is in use.
+    pub fn start<I, F>(config: MeshConfig, inbox: I) -> Result<Mesh, MeshError>
+    where
+        I: Fn(NodeId, Priority, Unverified<Message>) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        config.check()?;
+        let MeshConfig { cluster, identity, listen, address, retry_delay, peers } = config;
+        let (endpoint, client) = transport::bind(listen, &identity)?;
+        let local_address = transport::local_address(&endpoint);
+        let (leave, leaving) = Leave::new();
+        let peers = peers.into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
+        let counters = Counters::default();
+        let shared = Arc::new(Shared { cluster, identity, address, retry_delay, counters, peers });
+        let mut tasks = JoinSet::new();
+        let listener = Listener {
+            shared: shared.clone(),
+            endpoint: endpoint.clone(),
+            inbox: Arc::new(inbox),
+            leaving: leaving.clone(),
+        };
+        tasks.spawn(listener.run());
+        for peer in &shared.peers {
+            let dialer = Dialer {
+                shared: shared.clone(),
+                peer: peer.clone(),
+                endpoint: endpoint.clone(),
+                client: client.clone(),
+                leaving: leaving.clone(),
+            };
+            tasks.spawn(dialer.run());
+        }
+        tracing::info!(address = %local_address, peers = shared.peers.len(), "listening for other nodes");
+        Ok(Mesh { shared, endpoint, local_address, leave, tasks: Mutex::new(tasks) })
+    }
+
+    /// Where this node listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// Sends a message, or drops and counts it: whoever sends repeats what matters. Never waits.
+    pub fn send(&self, to: NodeId, message: &Message) {
+        self.send_to(&[to], message);
+    }
+
+    /// Sends a message to several peers; it is encoded once.
+    pub fn send_to(&self, to: &[NodeId], message: &Message) {
+        match Frame::of(message) {
+            Ok(frame) => to.iter().for_each(|&to| self.send_frame(to, frame.clone())),
+            Err(error) => {
+                self.count_unsendable();
+                tracing::error!("a message cannot be sent: {error}");
+            }
+        }
+    }
+
+    /// Sends a message that is already encoded.
+    pub fn send_frame(&self, to: NodeId, frame: Frame) {
+        match self.shared.peer(to) {
+            Some(peer) => peer.send(frame),
+            None => self.count_unsendable(),
+        }
+    }
+
+    /// How each peer stands, in the order of the configuration.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.shared.peers.iter().map(|peer| peer.status()).collect()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> MeshCounters {
+        let Counters { strangers, refused_hellos, violations, ignored, unsendable } = &self.shared.counters;
+        MeshCounters {
+            strangers: strangers.load(Ordering::Relaxed),
+            refused_hellos: refused_hellos.load(Ordering::Relaxed),
+            violations: violations.load(Ordering::Relaxed),
+            ignored: ignored.load(Ordering::Relaxed),
+            unsendable: unsendable.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says Bye in every session, waits for the Acks within a limit, and frees the address. What is still queued is
+    /// dropped.
+    pub async fn close(&self) {
+        self.leave.begin();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!("a task of the mesh broke an invariant: {error}");
+                }
+            }
+        };
+        // A session waits for its Ack, and may be saying an Error before.
+        let limit = Duration::from_millis(3 * MESH_PARTING_MS_MAX);
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!("some peers did not answer to Bye");
+        }
+        drop(tasks);
+        self.endpoint.close(CLOSED, b"");
+        let _ = timeout(limit, self.endpoint.wait_idle()).await;
+    }
+
+    fn count_unsendable(&self) {
+        self.shared.counters.unsendable.fetch_add(1, Ordering::Relaxed);
+    }
+}

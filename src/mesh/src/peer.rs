@@ -1,0 +1,218 @@
+//! One other node: what waits for it, the sessions with it, and what there is to say about them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use quinn::Connection;
+use synod_types::NodeId;
+use tokio::sync::Notify;
+
+use crate::config::PeerConfig;
+use crate::priority::Priority;
+use crate::queue::{Frame, Queue};
+use crate::session::{REPLACED, SessionEnd};
+
+/// How one direction to or from a peer stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LinkState {
+    /// No session, and none is being opened.
+    Down,
+    /// A session is being opened.
+    Connecting,
+    /// The Hello is acknowledged.
+    Up,
+}
+
+/// What there is to say about a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// Who it is.
+    pub id: NodeId,
+    /// For people.
+    pub name: String,
+    /// As configured.
+    pub address: String,
+    /// The session that this node opened, which carries its messages.
+    pub outbound: LinkState,
+    /// The session that the peer opened; never `Connecting`.
+    pub inbound: LinkState,
+    /// The round trip as QUIC estimates it, of the session that this node opened.
+    pub rtt: Option<Duration>,
+    /// Since when the session that this node opened is up.
+    pub connected_since: Option<SystemTime>,
+    /// Sessions that this node opened after the first one.
+    pub reconnects: u64,
+    /// Messages written to the peer's streams.
+    pub sent_frames: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Messages that came from the peer.
+    pub received_frames: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Messages to the peer that were dropped: there was no session, or no room.
+    pub dropped: u64,
+    /// Why the last session that this node opened ended or did not begin.
+    pub last_error: Option<String>,
+}
+
+impl PeerStatus {
+    /// Whether messages flow in both directions.
+    pub fn is_up(&self) -> bool {
+        self.outbound == LinkState::Up && self.inbound == LinkState::Up
+    }
+}
+
+/// A peer, shared by all tasks that deal with it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) config: PeerConfig,
+    queues: [Queue; 3],
+    /// Rung when the peer opens a session: then it can be called as well.
+    came_up: Notify,
+    outbound: Mutex<Outbound>,
+    inbound: Mutex<Option<Connection>>,
+    sent: Traffic,
+    received: Traffic,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Outbound {
+    state: LinkState,
+    session: Option<(Connection, SystemTime)>,
+    sessions: u64,
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    fn add(&self, frames: usize, bytes: usize) {
+        self.frames.fetch_add(count(frames), Ordering::Relaxed);
+        self.bytes.fetch_add(count(bytes), Ordering::Relaxed);
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).expect("usize has at most 64 bits here")
+}
+
+impl Peer {
+    pub(crate) fn new(config: PeerConfig) -> Peer {
+        let outbound = Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None };
+        Peer {
+            config,
+            queues: Default::default(),
+            came_up: Notify::new(),
+            outbound: Mutex::new(outbound),
+            inbound: Mutex::new(None),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn queue(&self, priority: Priority) -> &Queue {
+        &self.queues[priority.place()]
+    }
+
+    /// Queues a frame, or drops and counts it.
+    pub(crate) fn send(&self, frame: Frame) {
+        if !self.queue(frame.priority()).push(frame) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_sent(&self, frames: usize, bytes: usize) {
+        self.sent.add(frames, bytes);
+    }
+
+    pub(crate) fn sent_frames(&self) -> u64 {
+        self.sent.frames.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_received(&self, frames: usize, bytes: usize) {
+        self.received.add(frames, bytes);
+    }
+
+    /// This node begins to open a session.
+    pub(crate) fn on_connecting(&self) {
+        self.outbound().state = LinkState::Connecting;
+    }
+
+    /// The session that this node opened is acknowledged.
+    pub(crate) fn on_outbound_up(&self, connection: &Connection) {
+        let mut outbound = self.outbound();
+        outbound.state = LinkState::Up;
+        outbound.session = Some((connection.clone(), SystemTime::now()));
+        outbound.sessions += 1;
+        self.queues.iter().for_each(Queue::open);
+    }
+
+    /// The session that this node opened has ended, or did not begin. Says whether that is news.
+    pub(crate) fn on_outbound_down(&self, end: &SessionEnd) -> bool {
+        let forgotten = self.queues.iter().map(Queue::shut).sum();
+        self.dropped.fetch_add(count(forgotten), Ordering::Relaxed);
+        let mut outbound = self.outbound();
+        outbound.state = LinkState::Down;
+        let was_up = outbound.session.take().is_some();
+        let before = outbound.last_error.replace(end.to_string());
+        was_up || before != outbound.last_error
+    }
+
+    /// The session that the peer opened is acknowledged. It replaces an older one.
+    pub(crate) fn on_inbound_up(&self, connection: &Connection) {
+        let older = self.inbound().replace(connection.clone());
+        if let Some(older) = older {
+            older.close(REPLACED, b"replaced by a newer connection");
+        }
+        self.came_up.notify_waiters();
+    }
+
+    /// The session that the peer opened has ended.
+    pub(crate) fn on_inbound_down(&self, connection: &Connection) {
+        self.inbound().take_if(|current| current.stable_id() == connection.stable_id());
+    }
+
+    /// Waits until the peer opens a session.
+    pub(crate) async fn came_up(&self) {
+        self.came_up.notified().await;
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        let outbound = self.outbound();
+        let session = outbound.session.as_ref();
+        let inbound = if self.inbound().is_some() { LinkState::Up } else { LinkState::Down };
+        PeerStatus {
+            id: self.config.id,
+            name: self.config.name.clone(),
+            address: self.config.address.clone(),
+            outbound: outbound.state,
+            inbound,
+            rtt: session.map(|(connection, _)| connection.rtt()),
+            connected_since: session.map(|(_, since)| *since),
+            reconnects: outbound.sessions.saturating_sub(1),
+            sent_frames: self.sent.frames.load(Ordering::Relaxed),
+            sent_bytes: self.sent.bytes.load(Ordering::Relaxed),
+            received_frames: self.received.frames.load(Ordering::Relaxed),
+            received_bytes: self.received.bytes.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            last_error: outbound.last_error.clone(),
+        }
+    }
+
+    fn outbound(&self) -> MutexGuard<'_, Outbound> {
+        // Each change is whole before anything can panic.
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbound(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,153 @@
+//! Why a session ends, and how its two ends part.
+
+use std::io;
+use std::time::Duration;
+
+use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadExactError, VarInt, WriteError};
+use synod_types::NodeId;
+use synod_types::limits::{MESH_KEEP_ALIVES_MISSED_MAX, MESH_OPENING_MS_MAX, MESH_PARTING_MS_MAX};
+use synod_types::session::SessionErrorCode;
+use tokio::time::timeout;
+
+use crate::control::ControlStream;
+
+/// What a connection is closed with where everything was said before, or nothing is to be said.
+pub(crate) const CLOSED: VarInt = VarInt::from_u32(0);
+/// What a connection is closed with after an Error.
+pub(crate) const CLOSED_AFTER_ERROR: VarInt = VarInt::from_u32(1);
+/// What a connection is closed with when the same peer has opened a newer one.
+pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
+
+/// Why a session ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionEnd {
+    /// The name cannot be resolved.
+    #[error("cannot resolve {address:?}: {source}")]
+    Unresolved { address: String, source: io::Error },
+    /// The name has no address.
+    #[error("{0:?} has no address")]
+    NoAddress(String),
+    /// The transport does not even try.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] ConnectError),
+    /// It took too long.
+    #[error("opening the session took more than {MESH_OPENING_MS_MAX} ms")]
+    Slow,
+    /// There was no use in waiting for an old attempt: the peer has just started.
+    #[error("the peer came up while an older attempt was waiting")]
+    Outdated,
+    /// Who answered is not who was called.
+    #[error("node {0:?} answers at this address; check the address and the certificate")]
+    OtherNode(NodeId),
+    /// The certificate is of no member, or is none.
+    #[error("a stranger")]
+    Stranger,
+    /// The transport gave up.
+    #[error("connection lost: {0}")]
+    Lost(#[from] ConnectionError),
+    /// A stream ended, and the connection did not.
+    #[error("the peer gave up a stream")]
+    StreamEnded,
+    /// No answer to keep-alives.
+    #[error("{MESH_KEEP_ALIVES_MISSED_MAX} KeepAlives were not answered")]
+    Silent,
+    /// The peer broke a rule.
+    #[error("the peer broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// The peer says that this node broke a rule.
+    #[error("the peer refused this node: {code:?}: {description:?}")]
+    Refused { code: SessionErrorCode, description: String },
+    /// The peer said Bye.
+    #[error("the peer is leaving")]
+    Bye,
+    /// This node is leaving.
+    #[error("this node is leaving")]
+    Leaving,
+}
+
+/// Which rule a peer broke, as the Error says it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code:?}: {description}")]
+pub(crate) struct Violation {
+    /// The rule.
+    pub(crate) code: SessionErrorCode,
+    /// The number of the control frame that broke it, or of the last one before a data frame did.
+    pub(crate) your_msg_n: Option<u64>,
+    /// For the person who reads the log.
+    pub(crate) description: String,
+}
+
+impl Violation {
+    /// A rule that a control frame broke.
+    pub(crate) fn of_frame(code: SessionErrorCode, msg_n: u64, description: impl ToString) -> Violation {
+        Violation { code, your_msg_n: Some(msg_n), description: description.to_string() }
+    }
+
+    /// Something that cannot be read.
+    pub(crate) fn unexpected(description: impl ToString) -> Violation {
+        Violation {
+            code: SessionErrorCode::UnexpectedFrame,
+            your_msg_n: None,
+            description: description.to_string(),
+        }
+    }
+}
+
+impl From<ReadError> for SessionEnd {
+    fn from(error: ReadError) -> SessionEnd {
+        match error {
+            ReadError::ConnectionLost(error) => SessionEnd::Lost(error),
+            _ => SessionEnd::StreamEnded,
+        }
+    }
+}
+
+impl From<ReadExactError> for SessionEnd {
+    fn from(error: ReadExactError) -> SessionEnd {
+        match error {
+            ReadExactError::ReadError(error) => error.into(),
+            ReadExactError::FinishedEarly(_) => SessionEnd::StreamEnded,
+        }
+    }
+}
+
+impl From<WriteError> for SessionEnd {
+    fn from(error: WriteError) -> SessionEnd {
+        match error {
+            WriteError::ConnectionLost(error) => SessionEnd::Lost(error),
+            _ => SessionEnd::StreamEnded,
+        }
+    }
+}
+
+impl SessionEnd {
+    /// Whether TLS failed: a certificate of another authority, an expired one, or none. Either end may have found
+    /// that out.
+    pub(crate) fn is_tls_failure(&self) -> bool {
+        // RFC 9001, section 4.8: TLS alerts are the transport's errors from 0x100 to 0x1ff.
+        let code = match self {
+            SessionEnd::Lost(ConnectionError::TransportError(error)) => error.code,
+            SessionEnd::Lost(ConnectionError::ConnectionClosed(close)) => close.error_code,
+            _ => return false,
+        };
+        (0x100..0x200).contains(&u64::from(code))
+    }
+}
+
+/// Says what is to be said, waits a little for the other end to hear it, and closes the connection.
+pub(crate) async fn part(connection: &Connection, control: &mut ControlStream, end: &SessionEnd) {
+    let limit = Duration::from_millis(MESH_PARTING_MS_MAX);
+    match end {
+        SessionEnd::Violation(violation) => {
+            // If the peer does not take the Error in time, it is closed without.
+            let _ = timeout(limit, control.say_error(violation)).await;
+            connection.close(CLOSED_AFTER_ERROR, b"protocol error");
+        }
+        SessionEnd::Bye => {
+            // Who said Bye closes when it has the Ack.
+            let _ = timeout(limit, connection.closed()).await;
+            connection.close(CLOSED, b"");
+        }
+        _ => connection.close(CLOSED, b""),
+    }
+}

@@ -1,0 +1,368 @@
+//! A node's configuration: one TOML or JSON file, in the names that px gave its fields.
+//!
+//! `me`, `retry_delay` and `servers` are px's, and a px file is enough to start a node; every other field has a default
+//! (see `config/node.toml`, which shows all of them). A file is read tolerantly and checked field by field, so that
+//! **all** its mistakes are reported at once: [`Config::parse`] checks what is written, [`Config::load`] also that the
+//! files are there, that the key is private, and that everything fits the genesis document.
+//!
+//! Nothing here opens a port or creates a file.
+
+mod address;
+mod document;
+mod fields;
+mod files;
+mod mistakes;
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THREADS_MAX};
+use tracing::level_filters::LevelFilter;
+
+pub use address::{Address, AddressError};
+use document::Value;
+use fields::Fields;
+pub use mistakes::{ConfigErrors, Mistake};
+use mistakes::Mistakes;
+
+/// What a node needs to know. Every path is absolute, or relative to the working directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// This node.
+    pub me: Me,
+    /// The first wait before a node that cannot be reached is tried again.
+    pub retry_delay: Duration,
+    /// The other nodes.
+    pub servers: Vec<Server>,
+    /// The founding document of the cluster.
+    pub genesis: PathBuf,
+    /// Where the node keeps its logs.
+    pub data_dir: PathBuf,
+    /// The commanders' port, TCP and UDP.
+    pub backend: Listen,
+    /// The readers' port.
+    pub http: Listen,
+    /// Where signatures are verified.
+    pub verify: Verify,
+    /// Threads that do everything else.
+    pub worker_threads: NonZero<usize>,
+    /// Threads that verify signatures.
+    pub verify_threads: NonZero<usize>,
+    /// How much is logged.
+    pub log: LevelFilter,
+}
+
+/// This node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Me {
+    /// Its name in the genesis document, which is in its certificate, too.
+    pub id: String,
+    /// Where it listens for the other nodes (UDP).
+    pub addr: Address,
+    /// Its certificate and key.
+    pub tls_config_info: TlsConfigInfo,
+}
+
+/// PEM files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfigInfo {
+    /// The node's certificate.
+    pub cert_path: PathBuf,
+    /// The node's private key.
+    pub key_path: PathBuf,
+    /// The certificate of the cluster's authority.
+    pub ca_cert_path: PathBuf,
+}
+
+/// Another node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// Where it is reached.
+    pub addr: Address,
+    /// Its name in the genesis document, which is in its certificate, too.
+    pub server_name: String,
+}
+
+/// Where to listen. Port 0 takes any that is free.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// The address.
+    pub addr: Address,
+}
+
+/// Where a command's signature is verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Verify {
+    /// At every node, before it accepts the command: a node with a stolen key can delay commands, not forge them.
+    #[default]
+    EveryReplica,
+    /// At the node where the command enters: cheaper, and every node has to be trusted.
+    Entry,
+}
+
+/// How a configuration file is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// `.toml`
+    Toml,
+    /// `.json`
+    Json,
+}
+
+/// Milliseconds in a `retry_delay` that is not given.
+const RETRY_DELAY_MS: u64 = 250;
+/// What the default ports of the back end and of HTTP are above the port of `me.addr`.
+const BACKEND_PORT_OFFSET: u16 = 1000;
+const HTTP_PORT_OFFSET: u16 = 2000;
+
+impl Config {
+    /// Reads a file, and checks it against the file system and the genesis document.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every mistake.
+    pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigErrors> {
+        let path = path.as_ref();
+        let mut mistakes = Mistakes::default();
+        let draft = read_file(path, &mut mistakes).and_then(|(text, format)| {
+            // The directory of "node.toml" is "", and paths that are joined to it stay as they are.
+            let directory = path.parent().unwrap_or(Path::new(""));
+            Draft::read(&text, format, directory, &mut mistakes)
+        });
+        if let Some(draft) = &draft {
+            files::check(draft, &mut mistakes);
+        }
+        finish(draft, mistakes, path)
+    }
+
+    /// Reads the text of a configuration; relative paths in it are relative to `directory`. Looks at no file.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every mistake in what is written.
+    pub fn parse(text: &str, format: Format, directory: &Path) -> Result<Config, ConfigErrors> {
+        let mut mistakes = Mistakes::default();
+        let draft = Draft::read(text, format, directory, &mut mistakes);
+        finish(draft, mistakes, Path::new("the configuration"))
+    }
+}
+
+impl Format {
+    /// By the extension of a file's name.
+    pub fn of(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "toml" => Some(Format::Toml),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+}
+
+fn read_file(path: &Path, mistakes: &mut Mistakes) -> Option<(String, Format)> {
+    let format = Format::of(path);
+    if format.is_none() {
+        mistakes.add("", "its name has to end in .toml or .json, which says how it is written");
+    }
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() > CONFIG_BYTES_MAX => {
+            mistakes.add("", format!("has more than {CONFIG_BYTES_MAX} bytes: is it the right file?"));
+            return None;
+        }
+        Ok(_) | Err(_) => {}
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some((text, format?)),
+        Err(why) => {
+            mistakes.add("", format!("cannot be read: {why}"));
+            None
+        }
+    }
+}
+
+fn finish(draft: Option<Draft>, mistakes: Mistakes, path: &Path) -> Result<Config, ConfigErrors> {
+    mistakes.finish(path)?;
+    Ok(draft.and_then(Draft::complete).expect("whatever is missing in a draft is among its mistakes"))
+}
+
+/// A configuration as far as it could be read. What is missing has been reported.
+#[derive(Default)]
+struct Draft {
+    id: Option<String>,
+    addr: Option<Address>,
+    cert_path: Option<PathBuf>,
+    key_path: Option<PathBuf>,
+    ca_cert_path: Option<PathBuf>,
+    retry_delay: Duration,
+    servers: Vec<DraftServer>,
+    genesis: PathBuf,
+    data_dir: Option<PathBuf>,
+    backend: Option<Address>,
+    http: Option<Address>,
+    verify: Verify,
+    worker_threads: Option<NonZero<usize>>,
+    verify_threads: Option<NonZero<usize>>,
+    log: Option<LevelFilter>,
+}
+
+struct DraftServer {
+    addr: Option<Address>,
+    server_name: Option<String>,
+}
+
+impl Draft {
+    fn read(text: &str, format: Format, directory: &Path, mistakes: &mut Mistakes) -> Option<Draft> {
+        let root = document::read(text, format, mistakes)?;
+        let mut fields = Fields::of("", root, mistakes);
+        let mut draft = Draft::default();
+        draft.read_me(fields.table("me", mistakes), directory, mistakes);
+
+        let retry_delay = fields.number("retry_delay", 1..=RETRY_DELAY_MS_MAX, mistakes);
+        draft.retry_delay = Duration::from_millis(retry_delay.unwrap_or(RETRY_DELAY_MS));
+        let servers = fields.list("servers", mistakes);
+        draft.read_servers(servers, mistakes);
+
+        draft.genesis =
+            fields.file("genesis", directory, mistakes).unwrap_or_else(|| directory.join("genesis.json"));
+        let default_data = || Some(directory.join(format!("data-{}", draft.id.as_ref()?)));
+        draft.data_dir = fields.file("data_dir", directory, mistakes).or_else(default_data);
+        draft.backend = draft.read_listen(&mut fields, "backend", BACKEND_PORT_OFFSET, mistakes);
+        draft.http = draft.read_listen(&mut fields, "http", HTTP_PORT_OFFSET, mistakes);
+
+        let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
+        draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
+        draft.worker_threads = threads(&mut fields, "worker_threads", mistakes);
+        draft.verify_threads = threads(&mut fields, "verify_threads", mistakes);
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        let levels = levels.map(|level| (level, level.parse().unwrap_or(LevelFilter::INFO)));
+        draft.log = fields.choice("log", &levels, mistakes);
+        if fields.value("dns").is_some() {
+            mistakes.add("dns", "this version has no DNS front end: remove the field");
+        }
+        fields.finish(mistakes);
+
+        draft.check_servers(mistakes);
+        draft.check_ports(mistakes);
+        Some(draft)
+    }
+
+    fn read_me(&mut self, mut me: Fields, directory: &Path, mistakes: &mut Mistakes) {
+        self.id = me.required_text("id", "node1", mistakes);
+        self.addr = me.required_address("addr", "127.0.0.1:7101", mistakes);
+        let mut tls = me.table("tls_config_info", mistakes);
+        self.cert_path = tls.required_file("cert_path", "node1.pem", directory, mistakes);
+        self.key_path = tls.required_file("key_path", "node1-key.pem", directory, mistakes);
+        self.ca_cert_path = tls.required_file("ca_cert_path", "ca.pem", directory, mistakes);
+        tls.finish(mistakes);
+        me.finish(mistakes);
+    }
+
+    fn read_servers(&mut self, servers: Vec<Value>, mistakes: &mut Mistakes) {
+        if servers.len() >= MEMBERS_MAX {
+            let count = servers.len();
+            let max = MEMBERS_MAX - 1;
+            mistakes.add("servers", format!("there are {count}; a cluster has this node and at most {max} others"));
+        }
+        for (n, server) in servers.into_iter().enumerate() {
+            let mut server = Fields::of(&format!("servers[{n}]"), server, mistakes);
+            let addr = server.required_address("addr", "127.0.0.1:7102", mistakes);
+            let server_name = server.required_text("server_name", "node2", mistakes);
+            server.finish(mistakes);
+            self.servers.push(DraftServer { addr, server_name });
+        }
+    }
+
+    /// A port beside that for the other nodes; by default on the same host and a fixed number above.
+    fn read_listen(
+        &self,
+        fields: &mut Fields,
+        name: &'static str,
+        offset: u16,
+        mistakes: &mut Mistakes,
+    ) -> Option<Address> {
+        let mut listen = fields.table(name, mistakes);
+        let is_given = listen.has("addr");
+        let given = listen.address("addr", 0..=u16::MAX, mistakes);
+        let path = listen.path("addr");
+        listen.finish(mistakes);
+        if is_given {
+            return given;
+        }
+        let me = self.addr.as_ref()?;
+        let port = me.port.checked_add(offset);
+        if port.is_none() {
+            let problem =
+                format!("its default, {offset} above the port of me.addr, is no port; give it, as \"{}:7200\"", me.host);
+            mistakes.add(&path, problem);
+        }
+        Some(Address { host: me.host.clone(), port: port? })
+    }
+
+    fn check_servers(&self, mistakes: &mut Mistakes) {
+        for (n, server) in self.servers.iter().enumerate() {
+            let (addr_place, name_place) = (format!("servers[{n}].addr"), format!("servers[{n}].server_name"));
+            if server.addr.is_some() && server.addr == self.addr {
+                mistakes.add(&addr_place, "is me.addr: servers holds the other nodes only");
+            }
+            if server.server_name.is_some() && server.server_name == self.id {
+                mistakes.add(&name_place, "is me.id: servers holds the other nodes only");
+            }
+            let before = || self.servers[..n].iter().enumerate();
+            if let Some(addr) = &server.addr
+                && let Some((other, _)) = before().find(|(_, other)| other.addr.as_ref() == Some(addr))
+            {
+                mistakes.add(&addr_place, format!("{addr} is also that of servers[{other}]"));
+            }
+            if let Some(name) = &server.server_name
+                && let Some((other, _)) = before().find(|(_, other)| other.server_name.as_ref() == Some(name))
+            {
+                mistakes.add(&name_place, format!("{name:?} is also that of servers[{other}]"));
+            }
+        }
+    }
+
+    fn check_ports(&self, mistakes: &mut Mistakes) {
+        let ports = [("me.addr", &self.addr), ("backend.addr", &self.backend), ("http.addr", &self.http)];
+        for (n, (place, addr)) in ports.iter().enumerate() {
+            for (other_place, other) in &ports[..n] {
+                if let (Some(addr), Some(other)) = (addr, other)
+                    && addr.collides_with(other)
+                {
+                    mistakes.add(place, format!("port {} is also that of {other_place}", addr.port));
+                }
+            }
+        }
+    }
+
+    fn complete(self) -> Option<Config> {
+        let tls_config_info = TlsConfigInfo {
+            cert_path: self.cert_path?,
+            key_path: self.key_path?,
+            ca_cert_path: self.ca_cert_path?,
+        };
+        let servers = self.servers.into_iter();
+        let servers =
+            servers.map(|server| Some(Server { addr: server.addr?, server_name: server.server_name? }));
+        let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let half = NonZero::new(cores.get().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
+        Some(Config {
+            me: Me { id: self.id?, addr: self.addr?, tls_config_info },
+            retry_delay: self.retry_delay,
+            servers: servers.collect::<Option<_>>()?,
+            genesis: self.genesis,
+            data_dir: self.data_dir?,
+            backend: Listen { addr: self.backend? },
+            http: Listen { addr: self.http? },
+            verify: self.verify,
+            worker_threads: self.worker_threads.unwrap_or(cores),
+            verify_threads: self.verify_threads.unwrap_or(half),
+            log: self.log.unwrap_or(LevelFilter::INFO),
+        })
+    }
+}
+
+fn threads(fields: &mut Fields, name: &'static str, mistakes: &mut Mistakes) -> Option<NonZero<usize>> {
+    let number = fields.number(name, 1..=THREADS_MAX, mistakes)?;
+    usize::try_from(number).ok().and_then(NonZero::new)
+}
+
+#[cfg(test)]
+mod tests;

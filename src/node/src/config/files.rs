@@ -1,0 +1,97 @@
+//! Checks a configuration against what is on disk: the node's files, and the genesis document that they have to fit.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use synod_auth::{Genesis, SigningKey, TlsIdentity, tls};
+use synod_types::NodeId;
+
+use super::Draft;
+use super::mistakes::Mistakes;
+
+const CERT_PLACE: &str = "me.tls_config_info.cert_path";
+const KEY_PLACE: &str = "me.tls_config_info.key_path";
+const CA_PLACE: &str = "me.tls_config_info.ca_cert_path";
+
+/// Checks whatever of the draft could be read.
+pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
+    let node = check_identity(draft, mistakes);
+    if let Some(genesis) = read_genesis(&draft.genesis, mistakes) {
+        check_names(draft, &genesis, node, mistakes);
+    }
+    if let Some(data_dir) = &draft.data_dir
+        && fs::metadata(data_dir).is_ok_and(|found| !found.is_dir())
+    {
+        mistakes.add("data_dir", format!("{} is not a directory", data_dir.display()));
+    }
+}
+
+/// The node that the key stands for.
+fn check_identity(draft: &Draft, mistakes: &mut Mistakes) -> Option<NodeId> {
+    let key = draft.key_path.as_ref().and_then(|path| {
+        SigningKey::load(path).map_err(|why| mistakes.add(KEY_PLACE, why.to_string())).ok()
+    });
+    let ca = draft.ca_cert_path.as_ref().filter(|path| {
+        tls::load_roots(path).map_err(|why| mistakes.add(CA_PLACE, why.to_string())).is_ok()
+    });
+    let cert = draft.cert_path.as_ref().filter(|path| {
+        let cannot_read = |why| format!("cannot read {}: {why}", path.display());
+        File::open(path).map_err(|why| mistakes.add(CERT_PLACE, cannot_read(why))).is_ok()
+    });
+    // Key and authority are in order, so what is wrong now is wrong with the certificate.
+    if let (Some(_), Some(cert), Some(key), Some(ca)) = (&key, cert, &draft.key_path, ca)
+        && let Err(why) = TlsIdentity::load(cert, key, ca)
+    {
+        mistakes.add(CERT_PLACE, why.to_string());
+    }
+    key.map(|key| NodeId(key.id()))
+}
+
+fn read_genesis(path: &Path, mistakes: &mut Mistakes) -> Option<Genesis> {
+    let bytes = fs::read(path).map_err(|why| {
+        let problem = format!(
+            "cannot read {}: {why}; every node has the same genesis document, which `synod init` makes",
+            path.display()
+        );
+        mistakes.add("genesis", problem);
+    });
+    let parsed = Genesis::parse(&bytes.ok()?);
+    parsed.map_err(|why| mistakes.add("genesis", format!("{}: {why}", path.display()))).ok().map(|(genesis, _)| genesis)
+}
+
+/// The nodes of the configuration are those of the genesis document.
+fn check_names(draft: &Draft, genesis: &Genesis, node: Option<NodeId>, mistakes: &mut Mistakes) {
+    let names: Vec<&str> = genesis.nodes.iter().map(|node| node.name.as_str()).collect();
+    let unknown = |name: &str| {
+        format!("genesis names no node {name:?}; it names {}", names.join(", "))
+    };
+    if let Some(id) = &draft.id {
+        match genesis.nodes.iter().find(|node| node.name == *id) {
+            None => mistakes.add("me.id", unknown(id)),
+            Some(named) => {
+                if let Some(node) = node.filter(|node| *node != named.id()) {
+                    let owner = genesis.nodes.iter().find(|other| other.id() == node);
+                    let owner = owner.map_or_else(
+                        || "no node's in genesis".to_owned(),
+                        |owner| format!("that of {} in genesis", owner.name),
+                    );
+                    let (have, need) = (node.short(), named.id().short());
+                    let problem = format!("the key {have} is {owner}; {id} needs the key {need}");
+                    mistakes.add(KEY_PLACE, problem);
+                }
+            }
+        }
+    }
+    for (n, server) in draft.servers.iter().enumerate() {
+        if let Some(name) = server.server_name.as_ref().filter(|name| !names.contains(&name.as_str())) {
+            mistakes.add(&format!("servers[{n}].server_name"), unknown(name));
+        }
+    }
+    for name in names {
+        let is_me = draft.id.as_deref() == Some(name);
+        let is_server = draft.servers.iter().any(|server| server.server_name.as_deref() == Some(name));
+        if draft.id.is_some() && !is_me && !is_server {
+            mistakes.add("servers", format!("genesis names {name:?}, which is missing here: add its addr and server_name"));
+        }
+    }
+}

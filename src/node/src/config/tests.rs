@@ -1,0 +1,252 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use synod_auth::{
+    Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
+};
+use synod_types::{AppNdx, TimeMs};
+
+use super::*;
+
+const PX: &str = r#"{
+    "me": {
+        "id": "node1",
+        "addr": "127.0.0.1:7101",
+        "tls_config_info": {"cert_path": "node1.pem", "key_path": "node1-key.pem", "ca_cert_path": "/etc/ca.pem"}
+    },
+    "retry_delay": 1000,
+    "servers": [{"addr": "two.example:7101", "server_name": "node2"}, {"addr": "[::1]:7101", "server_name": "node3"}]
+}"#;
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
+}
+
+fn parse(path: &Path) -> Config {
+    let text = std::fs::read_to_string(path).unwrap();
+    Config::parse(&text, Format::of(path).unwrap(), path.parent().unwrap()).unwrap()
+}
+
+/// Line, field and problem of every mistake.
+fn mistakes(result: Result<Config, ConfigErrors>) -> Vec<(Option<usize>, String, String)> {
+    let errors = result.expect_err("there are mistakes in it");
+    errors.mistakes.into_iter().map(|found| (found.line, found.field, found.problem)).collect()
+}
+
+fn parse_toml(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, Format::Toml, Path::new("/etc/synod"))
+}
+
+#[test]
+fn a_px_file_is_enough() {
+    let config = Config::parse(PX, Format::Json, Path::new("/etc/synod")).unwrap();
+    assert_eq!(config.me.id, "node1");
+    assert_eq!(config.me.tls_config_info.cert_path, Path::new("/etc/synod/node1.pem"));
+    assert_eq!(config.me.tls_config_info.ca_cert_path, Path::new("/etc/ca.pem"));
+    assert_eq!(config.retry_delay, Duration::from_secs(1));
+    assert_eq!(config.servers[0].addr.to_string(), "two.example:7101");
+    assert_eq!(config.servers[1].addr.host, "::1");
+    assert_eq!(config.genesis, Path::new("/etc/synod/genesis.json"));
+    assert_eq!(config.data_dir, Path::new("/etc/synod/data-node1"));
+    assert_eq!(config.backend.addr.to_string(), "127.0.0.1:8101");
+    assert_eq!(config.http.addr.to_string(), "127.0.0.1:9101");
+    assert_eq!((config.verify, config.log), (Verify::EveryReplica, LevelFilter::INFO));
+}
+
+#[test]
+fn what_is_shipped_has_no_mistakes() {
+    let config = parse(&shipped().join("node.toml"));
+    // It shows every default, so that leaving all of them out says the same but for the threads.
+    let px = parse(&shipped().join("px.json"));
+    let threads = |config: &Config| (config.worker_threads, config.verify_threads);
+    let (worker_threads, verify_threads) = threads(&config);
+    assert_eq!(config, Config { worker_threads, verify_threads, ..px });
+
+    let mut names = Vec::new();
+    for n in 1..=3 {
+        let config = parse(&shipped().join(format!("three-nodes/node{n}.toml")));
+        assert_eq!(config.servers.len(), 2);
+        names.push(config.me.id);
+    }
+    assert_eq!(names, ["node1", "node2", "node3"]);
+}
+
+#[test]
+fn every_mistake_in_what_is_written_is_reported_with_its_line() {
+    let text = r#"
+retry_delay = 0
+verfy = "entry"
+worker_threads = "4"
+
+[me]
+id = "node1"
+addr = "127.0.0.1:71010"
+[me.tls_config_info]
+cert_path = "node1.pem"
+key_path = "node1-key.pem"
+
+[[servers]]
+addr = "127.0.0.1:7102"
+server_name = "node2"
+
+[[servers]]
+addr = "127.0.0.1:7102"
+server_name = "node1"
+port = 7103
+
+[dns]
+addr = "127.0.0.1:53"
+"#;
+    let found = mistakes(parse_toml(text));
+    let places: Vec<(Option<usize>, &str)> = found.iter().map(|(line, field, _)| (*line, &**field)).collect();
+    assert_eq!(
+        places,
+        [
+            (Some(2), "retry_delay"),
+            (Some(3), "verfy"),
+            (Some(4), "worker_threads"),
+            (Some(8), "me.addr"),
+            (Some(9), "me.tls_config_info.ca_cert_path"),
+            (Some(18), "servers[1].addr"),
+            (Some(19), "servers[1].server_name"),
+            (Some(20), "servers[1].port"),
+            (Some(22), "dns"),
+        ],
+        "{found:#?}"
+    );
+    let problem = |field: &str| &found.iter().find(|(_, other, _)| other == field).unwrap().2;
+    assert_eq!(problem("retry_delay"), "is 0, and must be from 1 to 60000");
+    assert_eq!(problem("verfy"), "there is no such field; did you mean \"verify\"?");
+    assert_eq!(problem("worker_threads"), "is a text, and a whole number is expected");
+    assert!(problem("me.addr").contains("from 1 to 65535"));
+    assert!(problem("dns").contains("no DNS front end"));
+}
+
+#[test]
+fn syntax_errors_have_their_line() {
+    let found = mistakes(parse_toml("a = 1\n\nb = \n[me\n"));
+    assert!(found.iter().any(|(line, _, problem)| *line == Some(3) && problem.contains("TOML")), "{found:#?}");
+    let found = mistakes(Config::parse("{\n  \"me\": {,\n}", Format::Json, Path::new("")));
+    assert_eq!(found[0].0, Some(2), "{found:#?}");
+    let twice = PX.replacen("\"retry_delay\": 1000", "\"retry_delay\": 1, \"retry_delay\": 2", 1);
+    let found = mistakes(Config::parse(&twice, Format::Json, Path::new("")));
+    assert!(found.iter().any(|(_, field, problem)| field == "retry_delay" && problem.contains("twice")));
+    for text in ["", "[]", "null", "{}", "{\"me\": 3, \"servers\": {}, \"backend\": []}"] {
+        mistakes(Config::parse(text, Format::Json, Path::new("")));
+    }
+}
+
+#[test]
+fn ports_are_used_once() {
+    let with = |rest: &str| {
+        let me = "me = {id = \"n\", addr = \"10.0.0.1:7101\", tls_config_info = {cert_path = \"c\", key_path = \"k\", \
+                  ca_cert_path = \"a\"}}\n";
+        parse_toml(&format!("{me}{rest}"))
+    };
+    assert!(with("").is_ok());
+    assert!(with("http.addr = \"10.0.0.2:7101\"").is_ok(), "another host");
+    assert!(with("http.addr = \"10.0.0.1:0\"\nbackend.addr = \"10.0.0.1:0\"").is_ok(), "any free port");
+    let found = mistakes(with("http.addr = \"0.0.0.0:7101\"\nbackend.addr = \"10.0.0.1:7101\""));
+    let places: Vec<&str> = found.iter().map(|(_, field, _)| &**field).collect();
+    assert_eq!(places, ["http.addr", "http.addr", "backend.addr"], "{found:#?}");
+    let high = "me = {id = \"n\", addr = \"h:64000\", tls_config_info = {cert_path = \"c\", key_path = \"k\", \
+                ca_cert_path = \"a\"}}\n";
+    assert_eq!(mistakes(parse_toml(high)).len(), 1, "http's default port is none");
+}
+
+/// A directory with a cluster of two nodes, and the configuration of the first.
+struct Cluster {
+    directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn found() -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let authority = CertificateAuthority::generate("test").unwrap();
+        authority.save_new(at("ca.pem"), at("ca-key.pem")).unwrap();
+        let mut nodes = Vec::new();
+        for name in ["node1", "node2"] {
+            let key = SigningKey::generate(Algorithm::Ed25519);
+            let certificate = authority.issue_node(key.public(), &[name.to_owned()]).unwrap();
+            key.save_new(at(&format!("{name}-key.pem"))).unwrap();
+            std::fs::write(at(&format!("{name}.pem")), certificate).unwrap();
+            nodes.push(GenesisNode { name: name.to_owned(), key: key.public().clone() });
+        }
+        let administrator = SigningKey::generate(Algorithm::Ed25519).public().clone();
+        let administrators = vec![GenesisAdministrator { name: "admin".to_owned(), key: administrator }];
+        let apps = vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }];
+        let genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps);
+        std::fs::write(at("genesis.json"), genesis.to_bytes()).unwrap();
+        Cluster { directory }
+    }
+
+    fn load(&self, config: &str) -> Result<Config, ConfigErrors> {
+        let path = self.directory.path().join("node.toml");
+        std::fs::write(&path, config).unwrap();
+        Config::load(&path)
+    }
+}
+
+const GOOD: &str = r#"
+servers = [{addr = "localhost:7102", server_name = "node2"}]
+[me]
+id = "node1"
+addr = "localhost:7101"
+[me.tls_config_info]
+cert_path = "node1.pem"
+key_path = "node1-key.pem"
+ca_cert_path = "ca.pem"
+"#;
+
+#[test]
+fn a_file_with_five_mistakes_reports_all_five() {
+    let cluster = Cluster::found();
+    cluster.load(GOOD).unwrap();
+
+    let bad = GOOD
+        .replace("\nservers", "\nretry_delai = 100\nservers") // An unknown field,
+        .replace("localhost:7101", "localhost:0") // a port out of range,
+        .replace("\"node1.pem\"", "\"no-such.pem\"") // a file that is not there,
+        .replace("server_name = \"node2\"", "server_name = \"node9\""); // a name that genesis does not know, and so
+    let errors = cluster.load(&bad).unwrap_err(); // another that is missing.
+    let text = errors.to_string();
+    assert_eq!(errors.mistakes.len(), 5, "{text}");
+    assert!(text.contains("node.toml has 5 mistakes:"), "{text}");
+    for expected in [
+        "line 2: retry_delai: there is no such field; did you mean \"retry_delay\"?",
+        "line 3: servers[0].server_name: genesis names no node \"node9\"; it names node1, node2",
+        "line 3: servers: genesis names \"node2\", which is missing here",
+        "line 6: me.addr: \"localhost:0\": the port \"0\" is not a number from 1 to 65535",
+        "line 8: me.tls_config_info.cert_path: cannot read ",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+}
+
+#[test]
+fn keys_have_to_be_private_and_the_nodes_own() {
+    let cluster = Cluster::found();
+    let other = GOOD.replace("node1-key", "node2-key").replace("node1.pem", "node2.pem");
+    let text = cluster.load(&other).unwrap_err().to_string();
+    assert!(text.contains("is that of node2 in genesis; node1 needs the key"), "{text}");
+
+    let mixed = GOOD.replace("node1.pem", "node2.pem");
+    let text = cluster.load(&mixed).unwrap_err().to_string();
+    assert!(text.contains("cert_path") && text.contains("is not the certificate of the key in"), "{text}");
+
+    let key = cluster.directory.path().join("node1-key.pem");
+    std::fs::set_permissions(key, Permissions::from_mode(0o644)).unwrap();
+    let text = cluster.load(GOOD).unwrap_err().to_string();
+    assert!(text.contains("line 9: me.tls_config_info.key_path") && text.contains("chmod 600"), "{text}");
+}
+
+#[test]
+fn the_file_itself_can_be_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(Config::load(directory.path().join("none.toml")).is_err());
+    let path = directory.path().join("node.yaml");
+    std::fs::write(&path, GOOD).unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains(".toml or .json"));
+    assert!(Config::load(directory.path()).is_err(), "a directory");
+}

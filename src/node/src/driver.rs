@@ -1,0 +1,371 @@
+//! The driver: the one task that steps the protocol core and performs its effects, in order.
+//!
+//! It decides nothing about the protocol. What it decides is where a command goes that entered somewhere: to the
+//! core if this node leads, to the leader otherwise, and nowhere while there is none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use synod_gateway::{AppDoor, AppPublisher, Leader, ReadQuestion, ReadRefused};
+use synod_journal::Journal;
+use synod_mesh::Mesh;
+use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
+use synod_types::{
+    AppNdx, Ballot, CommandBody, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode, SignedCommand,
+    Slot, TimeMs,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, info, warn};
+
+use crate::intake::Intake;
+
+/// The core counts in these.
+pub const TICK: Duration = Duration::from_millis(20);
+/// Ticks after which the intake looks for what waits too long.
+const INTAKE_TICKS: u32 = 5;
+/// How often a forwarded command may be passed on: to a node that is not the leader any more, and from there.
+const HOPS_MAX: u8 = 2;
+/// Messages that are taken before effects of others get a turn.
+const MESSAGES_MAX: usize = 64;
+
+/// Where every application of the cluster stands in its group.
+pub type Groups = BTreeMap<AppNdx, GroupStatus>;
+
+/// Local events for the driver. Each kind is bounded by what causes it: persists by the core's own limits, questions
+/// by the gateway's.
+pub(crate) enum Input {
+    Durable(PersistNdx),
+    Read(AppNdx, ReadQuestion),
+}
+
+/// One application, as the driver sees it.
+pub(crate) struct App {
+    door: Arc<AppDoor>,
+    publisher: Arc<AppPublisher>,
+    chosen: mpsc::UnboundedSender<(Slot, Decree)>,
+    leader: Option<Ballot>,
+    leads: bool,
+    /// This node's term began with everything up to here proposed. Only a state that has applied it is new enough to
+    /// refuse a command for good.
+    term_began: Slot,
+}
+
+impl App {
+    /// An application whose chosen decrees go to `chosen`.
+    pub(crate) fn new(publisher: Arc<AppPublisher>, chosen: mpsc::UnboundedSender<(Slot, Decree)>) -> App {
+        let door = Arc::clone(publisher.door());
+        App { door, publisher, chosen, leader: None, leads: false, term_began: Slot(0) }
+    }
+}
+
+/// Where effects go.
+pub(crate) struct Ways {
+    pub mesh: Arc<Mesh>,
+    pub journal: Journal,
+    pub intake: Arc<Intake>,
+    /// Back to the driver itself.
+    pub inputs: mpsc::UnboundedSender<Input>,
+}
+
+pub(crate) struct Driver {
+    core: Core,
+    node: NodeId,
+    names: BTreeMap<NodeId, String>,
+    apps: BTreeMap<AppNdx, App>,
+    ways: Ways,
+    groups: Arc<ArcSwap<Groups>>,
+    reads: HashMap<ReadId, ReadQuestion>,
+    reads_last: u64,
+    effects: Vec<Effect>,
+    /// Commands to hand on once the effects of the present event are performed: a persist must never overtake one
+    /// that was asked for earlier.
+    later: Vec<(AppNdx, Vec<SignedCommand>)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        node: NodeId,
+        names: BTreeMap<NodeId, String>,
+        apps: BTreeMap<AppNdx, App>,
+        ways: Ways,
+        groups: Arc<ArcSwap<Groups>>,
+    ) -> Driver {
+        Driver {
+            core,
+            node,
+            names,
+            apps,
+            ways,
+            groups,
+            reads: HashMap::new(),
+            reads_last: 0,
+            effects: Vec::new(),
+            later: Vec::new(),
+        }
+    }
+
+    /// Runs until `stop` is set.
+    pub(crate) async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<(NodeId, Message)>,
+        mut inputs: mpsc::UnboundedReceiver<Input>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut ticker = tokio::time::interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = 0;
+        let mut received = Vec::new();
+        let mut local = Vec::new();
+        let intake = Arc::clone(&self.ways.intake);
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|&stop| stop) => return,
+                _ = ticker.tick() => {
+                    self.step(Event::Tick);
+                    ticks += 1;
+                    if ticks % INTAKE_TICKS == 0 {
+                        self.on_intake_tick();
+                    }
+                }
+                _ = inputs.recv_many(&mut local, MESSAGES_MAX) => {
+                    for input in local.drain(..) {
+                        self.on_input(input);
+                    }
+                }
+                _ = intake.fresh.notified() => self.on_fresh(),
+                _ = messages.recv_many(&mut received, MESSAGES_MAX) => {
+                    for (from, message) in received.drain(..) {
+                        self.on_message(from, message);
+                    }
+                }
+            }
+            while let Some((app, commands)) = self.later.pop() {
+                self.hand_on(app, commands);
+            }
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Durable(up_to) => self.step(Event::Durable { up_to }),
+            Input::Read(app, question) => {
+                self.reads_last += 1;
+                let read = ReadId(self.reads_last);
+                self.reads.insert(read, question);
+                self.step(Event::Read { app, read });
+            }
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
+            Message::ForwardRefused { refused, .. } => self.ways.intake.on_refused(refused),
+            message => self.step(Event::Message { from, message }),
+        }
+    }
+
+    // Commands on their way to the leader.
+
+    fn on_fresh(&mut self) {
+        let mut by_app: BTreeMap<AppNdx, Vec<SignedCommand>> = BTreeMap::new();
+        for (app, command) in self.ways.intake.take_fresh() {
+            by_app.entry(app).or_default().push(command);
+        }
+        for (app, commands) in by_app {
+            self.hand_on(app, commands);
+        }
+    }
+
+    /// Hands commands that wait at this node to the leader, wherever it is.
+    fn hand_on(&mut self, app: AppNdx, commands: Vec<SignedCommand>) {
+        let Some(state) = self.apps.get(&app) else { return };
+        if state.leads {
+            let refused = self.propose(app, commands);
+            self.ways.intake.on_refused(refused);
+        } else if let Some(leader) = state.leader {
+            self.forward(leader.node, app, 0, commands);
+        }
+    }
+
+    fn forward(&self, to: NodeId, app: AppNdx, hops: u8, commands: Vec<SignedCommand>) {
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for command in commands {
+            bytes += command.len();
+            part.push(command);
+            if bytes >= BATCH_BYTES_MAX {
+                let commands = std::mem::take(&mut part);
+                self.ways.mesh.send(to, &Message::Forward { app, hops, commands });
+                bytes = 0;
+            }
+        }
+        if !part.is_empty() {
+            self.ways.mesh.send(to, &Message::Forward { app, hops, commands: part });
+        }
+    }
+
+    fn on_forward(&mut self, from: NodeId, app: AppNdx, hops: u8, commands: Vec<SignedCommand>) {
+        let Some(state) = self.apps.get(&app) else { return };
+        if state.leads {
+            let refused = self.propose(app, commands);
+            if !refused.is_empty() {
+                self.ways.mesh.send(from, &Message::ForwardRefused { app, refused });
+            }
+        } else if let Some(leader) = state.leader
+            && leader.node != from
+            && leader.node != self.node
+            && hops < HOPS_MAX
+        {
+            self.forward(leader.node, app, hops + 1, commands);
+        }
+    }
+
+    /// Proposes what this application admits; returns what it refuses for good.
+    fn propose(
+        &mut self,
+        app: AppNdx,
+        mut commands: Vec<SignedCommand>,
+    ) -> Vec<(synod_types::CommandId, Refusal)> {
+        let now = now();
+        let mut refused = Vec::new();
+        if let Some(state) = self.apps.get(&app) {
+            let view = state.door.view();
+            if view.applied >= state.term_began {
+                commands.retain(|command| match admit(&view, command, now) {
+                    Ok(()) => true,
+                    Err(refusal) => {
+                        refused.push((command.id(), refusal));
+                        false
+                    }
+                });
+            }
+        }
+        if !commands.is_empty() {
+            self.step(Event::Propose { app, commands, now });
+        }
+        refused
+    }
+
+    fn on_intake_tick(&mut self) {
+        let apps = &self.apps;
+        let again = self.ways.intake.on_tick(|app| apps.get(&app).is_some_and(|state| state.leads));
+        for (app, commands) in again {
+            self.hand_on(app, commands);
+        }
+        let groups = self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?))).collect();
+        self.groups.store(Arc::new(groups));
+    }
+
+    // The core.
+
+    fn step(&mut self, event: Event) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.step(event, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { ndx, records, unlocks } => {
+                let (mesh, inputs) = (Arc::clone(&self.ways.mesh), self.ways.inputs.clone());
+                let done = move || {
+                    for (to, message) in unlocks {
+                        mesh.send(to, &message);
+                    }
+                    // The driver is gone only when the node stops.
+                    let _ = inputs.send(Input::Durable(ndx));
+                };
+                self.ways.journal.append(records, Box::new(done));
+            }
+            Effect::Send { to, message } => self.ways.mesh.send(to, &message),
+            Effect::Chosen { app, slot, decree } => {
+                if let Some(state) = self.apps.get(&app) {
+                    // The applier is gone only when the node stops.
+                    let _ = state.chosen.send((slot, decree));
+                }
+            }
+            Effect::ServeLog { to, app, from, up_to } => self.serve_log(to, app, from, up_to),
+            Effect::ReadGranted { read, index, .. } => {
+                if let Some(question) = self.reads.remove(&read) {
+                    question.grant(index);
+                }
+            }
+            Effect::ReadRefused { read, code, .. } => {
+                if let Some(question) = self.reads.remove(&read) {
+                    question.refuse(match code {
+                        RefusalCode::Busy => ReadRefused::Busy,
+                        _ => ReadRefused::NoLeader,
+                    });
+                }
+            }
+            Effect::Unproposed { app, commands, code } => self.on_unproposed(app, commands, code),
+            Effect::LeaderChanged { app, leader, leads } => self.on_leader_changed(app, leader, leads),
+        }
+    }
+
+    fn serve_log(&self, to: NodeId, app: AppNdx, from: Slot, up_to: Slot) {
+        let mesh = Arc::clone(&self.ways.mesh);
+        let reply = move |read: Result<Vec<(Slot, Ballot, Decree)>, _>| match read {
+            Ok(decrees) if decrees.is_empty() => {}
+            Ok(decrees) => {
+                let decrees = decrees.into_iter().map(|(_, _, decree)| decree).collect();
+                let message = GroupMessage::CatchUp { from, decrees };
+                mesh.send(to, &Message::Group { app, message });
+            }
+            Err(why) => warn!(%app, %from, %why, "cannot serve the log to another node"),
+        };
+        self.ways.journal.read(app, from, up_to, CATCH_UP_BYTES_MAX, Box::new(reply));
+    }
+
+    /// What entered here stays pending and finds the next leader; who forwarded the others sends them again. Only
+    /// fullness is an answer.
+    fn on_unproposed(&mut self, app: AppNdx, commands: Vec<SignedCommand>, code: RefusalCode) {
+        debug!(%app, commands = commands.len(), why = code.name(), "not proposed");
+        if code == RefusalCode::Busy {
+            let refusal = Refusal::new(code, "the leader's queue is full; try again later");
+            let refused = commands.iter().map(|command| (command.id(), refusal.clone())).collect();
+            self.ways.intake.on_refused(refused);
+        }
+    }
+
+    fn on_leader_changed(&mut self, app: AppNdx, leader: Option<Ballot>, leads: bool) {
+        let Some(status) = self.core.status(app) else { return };
+        let Some(state) = self.apps.get_mut(&app) else { return };
+        let before = std::mem::replace(&mut state.leader, leader);
+        if leads && !state.leads {
+            let open = u64::try_from(status.open).expect("usize has at most 64 bits");
+            state.term_began = Slot(status.chosen.0 + open);
+        }
+        state.leads = leads;
+        let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
+        match leader {
+            Some(ballot) => info!(%app, leader = name(ballot), ballot = ballot.number, leads, "leader"),
+            None => warn!(%app, "no leader"),
+        }
+        state.publisher.set_leader(leader.map(|ballot| Leader { id: ballot.node, name: name(ballot) }));
+        if leader.is_some() && leader != before {
+            let pending = self.ways.intake.pending_of(app);
+            self.later.push((app, pending));
+        }
+    }
+}
+
+fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<(), Refusal> {
+    let body = CommandBody::decode(&command.body)
+        .map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
+    view.admit(&body, now)
+}
+
+fn now() -> TimeMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

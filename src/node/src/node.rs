@@ -1,0 +1,373 @@
+//! One node: opened, run, stopped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use synod_auth::file::LoadError;
+use synod_auth::tls::TlsError;
+use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
+use synod_backend::{Backend, BackendConfig, BackendError};
+use synod_gateway::{AppDoor, AppPublisher, Gateway, ReadQuestions};
+use synod_http::{HttpConfig, HttpError, HttpServer};
+use synod_journal::{Journal, OpenError, ReadError, Stamp};
+use synod_machine::Machine;
+use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
+use synod_paxos::{Config as CoreConfig, Core};
+use synod_types::limits::CATCH_UP_BYTES_MAX;
+use synod_types::{AppNdx, ClusterId, NodeId, Recovered, Slot};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::applier;
+use crate::apps;
+use crate::config::{Address, Config, Server};
+use crate::driver::{App, Driver, Groups, Input, Ways};
+use crate::inbox::Inbox;
+use crate::intake::Intake;
+use crate::status::StatusSource;
+
+/// Messages that wait for the driver; the mesh waits beyond that.
+const MESSAGES_MAX: usize = 1024;
+
+/// Where a node listens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// The other nodes' port.
+    pub mesh: SocketAddr,
+    /// The commanders' port.
+    pub backend: SocketAddr,
+    /// The HTTP front end's port.
+    pub http: SocketAddr,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The genesis document cannot be read.
+    #[error("cannot read {}: {source}; see `genesis` in the configuration", .path.display())]
+    GenesisFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificates or the key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] LoadError),
+    /// An address of the configuration means nothing.
+    #[error(transparent)]
+    Address(std::io::Error),
+    /// The genesis document is wrong.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// Genesis does not have this node.
+    #[error("genesis names no node with the key of this one ({id}); is this the right key, and the right cluster?")]
+    NotAMember {
+        /// This node's id.
+        id: NodeId,
+    },
+    /// Genesis has an application that this program does not.
+    #[error("genesis wants application {app} to be of kind {kind:?}; this program has: {}", apps::KINDS.join(", "))]
+    UnknownKind {
+        /// Which application.
+        app: AppNdx,
+        /// The kind.
+        kind: String,
+    },
+    /// The configuration has a server that genesis does not.
+    #[error("the configuration names the server {name:?}, which is no node of the genesis document")]
+    UnknownServer {
+        /// Its name.
+        name: String,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal cannot be read back.
+    #[error("application {app}: {source}")]
+    Replay {
+        /// Which application.
+        app: AppNdx,
+        /// Why not.
+        source: ReadError,
+    },
+    /// The mesh does not start.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// The commanders' port does not open.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The HTTP port does not open.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The operating system gives no threads.
+    #[error("cannot start the verifying threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// A running node. Dropped without [`Node::stop`], it is cut off, which it survives like any crash.
+pub struct Node {
+    addresses: Addresses,
+    mesh: Arc<Mesh>,
+    backend: Backend,
+    http: HttpServer,
+    gateway: Gateway,
+    intake: Arc<Intake>,
+    journal: Journal,
+    stop: watch::Sender<bool>,
+    fatal: watch::Receiver<Option<String>>,
+    tasks: Vec<(String, JoinHandle<()>)>,
+}
+
+impl Node {
+    /// Starts a node: recovers what its journal holds, applies it, joins the mesh, and opens its ports.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is missing or in the way.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        let Files { genesis, cluster, identity } = Files::load(&config)?;
+        let node = identity.node_id();
+        let Some(name) = genesis.nodes.iter().find(|one| one.id() == node).map(|one| one.name.clone()) else {
+            return Err(StartError::NotAMember { id: node });
+        };
+        info!(name, id = node.short(), cluster = cluster.short(), "node starts");
+
+        let (fatal_sender, fatal) = watch::channel(None);
+        let on_fatal = move |why: synod_journal::JournalError| {
+            error!(%why, "the journal has stopped, and this node stops with it");
+            fatal_sender.send_replace(Some(why.to_string()));
+        };
+        let app_ndxs: Vec<AppNdx> = genesis.apps.iter().map(|app| app.ndx).collect();
+        let stamp = Stamp { cluster, node };
+        let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
+
+        let (mut rooms, mut doors) = (Vec::new(), BTreeMap::new());
+        for app in &genesis.apps {
+            let state = recovered.entry(app.ndx).or_default();
+            let machine = machine(&genesis, cluster, app, &journal, state)?;
+            let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
+            publisher.set_caught_up();
+            doors.insert(app.ndx, door);
+            rooms.push(Room { app: app.ndx, machine, publisher: Arc::new(publisher), questions });
+        }
+
+        let intake = Arc::new(Intake::new(doors.clone()));
+        let verifier = Arc::new(Verifier::new(cluster));
+        let pool = VerifyPool::new(verifier, config.verify_threads.get()).map_err(StartError::Threads)?;
+        let pool = Arc::new(pool);
+        let (messages, received) = mpsc::channel(MESSAGES_MAX);
+        let inbox = Inbox { verify: config.verify, pool: Arc::clone(&pool), messages };
+        let mesh_config = mesh_config(&config, &genesis, cluster, &identity).await?;
+        let mesh = Mesh::start(mesh_config, move |from, _, message| {
+            let inbox = inbox.clone();
+            async move { inbox.take(from, message).await }
+        })?;
+        let mesh = Arc::new(mesh);
+
+        let (stop, stopped) = watch::channel(false);
+        let (inputs, input_queue) = mpsc::unbounded_channel();
+        let mut tasks = Vec::new();
+        let mut driven = BTreeMap::new();
+        for Room { app, machine, publisher, questions } in rooms {
+            let (chosen, decrees) = mpsc::unbounded_channel();
+            driven.insert(app, App::new(Arc::clone(&publisher), chosen));
+            let applying = applier::run(machine, publisher, Arc::clone(&intake), decrees);
+            tasks.push((format!("applier of application {app}"), tokio::spawn(applying)));
+            let asking = ask(app, questions, inputs.clone());
+            tasks.push((format!("reads of application {app}"), tokio::spawn(asking)));
+        }
+        let groups: Arc<ArcSwap<Groups>> = Arc::default();
+        let core = Core::new(CoreConfig::new(node, genesis.members(), app_ndxs), recovered);
+        let names = genesis.nodes.iter().map(|one| (one.id(), one.name.clone())).collect();
+        let ways = Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };
+        let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
+        tasks.push(("driver".to_owned(), tokio::spawn(driver.run(received, input_queue, stopped))));
+
+        let status = StatusSource {
+            cluster,
+            genesis,
+            node,
+            name,
+            address: config.me.addr.to_string(),
+            mesh: Arc::clone(&mesh),
+            groups,
+            doors: doors.clone(),
+        };
+        let gateway = Gateway::new(doors.into_values().collect(), move || status.status());
+        let tls = Arc::new(identity.backend_server(&[])?);
+        let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
+        let backend = Backend::start(backend_config, Arc::clone(&intake) as Arc<dyn synod_backend::Intake>)?;
+        let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone()).await?;
+        let addresses =
+            Addresses { mesh: mesh.local_address(), backend: backend.local_addr(), http: http.local_addr() };
+        info!(mesh = %addresses.mesh, backend = %addresses.backend, http = %addresses.http, "node runs");
+        Ok(Node { addresses, mesh, backend, http, gateway, intake, journal, stop, fatal, tasks })
+    }
+
+    /// Where it listens, with the real ports.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What its front ends see.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Returns when this node cannot go on, and why. It has then acknowledged nothing that is not durable, and is to
+    /// be stopped.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.fatal.clone();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The journal was closed in order; it cannot fail any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops in order: front ends first, then the commanders' port with what is in flight there, then the mesh, and
+    /// the journal last.
+    pub async fn stop(self) {
+        info!("node stops");
+        self.gateway.stop();
+        self.http.close().await;
+        self.backend.close().await;
+        self.intake.stop();
+        self.mesh.close().await;
+        self.stop.send_replace(true);
+        for (name, task) in self.tasks {
+            if name == "driver"
+                && let Err(why) = task.await
+            {
+                error!(%why, "the driver did not end by itself");
+            }
+        }
+        let journal = self.journal;
+        if let Err(why) = tokio::task::spawn_blocking(move || journal.close()).await {
+            error!(%why, "the journal did not close by itself");
+        }
+        info!("node stopped");
+    }
+}
+
+/// One application on its way to being driven.
+struct Room {
+    app: AppNdx,
+    machine: Machine,
+    publisher: Arc<AppPublisher>,
+    questions: ReadQuestions,
+}
+
+/// What the configuration names.
+struct Files {
+    genesis: Genesis,
+    cluster: ClusterId,
+    identity: Arc<TlsIdentity>,
+}
+
+impl Files {
+    fn load(config: &Config) -> Result<Files, StartError> {
+        let path = config.genesis.clone();
+        let bytes = std::fs::read(&path).map_err(|source| StartError::GenesisFile { path, source })?;
+        let (genesis, cluster) = Genesis::parse(&bytes)?;
+        let tls = &config.me.tls_config_info;
+        let identity = TlsIdentity::load(&tls.cert_path, &tls.key_path, &tls.ca_cert_path)?;
+        Ok(Files { genesis, cluster, identity: Arc::new(identity) })
+    }
+}
+
+/// The machine of one application, with everything applied that the journal holds as chosen. What cannot be read is
+/// fetched from the other nodes later: the core is told that it may have been accepted.
+fn machine(
+    genesis: &Genesis,
+    cluster: ClusterId,
+    app: &synod_auth::GenesisApp,
+    journal: &Journal,
+    recovered: &mut Recovered,
+) -> Result<Machine, StartError> {
+    let application = apps::new(&app.kind)
+        .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
+    let administrators: Vec<_> = genesis
+        .administrators
+        .iter()
+        .map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()))
+        .collect();
+    let mut machine = Machine::new(cluster, app.ndx, &administrators, application);
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let chosen = recovered.chosen;
+    let mut slot = Slot(0);
+    while slot < chosen {
+        let decrees = match journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
+            Ok(decrees) => decrees,
+            Err(ReadError::Damaged { .. }) => Vec::new(),
+            Err(source) => return Err(StartError::Replay { app: app.ndx, source }),
+        };
+        if decrees.is_empty() {
+            error!(app = %app.ndx, slot = %slot.next(), "the journal cannot be read here; the other nodes are asked");
+            recovered.chosen = slot;
+            recovered.damaged_through = recovered.damaged_through.max(chosen);
+            break;
+        }
+        for (at, _, decree) in decrees {
+            machine.apply(at, &decree);
+            slot = at;
+        }
+        if told.elapsed() > Duration::from_secs(2) {
+            told = Instant::now();
+            info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
+        }
+    }
+    let state = machine.state();
+    let took_ms = begun.elapsed().as_millis();
+    info!(app = app.name, state_ndx = %state.state_ndx, applied = %slot, took_ms, "application is recovered");
+    Ok(machine)
+}
+
+/// Hands the reads of one application to the driver.
+async fn ask(app: AppNdx, mut questions: ReadQuestions, inputs: mpsc::UnboundedSender<Input>) {
+    while let Some(question) = questions.next().await {
+        if inputs.send(Input::Read(app, question)).is_err() {
+            return;
+        }
+    }
+}
+
+async fn resolve(address: &Address) -> Result<SocketAddr, StartError> {
+    address.resolve().await.map_err(StartError::Address)
+}
+
+async fn mesh_config(
+    config: &Config,
+    genesis: &Genesis,
+    cluster: ClusterId,
+    identity: &Arc<TlsIdentity>,
+) -> Result<MeshConfig, StartError> {
+    let peer = |server: &Server| {
+        let node = genesis.nodes.iter().find(|node| node.name == server.server_name);
+        let unknown = || StartError::UnknownServer { name: server.server_name.clone() };
+        let node = node.ok_or_else(unknown)?;
+        Ok(PeerConfig {
+            id: node.id(),
+            name: node.name.clone(),
+            address: server.addr.to_string(),
+            server_name: server.server_name.clone(),
+        })
+    };
+    Ok(MeshConfig {
+        cluster,
+        identity: Arc::clone(identity),
+        listen: Listen::Address(resolve(&config.me.addr).await?),
+        address: config.me.addr.to_string(),
+        retry_delay: config.retry_delay,
+        peers: config.servers.iter().map(peer).collect::<Result<_, StartError>>()?,
+    })
+}

@@ -1,0 +1,444 @@
+//! What Paxos promises: one decree a slot, one leader a ballot, promises that are kept across crashes, and nothing
+//! said before it is durable.
+//!
+//! A decree counts as chosen when the disks of a majority hold it durably under one ballot, at any time: this is the
+//! truth against which everything that nodes say is held.
+
+use std::collections::BTreeMap;
+
+use synod_types::message::AcceptedSlot;
+use synod_types::{AppNdx, Ballot, Decree, GroupMessage, Message, Record, Recovered, Slot};
+
+use crate::checks::Verdict;
+use crate::disk::{Disk, Entry, Image, group};
+use crate::trace::{Show, node_id, node_index};
+
+/// The truth about ballots, votes and slots.
+#[derive(Clone, Debug)]
+pub struct ProtocolChecks {
+    quorum: u32,
+    groups: Vec<GroupTruth>,
+}
+
+#[derive(Clone, Debug)]
+struct GroupTruth {
+    slots: Vec<SlotTruth>,
+    ballots: BTreeMap<Ballot, BallotTruth>,
+    nodes: Vec<NodeTruth>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SlotTruth {
+    chosen: Option<(Ballot, Decree)>,
+    proposals: Vec<Proposal>,
+}
+
+/// What was proposed in a slot under one ballot, and whose disk holds it.
+#[derive(Clone, Debug)]
+struct Proposal {
+    ballot: Ballot,
+    decree: Decree,
+    voters: NodeSet,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BallotTruth {
+    /// The first slot that a promise has to report, as the last Prepare asked.
+    from: Slot,
+    promised: NodeSet,
+    leads: bool,
+}
+
+/// What one node said in one group, over all its incarnations.
+#[derive(Clone, Debug, Default)]
+struct NodeTruth {
+    promised: Ballot,
+    /// The highest ballot it stood with, and the incarnation that did.
+    stood: (Ballot, u32),
+    /// The last slot that it handed out as chosen since it started.
+    handed_out: Slot,
+}
+
+/// Nodes, a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeSet(u32);
+
+impl NodeSet {
+    /// Adds a node.
+    pub fn insert(&mut self, node: usize) {
+        self.0 |= 1 << node;
+    }
+
+    /// Whether a node is in it.
+    pub fn contains(self, node: usize) -> bool {
+        self.0 & (1 << node) != 0
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+}
+
+impl GroupTruth {
+    fn slot(&mut self, slot: Slot) -> &mut SlotTruth {
+        let place = usize::try_from(slot.0).expect("few slots");
+        if place >= self.slots.len() {
+            self.slots.resize(place + 1, SlotTruth::default());
+        }
+        &mut self.slots[place]
+    }
+
+    fn chosen(&self, slot: Slot) -> Option<&Decree> {
+        let place = usize::try_from(slot.0).ok()?;
+        self.slots.get(place)?.chosen.as_ref().map(|(_, decree)| decree)
+    }
+
+    /// Demands that every slot up to `slot` is chosen. Checking the last is enough for what is claimed in order.
+    fn demand_chosen(&self, slot: Slot, verdict: &mut Verdict, what: impl FnOnce() -> String) {
+        let holds = slot == Slot(0) || self.chosen(slot).is_some();
+        verdict.demand(holds, "only what is chosen is called chosen", || {
+            format!("{} says that slot {slot} is chosen, and no majority holds it", what())
+        });
+    }
+}
+
+impl SlotTruth {
+    /// Notes that `decree` was proposed under `ballot`.
+    fn proposal(&mut self, ballot: Ballot, decree: &Decree) -> Result<&mut Proposal, Decree> {
+        let found = self.proposals.iter().position(|proposal| proposal.ballot == ballot);
+        let place = found.unwrap_or_else(|| {
+            self.proposals.push(Proposal { ballot, decree: decree.clone(), voters: NodeSet::default() });
+            self.proposals.len() - 1
+        });
+        let proposal = &mut self.proposals[place];
+        if proposal.decree == *decree { Ok(proposal) } else { Err(proposal.decree.clone()) }
+    }
+}
+
+impl ProtocolChecks {
+    /// Nothing was said yet.
+    pub fn new(nodes: usize, groups: usize) -> ProtocolChecks {
+        let group = GroupTruth {
+            slots: Vec::new(),
+            ballots: BTreeMap::new(),
+            nodes: vec![NodeTruth::default(); nodes],
+        };
+        let quorum = u32::try_from(nodes / 2 + 1).expect("few nodes");
+        ProtocolChecks { quorum, groups: vec![group; groups] }
+    }
+
+    /// The decree that is chosen in a slot.
+    pub fn chosen(&self, app: AppNdx, slot: Slot) -> Option<&Decree> {
+        self.groups[group(app)].chosen(slot)
+    }
+
+    /// Records became durable at a node. Returns the decrees that are chosen by this.
+    pub fn on_durable<'a>(
+        &mut self,
+        node: usize,
+        records: impl Iterator<Item = &'a Record>,
+        verdict: &mut Verdict,
+    ) -> Vec<(AppNdx, Decree)> {
+        let mut chosen = Vec::new();
+        for record in records {
+            if let Record::Accepted { app, slot, ballot, decree } = record {
+                let decree = self.on_vote(node, *app, *slot, *ballot, decree, verdict);
+                chosen.extend(decree.map(|decree| (*app, decree)));
+            }
+        }
+        chosen
+    }
+
+    fn on_vote(
+        &mut self,
+        node: usize,
+        app: AppNdx,
+        slot: Slot,
+        ballot: Ballot,
+        decree: &Decree,
+        verdict: &mut Verdict,
+    ) -> Option<Decree> {
+        let quorum = self.quorum;
+        let truth = self.groups[group(app)].slot(slot);
+        if ballot == Ballot::CHOSEN {
+            let equal = truth.chosen.as_ref().is_some_and(|(_, chosen)| chosen == decree);
+            verdict.demand(equal, "one decree a slot", || {
+                format!("n{} stores {} as chosen in slot {slot}", node + 1, Show(decree))
+            });
+            return None;
+        }
+        let proposal = match truth.proposal(ballot, decree) {
+            Ok(proposal) => proposal,
+            Err(other) => {
+                verdict.demand(false, "one decree a ballot and slot", || two_decrees(ballot, slot, decree, &other));
+                return None;
+            }
+        };
+        proposal.voters.insert(node);
+        if proposal.voters.count() < quorum {
+            return None;
+        }
+        if let Some((first, chosen)) = &truth.chosen {
+            verdict.demand(chosen == decree, "one decree a slot", || {
+                let (first, ballot) = (Show(*first), Show(ballot));
+                format!("slot {slot} has {} under {first} and {} under {ballot}", Show(chosen), Show(decree))
+            });
+            return None;
+        }
+        truth.chosen = Some((ballot, decree.clone()));
+        for later in truth.proposals.iter().filter(|proposal| proposal.ballot > ballot) {
+            verdict.demand(later.decree == *decree, "a later ballot proposes what is chosen", || {
+                two_decrees(later.ballot, slot, decree, &later.decree)
+            });
+        }
+        Some(decree.clone())
+    }
+
+    /// A node starts with what its disk recovered.
+    pub fn on_recover(
+        &mut self,
+        node: usize,
+        app: AppNdx,
+        recovered: &Recovered,
+        disk: &Disk,
+        verdict: &mut Verdict,
+    ) {
+        let truth = &mut self.groups[group(app)];
+        let said = truth.nodes[node].promised;
+        verdict.demand(recovered.promised >= said, "a promise survives a crash", || {
+            let (found, said) = (Show(recovered.promised), Show(said));
+            format!("n{} promised {said} and finds {found} after a crash", node + 1)
+        });
+        for slot in (1..=recovered.chosen.0).map(Slot) {
+            let right = match disk.durable(app).entry(slot) {
+                Entry::Held(_, decree) => truth.chosen(slot) == Some(decree),
+                Entry::Empty | Entry::Damaged => false,
+            };
+            verdict.demand(right, "the journal holds what is chosen", || {
+                format!("n{} starts with slots to {} as chosen, slot {slot} is not", node + 1, recovered.chosen)
+            });
+        }
+        truth.nodes[node].handed_out = recovered.chosen;
+    }
+
+    /// A node hands out a decree as chosen.
+    pub fn on_chosen(&mut self, node: usize, app: AppNdx, slot: Slot, decree: &Decree, verdict: &mut Verdict) {
+        let truth = &mut self.groups[group(app)];
+        let last = std::mem::replace(&mut truth.nodes[node].handed_out, slot);
+        verdict.demand(slot == last.next(), "decrees come in slot order without a hole", || {
+            format!("n{} hands out slot {slot} after slot {last}", node + 1)
+        });
+        verdict.demand(truth.chosen(slot) == Some(decree), "only what a majority holds is handed out", || {
+            let chosen = truth.chosen(slot).map_or("nothing".to_owned(), |chosen| Show(chosen).to_string());
+            format!("n{} hands out {} in slot {slot}, where {chosen} is chosen", node + 1, Show(decree))
+        });
+    }
+
+    /// A node sends a message; `disk` is its disk at this moment.
+    pub fn on_send(
+        &mut self,
+        node: usize,
+        incarnation: u32,
+        message: &Message,
+        disk: &Disk,
+        verdict: &mut Verdict,
+    ) {
+        match message {
+            Message::Group { app, message } => {
+                let truth = &mut self.groups[group(*app)];
+                truth.on_send(node, incarnation, self.quorum, message, disk.durable(*app), verdict);
+            }
+            Message::HeartbeatReply { groups, .. } => {
+                for beat in groups {
+                    let truth = &self.groups[group(beat.app)];
+                    truth.demand_chosen(beat.chosen, verdict, || format!("a heartbeat of n{}", node + 1));
+                }
+            }
+            Message::Heartbeat { .. } | Message::Forward { .. } | Message::ForwardRefused { .. } => {}
+        }
+    }
+}
+
+impl GroupTruth {
+    fn on_send(
+        &mut self,
+        node: usize,
+        incarnation: u32,
+        quorum: u32,
+        message: &GroupMessage,
+        disk: &Image,
+        verdict: &mut Verdict,
+    ) {
+        match message {
+            GroupMessage::Prepare { ballot, from } => {
+                self.on_prepare(node, incarnation, *ballot, *from, disk, verdict);
+            }
+            GroupMessage::Promise { ballot, chosen, damaged_through, accepted } => {
+                self.on_promise(node, *ballot, disk, verdict);
+                self.demand_complete(node, *ballot, *chosen, *damaged_through, accepted, disk, verdict);
+                self.demand_chosen(*chosen, verdict, || format!("a Promise of n{}", node + 1));
+            }
+            GroupMessage::Accept { ballot, slot, decree, chosen } => {
+                self.on_accept(node, *ballot, *slot, decree, quorum, disk, verdict);
+                self.demand_chosen(*chosen, verdict, || format!("an Accept of n{}", node + 1));
+            }
+            GroupMessage::Accepted { ballot, slot } => self.on_accepted(node, *ballot, *slot, disk, verdict),
+            GroupMessage::Learn { chosen, .. } => {
+                self.demand_chosen(*chosen, verdict, || format!("a Learn of n{}", node + 1));
+            }
+            GroupMessage::CatchUp { from, decrees } => {
+                for (slot, decree) in (from.0..).map(Slot).zip(decrees) {
+                    verdict.demand(self.chosen(slot) == Some(decree), "a log is served as it was chosen", || {
+                        format!("n{} serves {} in slot {slot}", node + 1, Show(decree))
+                    });
+                }
+            }
+            GroupMessage::ReadIndex { index, .. } => {
+                self.demand_chosen(*index, verdict, || format!("a ReadIndex of n{}", node + 1));
+            }
+            GroupMessage::Confirmed { ballot, .. } => {
+                let promised = self.nodes[node].promised;
+                verdict.demand(promised <= *ballot, "a promise is kept", || {
+                    format!("n{} confirms {} after {}", node + 1, Show(*ballot), Show(promised))
+                });
+            }
+            GroupMessage::Nack { .. }
+            | GroupMessage::CatchUpRequest { .. }
+            | GroupMessage::ReadIndexRequest { .. }
+            | GroupMessage::Confirm { .. } => {}
+        }
+    }
+
+    fn on_prepare(
+        &mut self,
+        node: usize,
+        incarnation: u32,
+        ballot: Ballot,
+        from: Slot,
+        disk: &Image,
+        verdict: &mut Verdict,
+    ) {
+        verdict.demand(node_index(ballot.node) == node, "one leader a ballot", || {
+            format!("n{} stands with {}", node + 1, Show(ballot))
+        });
+        verdict.demand(disk.promised >= ballot, "nothing is sent before it is durable", || {
+            let held = Show(disk.promised);
+            format!("n{} stands with {} and its disk promises {held}", node + 1, Show(ballot))
+        });
+        let (stood, before) = self.nodes[node].stood;
+        let rises = if before == incarnation { ballot >= stood } else { ballot > stood };
+        verdict.demand(rises, "ballots never go back", || {
+            format!("n{} stands with {} after {}", node + 1, Show(ballot), Show(stood))
+        });
+        self.nodes[node].stood = (ballot, incarnation);
+        let truth = self.ballots.entry(ballot).or_default();
+        truth.from = truth.from.max(from);
+    }
+
+    fn on_promise(&mut self, node: usize, ballot: Ballot, disk: &Image, verdict: &mut Verdict) {
+        verdict.demand(disk.promised >= ballot, "nothing is sent before it is durable", || {
+            let held = Show(disk.promised);
+            format!("n{} promises {} and its disk promises {held}", node + 1, Show(ballot))
+        });
+        let promised = &mut self.nodes[node].promised;
+        verdict.demand(ballot >= *promised, "promises never go back", || {
+            format!("n{} promises {} after {}", node + 1, Show(ballot), Show(*promised))
+        });
+        *promised = ballot.max(*promised);
+        self.ballots.entry(ballot).or_default().promised.insert(node);
+    }
+
+    /// A promise reports everything that its sender's disk holds under lower ballots behind what is chosen.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one message, and who sent it")]
+    fn demand_complete(
+        &self,
+        node: usize,
+        ballot: Ballot,
+        chosen: Slot,
+        damaged_through: Slot,
+        accepted: &[AcceptedSlot],
+        disk: &Image,
+        verdict: &mut Verdict,
+    ) {
+        let from = self.ballots.get(&ballot).map_or(Slot(0), |truth| truth.from);
+        let reported = |slot: Slot, at_least: Ballot| {
+            accepted.iter().any(|accepted| accepted.slot == slot && accepted.ballot >= at_least)
+        };
+        for (slot, entry) in disk.entries_behind(chosen.max(Slot(from.0.saturating_sub(1)))) {
+            match entry {
+                Entry::Held(held, _) if *held < ballot => {
+                    let told = reported(slot, *held) || slot <= damaged_through;
+                    verdict.demand(told, "a promise reports what was accepted", || {
+                        format!("n{} promises {} and hides slot {slot}", node + 1, Show(ballot))
+                    });
+                }
+                Entry::Damaged => {
+                    let told = slot <= damaged_through || reported(slot, Ballot::ZERO);
+                    verdict.demand(told, "damage is never taken for nothing", || {
+                        format!("n{} promises {} and hides damaged slot {slot}", node + 1, Show(ballot))
+                    });
+                }
+                Entry::Held(..) | Entry::Empty => {}
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one message, and who sent it")]
+    fn on_accept(
+        &mut self,
+        node: usize,
+        ballot: Ballot,
+        slot: Slot,
+        decree: &Decree,
+        quorum: u32,
+        disk: &Image,
+        verdict: &mut Verdict,
+    ) {
+        verdict.demand(node_index(ballot.node) == node, "one leader a ballot", || {
+            format!("n{} proposes under {}", node + 1, Show(ballot))
+        });
+        let truth = self.ballots.entry(ballot).or_default();
+        if !truth.leads {
+            truth.leads = true;
+            let mut promised = truth.promised;
+            if disk.promised >= ballot {
+                promised.insert(node);
+            }
+            verdict.demand(promised.count() >= quorum, "a leader has a quorum's promise", || {
+                format!("n{} proposes under {} with {} promises", node + 1, Show(ballot), promised.count())
+            });
+        }
+        let truth = self.slot(slot);
+        if let Err(other) = truth.proposal(ballot, decree).map(|_| ()) {
+            verdict.demand(false, "one decree a ballot and slot", || two_decrees(ballot, slot, decree, &other));
+        }
+        if let Some((first, chosen)) = &truth.chosen {
+            let equal = ballot < *first || chosen == decree;
+            verdict.demand(equal, "a later ballot proposes what is chosen", || {
+                two_decrees(ballot, slot, chosen, decree)
+            });
+        }
+    }
+
+    /// The sender's disk holds the vote, or at least what was chosen in that slot by others.
+    fn on_accepted(&mut self, node: usize, ballot: Ballot, slot: Slot, disk: &Image, verdict: &mut Verdict) {
+        let backed = match disk.entry(slot) {
+            Entry::Held(held, decree) => *held >= ballot || self.chosen(slot) == Some(decree),
+            Entry::Empty | Entry::Damaged => false,
+        };
+        verdict.demand(backed, "nothing is sent before it is durable", || {
+            format!("n{} says Accepted {} in slot {slot}, its disk does not", node + 1, Show(ballot))
+        });
+        let promised = self.nodes[node].promised;
+        verdict.demand(ballot >= promised, "a promise is kept", || {
+            format!("n{} accepts {} in slot {slot} after it promised {}", node + 1, Show(ballot), Show(promised))
+        });
+    }
+}
+
+fn two_decrees(ballot: Ballot, slot: Slot, one: &Decree, other: &Decree) -> String {
+    let node = Show(node_id(node_index(ballot.node)));
+    let ballot = Show(ballot);
+    format!("under {ballot} of {node}, slot {slot} has {} and {}", Show(one), Show(other))
+}

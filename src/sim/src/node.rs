@@ -1,0 +1,469 @@
+//! The driver of one node: performs the core's effects in order, exactly as the real one does, on a simulated disk
+//! and network. It keeps what clients asked until it is executed, and passes commands on to the leader.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use synod_machine::Machine;
+use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_types::limits::INTAKE_COMMANDS_MAX;
+use synod_types::{
+    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Decree, Digest, GroupMessage, Message, NodeId,
+    Receipt, Refusal, RefusalCode, SignedCommand, Slot,
+};
+
+use crate::broken::{DriverFault, Mistake};
+use crate::checks::Checks;
+use crate::client::{Answer, Caller, Request};
+use crate::clock::Clock;
+use crate::disk::{Disk, Entry, Snapshot, Write, group};
+use crate::operations;
+use crate::trace::{node_id, node_index};
+
+/// How often a command is passed on before it goes back to where it entered.
+const HOPS_MAX: u8 = 2;
+/// Ticks after which a command that was not executed is proposed or passed on again.
+const RETRY_TICKS: u64 = 25;
+
+/// The cluster that every command of a world is signed for.
+pub const CLUSTER: ClusterId = ClusterId(Digest([0xc1; 32]));
+
+/// A commander that genesis names: id, key, name.
+pub type Administrator = (CommanderId, Bytes, String);
+
+/// What a node wants from the world around it.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send this.
+    Send(usize, Message),
+    /// Tell a client.
+    Answer(Caller, Answer),
+    /// A sync began; it is to be reported when it is through.
+    Sync,
+    /// For the trace: a decree was handed out.
+    Chosen(AppNdx, Slot, Decree),
+    /// For the trace: another node leads, or none.
+    Leader(AppNdx, Option<NodeId>, bool),
+}
+
+/// What stays the same over a node's incarnations.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its place in the cluster, from 0.
+    pub index: usize,
+    /// The core's numbers.
+    pub config: Config,
+    /// Who may command from the beginning, for each application.
+    pub administrators: Vec<Vec<Administrator>>,
+    /// Decrees between two snapshots of a machine.
+    pub snapshot_slots: Option<u64>,
+    /// What is wrong on purpose.
+    pub mistake: Option<Mistake>,
+}
+
+/// A node: what survives a crash, and what runs.
+pub struct Node {
+    setting: Setting,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Disk,
+    /// How long its syncs take.
+    pub sync_ms: RangeInclusive<u64>,
+    /// Whether its next sync fails.
+    pub sync_fails: bool,
+    /// Until when it does nothing.
+    pub paused_until_ms: u64,
+    /// How often it was started.
+    pub incarnation: u32,
+    running: Option<Running>,
+}
+
+/// What a crash takes.
+struct Running {
+    core: Core,
+    groups: Vec<Group>,
+    effects: Vec<Effect>,
+    ticks: u64,
+    reads: BTreeMap<ReadId, Caller>,
+    read_last: u64,
+}
+
+/// One application at one node.
+struct Group {
+    app: AppNdx,
+    machine: Machine,
+    leader: Option<NodeId>,
+    /// Commands that entered here, until they are executed.
+    pending: BTreeMap<CommandId, Pending>,
+    /// Commands that came from another node, until they are executed or passed on.
+    forwarded: BTreeMap<CommandId, (NodeId, u8)>,
+    /// Reads that wait for a slot.
+    readers: Vec<(Slot, Caller)>,
+}
+
+struct Pending {
+    command: SignedCommand,
+    callers: Vec<Caller>,
+    since_ticks: u64,
+}
+
+/// What a node works with while it takes one event.
+pub struct Surroundings<'a> {
+    /// Virtual time.
+    pub now_ms: u64,
+    /// Who watches.
+    pub checks: &'a mut Checks,
+    /// What it wants.
+    pub outputs: &'a mut Vec<Output>,
+}
+
+impl Node {
+    /// A node that does not run yet, with an empty disk.
+    pub fn new(setting: Setting, clock: Clock, sync_ms: RangeInclusive<u64>) -> Node {
+        let disk = Disk::new(setting.config.apps.len());
+        Node {
+            setting,
+            clock,
+            disk,
+            sync_ms,
+            sync_fails: false,
+            paused_until_ms: 0,
+            incarnation: 0,
+            running: None,
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Where a group stands here, if the node runs.
+    pub fn status(&self, app: AppNdx) -> Option<GroupStatus> {
+        self.running.as_ref()?.core.status(app)
+    }
+
+    /// An application's state here, if the node runs.
+    pub fn machine(&self, app: AppNdx) -> Option<&Machine> {
+        Some(&self.running.as_ref()?.groups[group(app)].machine)
+    }
+
+    /// Commands and reads of clients that are not answered.
+    pub fn unanswered(&self) -> usize {
+        let groups = self.running.iter().flat_map(|running| &running.groups);
+        groups.map(|group| group.pending.len() + group.readers.len()).sum()
+    }
+
+    fn has(&self, fault: DriverFault) -> bool {
+        self.setting.mistake.is_some_and(|mistake| mistake.is(fault))
+    }
+
+    /// Starts with what is on the disk.
+    pub fn start(&mut self, around: &mut Surroundings<'_>) {
+        self.incarnation += 1;
+        self.sync_fails = false;
+        self.paused_until_ms = 0;
+        let node = self.setting.index;
+        let mut recovered_groups = BTreeMap::new();
+        let mut groups = Vec::new();
+        for &app in &self.setting.config.apps {
+            let recovered = self.disk.recover(app);
+            around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
+            around.checks.state.on_start(node, app);
+            let machine = self.rebuild(app, recovered.chosen, around);
+            groups.push(Group {
+                app,
+                machine,
+                leader: None,
+                pending: BTreeMap::new(),
+                forwarded: BTreeMap::new(),
+                readers: Vec::new(),
+            });
+            recovered_groups.insert(app, recovered);
+        }
+        self.running = Some(Running {
+            core: Core::new(self.setting.config.clone(), recovered_groups),
+            groups,
+            effects: Vec::new(),
+            ticks: 0,
+            reads: BTreeMap::new(),
+            read_last: 0,
+        });
+    }
+
+    /// The machine as of `chosen`, from the last snapshot and the journal.
+    fn rebuild(&self, app: AppNdx, chosen: Slot, around: &mut Surroundings<'_>) -> Machine {
+        let node = self.setting.index;
+        let administrators = &self.setting.administrators[group(app)];
+        let mut machine = Machine::new(CLUSTER, app, administrators, operations::application());
+        if let Some(snapshot) = self.disk.snapshot(app) {
+            match Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application()) {
+                Ok(restored) => machine = restored,
+                Err(error) => around.checks.verdict.demand(false, "a snapshot is restored", || {
+                    format!("n{} cannot restore its snapshot of slot {}: {error}", node + 1, snapshot.applied)
+                }),
+            }
+        }
+        let first = machine.state().applied.next();
+        for slot in (first.0..=chosen.0).map(Slot) {
+            let Entry::Held(_, decree) = self.disk.durable(app).entry(slot) else { break };
+            let applied = machine.apply(slot, decree);
+            around.checks.state.on_applied(node, app, &machine, &applied, &mut around.checks.verdict);
+        }
+        machine
+    }
+
+    /// Stops at once.
+    pub fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// A tick passed.
+    pub fn on_tick(&mut self, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        running.ticks += 1;
+        self.step(Event::Tick, around);
+        if self.running.as_ref().is_some_and(|running| running.ticks % RETRY_TICKS == 0) {
+            self.retry(around);
+        }
+    }
+
+    /// A message arrived.
+    pub fn on_message(&mut self, from: usize, message: Message, around: &mut Surroundings<'_>) {
+        match message {
+            Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands, around),
+            // Kept here until executed, and tried again in time.
+            Message::ForwardRefused { .. } => {}
+            Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
+                self.step(Event::Message { from: node_id(from), message }, around);
+            }
+        }
+    }
+
+    /// A client asks.
+    pub fn on_request(&mut self, caller: Caller, app: AppNdx, request: Request, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        let group = &mut running.groups[group(app)];
+        match request {
+            Request::Command(command) => {
+                if let Some(receipt) = receipt_of(&group.machine, &command) {
+                    around.outputs.push(Output::Answer(caller, Answer::Executed(receipt)));
+                    return;
+                }
+                let pending = group.pending.entry(command.id()).or_insert_with(|| Pending {
+                    command: command.clone(),
+                    callers: Vec::new(),
+                    since_ticks: running.ticks,
+                });
+                if !pending.callers.contains(&caller) {
+                    pending.callers.push(caller);
+                }
+                self.propose(app, vec![command], around);
+            }
+            Request::Read { linearizable: false } => {
+                let state_ndx = group.machine.state().state_ndx;
+                let answer = Answer::State { linearizable: false, state_ndx };
+                around.checks.state.on_local(self.setting.index, app, state_ndx, &mut around.checks.verdict);
+                around.outputs.push(Output::Answer(caller, answer));
+            }
+            Request::Read { linearizable: true } => {
+                running.read_last += 1;
+                let read = ReadId(running.read_last);
+                running.reads.insert(read, caller);
+                self.step(Event::Read { app, read }, around);
+            }
+        }
+    }
+
+    /// The sync that ran is through.
+    pub fn on_synced(&mut self, writes: Vec<Write>, around: &mut Surroundings<'_>) {
+        let up_to = writes.last().map_or(PersistNdx(0), |write| write.ndx);
+        for (to, message) in writes.into_iter().flat_map(|write| write.unlocks) {
+            if !self.has(DriverFault::AcknowledgeBeforeSync) {
+                around.outputs.push(Output::Send(node_index(to), message));
+            }
+        }
+        self.step(Event::Durable { up_to }, around);
+    }
+
+    fn propose(&mut self, app: AppNdx, commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
+        let now = self.clock.wall(around.now_ms);
+        self.step(Event::Propose { app, commands, now }, around);
+    }
+
+    fn on_forward(
+        &mut self,
+        from: usize,
+        app: AppNdx,
+        hops: u8,
+        commands: Vec<SignedCommand>,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let group = &mut running.groups[group(app)];
+        for command in &commands {
+            if group.forwarded.len() < INTAKE_COMMANDS_MAX {
+                group.forwarded.insert(command.id(), (node_id(from), hops));
+            }
+        }
+        self.propose(app, commands, around);
+    }
+
+    /// Proposes again what entered here long ago; what cannot be proposed is passed on.
+    fn retry(&mut self, around: &mut Surroundings<'_>) {
+        for place in 0..self.setting.config.apps.len() {
+            let Some(running) = &mut self.running else { return };
+            let oldest = running.ticks.saturating_sub(RETRY_TICKS);
+            let group = &mut running.groups[place];
+            let late = group.pending.values().filter(|pending| pending.since_ticks < oldest);
+            let commands: Vec<_> = late.map(|pending| pending.command.clone()).collect();
+            if !commands.is_empty() {
+                let app = group.app;
+                self.propose(app, commands, around);
+            }
+        }
+    }
+
+    /// Gives the core an event and does what it wants.
+    fn step(&mut self, event: Event, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        running.core.step(event, &mut running.effects);
+        let mut effects = std::mem::take(&mut running.effects);
+        for effect in effects.drain(..) {
+            self.perform(effect, around);
+        }
+        if let Some(running) = &mut self.running {
+            running.effects = effects;
+        }
+        if self.disk.start_sync() {
+            around.outputs.push(Output::Sync);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, around: &mut Surroundings<'_>) {
+        let mistake = self.setting.mistake;
+        let has = |fault| mistake.is_some_and(|mistake| mistake.is(fault));
+        let Some(running) = &mut self.running else { return };
+        match effect {
+            Effect::Persist { ndx, records, unlocks } => {
+                if has(DriverFault::AcknowledgeBeforeSync) {
+                    let sends = unlocks.iter().map(|(to, message)| (node_index(*to), message.clone()));
+                    around.outputs.extend(sends.map(|(to, message)| Output::Send(to, message)));
+                }
+                self.disk.write(Write { ndx, records, unlocks });
+            }
+            Effect::Send { to, message } => around.outputs.push(Output::Send(node_index(to), message)),
+            Effect::Chosen { app, slot, decree } => self.on_chosen(app, slot, decree, around),
+            Effect::ServeLog { to, app, from, up_to } => {
+                let decrees = self.disk.read_log(app, from, up_to);
+                if !decrees.is_empty() {
+                    let message = Message::Group { app, message: GroupMessage::CatchUp { from, decrees } };
+                    around.outputs.push(Output::Send(node_index(to), message));
+                }
+            }
+            Effect::ReadGranted { app, read, index } => {
+                let group = &mut running.groups[group(app)];
+                let Some(caller) = running.reads.remove(&read) else { return };
+                let waits = group.machine.state().applied < index
+                    && !has(DriverFault::ReadBeforeApplied);
+                if waits {
+                    group.readers.push((index, caller));
+                } else {
+                    let state_ndx = group.machine.state().state_ndx;
+                    let answer = Answer::State { linearizable: true, state_ndx };
+                    around.outputs.push(Output::Answer(caller, answer));
+                }
+            }
+            Effect::ReadRefused { read, code, .. } => {
+                if let Some(caller) = running.reads.remove(&read) {
+                    around.outputs.push(Output::Answer(caller, Answer::Refused(code)));
+                }
+            }
+            Effect::Unproposed { app, commands, code } => {
+                running.groups[group(app)].on_unproposed(self.setting.index, commands, code, around.outputs);
+            }
+            Effect::LeaderChanged { app, leader, leads } => {
+                let leader = leader.map(|ballot| ballot.node);
+                running.groups[group(app)].leader = leader;
+                around.outputs.push(Output::Leader(app, leader, leads));
+            }
+        }
+    }
+
+    fn on_chosen(&mut self, app: AppNdx, slot: Slot, decree: Decree, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        let node = self.setting.index;
+        let Surroundings { checks, outputs, .. } = around;
+        checks.protocol.on_chosen(node, app, slot, &decree, &mut checks.verdict);
+        let group = &mut running.groups[group(app)];
+        // A snapshot may be ahead of the journal's hint.
+        if slot <= group.machine.state().applied {
+            return;
+        }
+        let applied = group.machine.apply(slot, &decree);
+        checks.state.on_applied(node, app, &group.machine, &applied, &mut checks.verdict);
+        outputs.push(Output::Chosen(app, slot, decree));
+        for applied in applied {
+            group.forwarded.remove(&applied.command);
+            let callers = group.pending.remove(&applied.command).map_or_else(Vec::new, |pending| pending.callers);
+            for caller in callers {
+                outputs.push(Output::Answer(caller, Answer::of(&applied)));
+            }
+        }
+        let (applied, state_ndx) = (group.machine.state().applied, group.machine.state().state_ndx);
+        group.readers.retain(|&(index, caller)| {
+            let waits = index > applied;
+            if !waits {
+                outputs.push(Output::Answer(caller, Answer::State { linearizable: true, state_ndx }));
+            }
+            waits
+        });
+        if self.setting.snapshot_slots.is_some_and(|slots| slot.0 % slots == 0) {
+            self.disk.keep_snapshot(app, Snapshot { applied, bytes: group.machine.snapshot() });
+        }
+    }
+}
+
+/// The receipt of a command that was executed before.
+fn receipt_of(machine: &Machine, command: &SignedCommand) -> Option<Receipt> {
+    let body = CommandBody::decode(&command.body).ok()?;
+    machine.state().receipt(body.commander, body.seq, command.id())
+}
+
+impl Group {
+    /// Commands that this node cannot order go to who can; what came a long way goes back.
+    fn on_unproposed(
+        &mut self,
+        node: usize,
+        commands: Vec<SignedCommand>,
+        code: RefusalCode,
+        outputs: &mut Vec<Output>,
+    ) {
+        let leader = self.leader.map(node_index).filter(|&leader| leader != node);
+        let mut onward: BTreeMap<u8, Vec<SignedCommand>> = BTreeMap::new();
+        let mut back: BTreeMap<NodeId, Vec<(CommandId, Refusal)>> = BTreeMap::new();
+        for command in commands {
+            let id = command.id();
+            match self.forwarded.remove(&id) {
+                None => onward.entry(0).or_default().push(command),
+                Some((_, hops)) if hops < HOPS_MAX && leader.is_some() => {
+                    onward.entry(hops + 1).or_default().push(command);
+                }
+                Some((from, _)) => {
+                    let refusal = Refusal::new(code, "not ordered here; it is tried again");
+                    back.entry(from).or_default().push((id, refusal));
+                }
+            }
+        }
+        let app = self.app;
+        if let Some(leader) = leader {
+            let forwards = onward.into_iter().map(|(hops, commands)| Message::Forward { app, hops, commands });
+            outputs.extend(forwards.map(|message| Output::Send(leader, message)));
+        }
+        for (from, refused) in back {
+            outputs.push(Output::Send(node_index(from), Message::ForwardRefused { app, refused }));
+        }
+    }
+}

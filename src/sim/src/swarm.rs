@@ -1,0 +1,195 @@
+//! What a seed chooses: the cluster, its clients, and which faults come how often. After "swarm testing" (Groce and
+//! others, 2012): each run leaves some faults out altogether, so that quiet and violent runs, and rare combinations,
+//! all occur.
+
+use std::ops::RangeInclusive;
+
+use crate::clock::Clock;
+use crate::disk::CrashLoss;
+use crate::network::Weather;
+use crate::random::Random;
+
+/// A kind of fault that a run may contain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// A node stops at once and starts again later.
+    Crash,
+    /// All nodes stop at once.
+    CrashAll,
+    /// A node answers nothing for a while, and then goes on as if nothing had been.
+    Pause,
+    /// Two groups that do not hear each other.
+    Split,
+    /// One node is cut off.
+    Isolate,
+    /// One direction between two nodes is cut.
+    OneWay,
+    /// A node hears the others and is not heard, or the other way round.
+    Deaf,
+    /// Every node reaches only one, which is not the leader.
+    QuorumLoss,
+    /// The leader is cut off, and of the others only one reaches a majority.
+    Constrained,
+    /// The nodes stand in a row: each reaches its neighbours only.
+    Chained,
+    /// Cuts that come and go quickly.
+    Flapping,
+    /// Some directions become slow and lossy.
+    RoughRoads,
+    /// A disk becomes slow.
+    SlowDisk,
+    /// A sync fails: the node stops.
+    SyncError,
+    /// A wall clock is set forward or back.
+    ClockJump,
+}
+
+const ALL_FAULTS: [FaultKind; 15] = [
+    FaultKind::Crash,
+    FaultKind::CrashAll,
+    FaultKind::Pause,
+    FaultKind::Split,
+    FaultKind::Isolate,
+    FaultKind::OneWay,
+    FaultKind::Deaf,
+    FaultKind::QuorumLoss,
+    FaultKind::Constrained,
+    FaultKind::Chained,
+    FaultKind::Flapping,
+    FaultKind::RoughRoads,
+    FaultKind::SlowDisk,
+    FaultKind::SyncError,
+    FaultKind::ClockJump,
+];
+
+/// What one run is like.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes.
+    pub nodes: usize,
+    /// Groups, with appNdx 1, 2, ….
+    pub groups: usize,
+    /// Virtual time with faults.
+    pub stormy_ms: u64,
+    /// The network in between the faults.
+    pub weather: Weather,
+    /// Each node's clock.
+    pub clocks: Vec<Clock>,
+    /// How long a sync takes.
+    pub sync_ms: RangeInclusive<u64>,
+    /// What crashes do to disks.
+    pub crash_loss: CrashLoss,
+    /// Whether one node's synced records may be damaged, once.
+    pub bit_rot: bool,
+    /// Decrees between two snapshots of a machine; `None`: a machine starts from the first decree.
+    pub snapshot_slots: Option<u64>,
+    /// Slots that a leader keeps open.
+    pub pipeline_slots: usize,
+    /// Ticks after which the core asks again.
+    pub retry_ticks: u32,
+    /// Clients of each application.
+    pub clients: usize,
+    /// How long a client waits between two requests.
+    pub think_ms: RangeInclusive<u64>,
+    /// How long a client waits for an answer before it asks another node.
+    pub patience_ms: u64,
+    /// How many of 1,000 requests are reads.
+    pub reads_per_mille: u64,
+    /// How long a client's message is under way.
+    pub client_delay_ms: RangeInclusive<u64>,
+    /// How many of 1,000 messages of clients are lost.
+    pub client_loss_per_mille: u64,
+    /// What goes wrong.
+    pub faults: Vec<FaultKind>,
+    /// Time between two faults.
+    pub gap_ms: RangeInclusive<u64>,
+    /// How long a fault lasts.
+    pub lasting_ms: RangeInclusive<u64>,
+}
+
+impl Plan {
+    /// What `random` chooses.
+    pub fn draw(random: &mut Random) -> Plan {
+        let nodes = *random.pick(&[3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 1, 2, 4, 7]);
+        let groups = *random.pick(&[1, 1, 2, 3]);
+        // The first tenth is quiet: faults are found where there are few of them as well.
+        let violence = random.below(10);
+        let mut faults = ALL_FAULTS.to_vec();
+        random.shuffle(&mut faults);
+        faults.truncate(if violence == 0 { 0 } else { random.index(ALL_FAULTS.len()) + 1 });
+        let gap_ms = if violence < 5 { 1500..=8000 } else { 200..=3000 };
+        let lasting_ms = *random.pick(&[300, 1500, 4000]);
+        Plan {
+            nodes,
+            groups,
+            stormy_ms: random.within(10_000..=35_000),
+            weather: weather(random, violence),
+            clocks: (0..nodes).map(|_| clock(random)).collect(),
+            sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
+            crash_loss: crash_loss(random),
+            bit_rot: random.chance(200),
+            snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
+            pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
+            retry_ticks: *random.pick(&[5, 10, 25]),
+            clients: random.index(3) + 1,
+            think_ms: (*random.pick(&[0..=20, 5..=100, 50..=500])).clone(),
+            patience_ms: *random.pick(&[300, 1000, 2500]),
+            reads_per_mille: *random.pick(&[0, 200, 500]),
+            client_delay_ms: 1..=10,
+            client_loss_per_mille: *random.pick(&[0, 0, 20, 150]),
+            faults,
+            gap_ms,
+            lasting_ms: 50..=lasting_ms,
+        }
+    }
+}
+
+fn weather(random: &mut Random, violence: u64) -> Weather {
+    let mut weather = Weather {
+        delay_ms: *random.pick(&[0, 1, 1, 5, 20]),
+        jitter_ms: *random.pick(&[0, 1, 5, 30]),
+        reorder: random.chance(700),
+        ..Weather::calm(0)
+    };
+    if violence > 0 {
+        weather.loss_per_mille = *random.pick(&[0, 0, 0, 10, 50, 150, 300]);
+        weather.duplicate_per_mille = *random.pick(&[0, 0, 20, 200]);
+        weather.straggler_per_mille = *random.pick(&[0, 0, 5, 50]);
+        weather.straggler_ms = *random.pick(&[100, 1000, 5000]);
+    }
+    weather
+}
+
+/// A road as it is in [`FaultKind::RoughRoads`].
+pub fn rough_road(random: &mut Random) -> Weather {
+    Weather {
+        delay_ms: random.within(0..=200),
+        jitter_ms: random.within(0..=300),
+        loss_per_mille: random.within(0..=300),
+        duplicate_per_mille: random.within(0..=300),
+        straggler_per_mille: random.within(0..=100),
+        straggler_ms: 2000,
+        reorder: true,
+    }
+}
+
+fn clock(random: &mut Random) -> Clock {
+    let rate = match random.below(4) {
+        0 | 1 => 1000,
+        2 => random.within(950..=1050),
+        _ => random.within(600..=1700),
+    };
+    let skew_ms = i64::try_from(random.below(20_000)).expect("small") - 10_000;
+    Clock::new(rate, random.below(20), if random.chance(500) { 0 } else { skew_ms })
+}
+
+fn crash_loss(random: &mut Random) -> CrashLoss {
+    match random.below(4) {
+        0 => CrashLoss::Nothing,
+        1 => CrashLoss::Everything,
+        _ => CrashLoss::Some {
+            lost_per_mille: random.within(100..=900),
+            torn_per_mille: *random.pick(&[0, 100, 500]),
+        },
+    }
+}

@@ -1,0 +1,311 @@
+//! What happened, one line an event. The lines are for people; their hash proves that a seed gives the same run.
+
+use std::fmt::{self, Write as _};
+
+use synod_types::message::AcceptedSlot;
+use synod_types::{
+    AppNdx, Ballot, CommandBody, Decree, Digest, GroupMessage, Message, NodeId, Outcome, Record, SignedCommand, Slot,
+};
+
+use crate::client::{Answer, Request};
+use crate::network::kind;
+
+/// How much a line matters to a reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weight {
+    /// Ticks and heartbeats: part of every run, rarely of a story.
+    Routine,
+    /// Everything else.
+    Notable,
+}
+
+/// Where lines go, beside into the hash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sink {
+    /// Nowhere.
+    Silent,
+    /// To standard output, each as it comes.
+    Print,
+    /// Notable ones are kept.
+    Keep(Vec<String>),
+}
+
+/// The lines of one run.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    hash: Fnv,
+    sink: Sink,
+    lines: u64,
+}
+
+impl Trace {
+    /// An empty trace.
+    pub fn new(sink: Sink) -> Trace {
+        Trace { hash: Fnv(0xcbf2_9ce4_8422_2325), sink, lines: 0 }
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, now_ms: u64, weight: Weight, text: fmt::Arguments<'_>) {
+        self.lines += 1;
+        self.hash.add(&now_ms.to_be_bytes());
+        self.hash.write_fmt(text).expect("hashing text cannot fail");
+        match &mut self.sink {
+            Sink::Silent => {}
+            Sink::Print => println!("{now_ms:>7} {text}"),
+            Sink::Keep(kept) if weight == Weight::Notable => kept.push(format!("{now_ms:>6} {text}")),
+            Sink::Keep(_) => {}
+        }
+    }
+
+    /// The hash of every line so far.
+    pub fn hash(&self) -> u64 {
+        self.hash.0
+    }
+
+    /// Lines so far.
+    pub fn len(&self) -> u64 {
+        self.lines
+    }
+
+    /// Whether nothing happened.
+    pub fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
+    /// The lines that were kept since the last call.
+    pub fn take_kept(&mut self) -> Vec<String> {
+        match &mut self.sink {
+            Sink::Keep(kept) => std::mem::take(kept),
+            Sink::Silent | Sink::Print => Vec::new(),
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: fast, and the same in every version of every library.
+#[derive(Clone, Debug)]
+struct Fnv(u64);
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.add(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The id of the node at `index`: in a world, ids are not hashes of keys.
+pub fn node_id(index: usize) -> NodeId {
+    NodeId(Digest([u8::try_from(index + 1).expect("few nodes"); 32]))
+}
+
+/// Where a node of that id is.
+pub fn node_index(node: NodeId) -> usize {
+    usize::from(node.as_bytes()[0]).checked_sub(1).expect("every node of a world was named by it")
+}
+
+/// Shows a thing of the protocol in a few characters: nodes as `n1`, commands as `c2#7`, ballots as `3.n1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Show<T>(pub T);
+
+impl fmt::Display for Show<NodeId> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0.as_bytes()[0])
+    }
+}
+
+impl fmt::Display for Show<Ballot> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ballot::ZERO => f.write_str("none"),
+            Ballot::CHOSEN => f.write_str("chosen"),
+            Ballot { number, node, .. } => write!(f, "{number}.{}", Show(node)),
+        }
+    }
+}
+
+/// The prefix that tells an application from the first one.
+impl fmt::Display for Show<AppNdx> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == AppNdx(1) { Ok(()) } else { write!(f, "app {} ", self.0) }
+    }
+}
+
+impl fmt::Display for Show<&SignedCommand> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.0.key.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        match CommandBody::decode(&self.0.body) {
+            Ok(body) => write!(f, "{key}#{}", body.seq),
+            Err(_) => write!(f, "{key}#?"),
+        }
+    }
+}
+
+/// Commands that are written out; the others are counted.
+const COMMANDS_SHOWN: usize = 4;
+
+impl fmt::Display for Show<&[SignedCommand]> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, command) in self.0.iter().take(COMMANDS_SHOWN).enumerate() {
+            let gap = if place > 0 { " " } else { "" };
+            write!(f, "{gap}{}", Show(command))?;
+        }
+        match self.0.len().checked_sub(COMMANDS_SHOWN) {
+            Some(rest) if rest > 0 => write!(f, " and {rest} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Show<&Decree> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Decree::Noop => f.write_str("no-op"),
+            Decree::Batch(batch) => write!(f, "[{}]", Show(&batch.commands[..])),
+        }
+    }
+}
+
+impl fmt::Display for Show<&Record> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Record::Promised { app, ballot } => write!(f, "{}promised {}", Show(*app), Show(*ballot)),
+            Record::Accepted { app, slot, ballot, decree } => {
+                write!(f, "{}accepted {slot} {} {}", Show(*app), Show(*ballot), Show(decree))
+            }
+            Record::Chosen { app, slot } => write!(f, "{}chosen to {slot}", Show(*app)),
+        }
+    }
+}
+
+impl fmt::Display for Show<&AcceptedSlot> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AcceptedSlot { slot, ballot, decree } = self.0;
+        write!(f, "{slot}: {} {}", Show(*ballot), Show(decree))
+    }
+}
+
+impl fmt::Display for Show<&Message> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = kind(self.0);
+        match self.0 {
+            Message::Heartbeat { round } => write!(f, "{name} {round}"),
+            Message::HeartbeatReply { round, groups } => {
+                write!(f, "{name} {round}")?;
+                for beat in groups {
+                    let happy = if beat.happy { "happy" } else { "unhappy" };
+                    let (app, ballot, leader) = (Show(beat.app), Show(beat.ballot), Show(beat.leader));
+                    write!(f, "; {app}{ballot} under {leader} {happy} chosen {}", beat.chosen)?;
+                }
+                Ok(())
+            }
+            Message::Group { app, message } => write!(f, "{}{name} {}", Show(*app), Show(message)),
+            Message::Forward { app, hops, commands } => {
+                write!(f, "{}{name} [{}] hops {hops}", Show(*app), Show(&commands[..]))
+            }
+            Message::ForwardRefused { app, refused } => {
+                write!(f, "{}{name} {}", Show(*app), refused.len())?;
+                refused.first().map_or(Ok(()), |(_, refusal)| write!(f, " {}", refusal.code.name()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Show<&GroupMessage> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            GroupMessage::Prepare { ballot, from } => write!(f, "{} from {from}", Show(*ballot)),
+            GroupMessage::Promise { ballot, chosen, damaged_through, accepted } => {
+                write!(f, "{} chosen {chosen}", Show(*ballot))?;
+                if *damaged_through > Slot(0) {
+                    write!(f, " damaged to {damaged_through}")?;
+                }
+                accepted.iter().try_for_each(|accepted| write!(f, ", {}", Show(accepted)))
+            }
+            GroupMessage::Accept { ballot, slot, decree, chosen } => {
+                write!(f, "{} slot {slot} {} chosen {chosen}", Show(*ballot), Show(decree))
+            }
+            GroupMessage::Accepted { ballot, slot } => write!(f, "{} slot {slot}", Show(*ballot)),
+            GroupMessage::Nack { ballot, promised } => {
+                write!(f, "{} promised {}", Show(*ballot), Show(*promised))
+            }
+            GroupMessage::Learn { ballot, chosen } => write!(f, "{} chosen {chosen}", Show(*ballot)),
+            GroupMessage::CatchUpRequest { from } => write!(f, "from {from}"),
+            GroupMessage::CatchUp { from, decrees } => {
+                write!(f, "from {from}")?;
+                decrees.iter().try_for_each(|decree| write!(f, " {}", Show(decree)))
+            }
+            GroupMessage::ReadIndexRequest { read } => write!(f, "{read}"),
+            GroupMessage::ReadIndex { read, index } => write!(f, "{read} slot {index}"),
+            GroupMessage::Confirm { ballot, round } | GroupMessage::Confirmed { ballot, round } => {
+                write!(f, "{} round {round}", Show(*ballot))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Show<&Request> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Request::Command(command) => write!(f, "command {}", Show(command)),
+            Request::Read { linearizable: true } => f.write_str("linearizable read"),
+            Request::Read { linearizable: false } => f.write_str("local read"),
+        }
+    }
+}
+
+impl fmt::Display for Show<&Answer> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Answer::Executed(receipt) => {
+                write!(f, "receipt of #{} in state {}", receipt.seq, receipt.state_ndx)?;
+                match &receipt.outcome {
+                    Outcome::Done(_) => Ok(()),
+                    Outcome::Refused(refusal) => write!(f, ", {}", refusal.code.name()),
+                }
+            }
+            Answer::State { state_ndx, .. } => write!(f, "state {state_ndx}"),
+            Answer::Refused(code) => f.write_str(code.name()),
+        }
+    }
+}
+
+/// How much a message matters to a reader.
+pub fn weight(message: &Message) -> Weight {
+    match message {
+        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => Weight::Routine,
+        Message::Group { .. } | Message::Forward { .. } | Message::ForwardRefused { .. } => Weight::Notable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_lines_give_the_same_hash() {
+        let hash = |texts: &[&str]| {
+            let mut trace = Trace::new(Sink::Silent);
+            for text in texts {
+                trace.line(1, Weight::Notable, format_args!("{text}"));
+            }
+            trace.hash()
+        };
+        assert_eq!(hash(&["a", "b"]), hash(&["a", "b"]));
+        assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
+    }
+
+    #[test]
+    fn protocol_things_are_short() {
+        let ballot = Ballot { number: 3, priority: 1, node: node_id(0) };
+        let message = GroupMessage::Accept { ballot, slot: Slot(4), decree: Decree::Noop, chosen: Slot(2) };
+        let shown = Show(&Message::Group { app: AppNdx(2), message }).to_string();
+        assert_eq!(shown, "app 2 Accept 3.n1 slot 4 no-op chosen 2");
+    }
+}

@@ -1,0 +1,78 @@
+//! Every fault on purpose is found within a number of seeds: the simulator sees what it is there to see.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use synod_paxos::broken::{Broken, Fault};
+use synod_sim::broken::{DriverFault, Mistake};
+use synod_sim::run::{Report, run_caught};
+
+/// Seeds within which each must be found.
+const SEEDS_MAX: u64 = 5000;
+/// Seeds that one thread takes at a time.
+const CHUNK: u64 = 4;
+
+const CORE: [Fault; 14] = [
+    Fault::PromiseNotKept,
+    Fault::PromiseForgotten,
+    Fault::QuorumOffByOne,
+    Fault::TakeoverLowestBallot,
+    Fault::TakeoverForgetsAccepted,
+    Fault::BallotReused,
+    Fault::DamageIsEmpty,
+    Fault::OwnVoteBeforeDurable,
+    Fault::VoteOfOtherBallot,
+    Fault::LearnAnyBallot,
+    Fault::ApplyOverHole,
+    Fault::LeaderTakesCatchUp,
+    Fault::ReadWithoutQuorum,
+    Fault::ReadBeforeBarrier,
+];
+
+const DRIVER: [DriverFault; 5] = [
+    DriverFault::AcknowledgeBeforeSync,
+    DriverFault::DurableBeforeSync,
+    DriverFault::ReadBeforeApplied,
+    DriverFault::DamageReadAsEmpty,
+    DriverFault::AcceptedTakenForChosen,
+];
+
+/// The first seed, of those that were tried, at which a mistake was found.
+fn find(mistake: Mistake) -> Option<Report> {
+    let next = AtomicU64::new(1);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let search = || {
+        loop {
+            let first = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if first > SEEDS_MAX {
+                return None;
+            }
+            let violates = |seed| Some(run_caught(seed, Some(mistake))).filter(|r| r.violation.is_some());
+            if let Some(report) = (first..first + CHUNK).find_map(violates) {
+                next.store(SEEDS_MAX, Ordering::Relaxed);
+                return Some(report);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let searches: Vec<_> = (0..threads).map(|_| scope.spawn(search)).collect();
+        let found = searches.into_iter().filter_map(|search| search.join().expect("searches do not panic"));
+        found.min_by_key(|report| report.seed)
+    })
+}
+
+#[test]
+fn every_mistake_is_found() {
+    let core = CORE.iter().map(|&fault| (format!("{fault:?}"), Mistake::Core(Broken::on(fault))));
+    let driver = DRIVER.iter().map(|&fault| (format!("{fault:?}"), Mistake::Driver(fault)));
+    let mut missed = Vec::new();
+    for (name, mistake) in core.chain(driver) {
+        match find(mistake) {
+            Some(Report { seed, violation: Some(violation), .. }) => {
+                println!("{name:<24} found at seed {seed:>4}: {}", violation.check);
+            }
+            _ => missed.push(name),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS_MAX} seeds: {missed:?}");
+}
