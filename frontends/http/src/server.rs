@@ -22,7 +22,6 @@ use hyper_util::service::TowerToHyperService;
 use synod_gateway::Gateway;
 use synod_types::limits::{
     HTTP_CLOSE_MS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT_MS_MAX, HTTP_URI_BYTES_MAX,
-    HTTP_WRITE_STALL_MS_MAX,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -191,6 +190,7 @@ fn set_options(stream: &TcpStream) {
     }
     #[cfg(target_os = "linux")]
     {
+        use synod_types::limits::HTTP_WRITE_STALL_MS_MAX;
         let stall = Duration::from_millis(HTTP_WRITE_STALL_MS_MAX);
         if let Err(why) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall)) {
             tracing::debug!(%why, "cannot set TCP_USER_TIMEOUT");

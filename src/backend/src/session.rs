@@ -3,8 +3,8 @@
 //! The reader is this file; the writer is [`Outbox::write`]. All frames that have arrived are taken together, the
 //! commands among them are verified together, and the node gets them in one hand-over, in their order.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use synod_types::limits::{
 };
 use synod_types::request::{Reply, Request, RequestFrame};
 use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
-use synod_types::{CommanderId, Refusal, RefusalCode, SignedCommand, wire};
-use tokio::sync::{oneshot, watch};
+use synod_types::{CommanderId, SignedCommand, wire};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -30,9 +30,6 @@ use crate::shared::Shared;
 const REQUEST_BYTES_MAX: usize = COMMAND_BYTES_MAX + 16;
 /// Pieces of the stream that are taken at a time; a piece is at most one packet's payload.
 const PIECES: usize = 32;
-/// Up to so many commands are verified at once in the session's own task: less than a hand-over to another thread and
-/// back would be worth.
-const INLINE_COMMANDS_MAX: usize = 4;
 /// How long the other side gets to take our last words.
 const LAST_WORDS_MS: Duration = Duration::from_secs(1);
 
@@ -212,7 +209,7 @@ impl Session {
         let mut commands = Vec::new();
         let taken = self.take_frames(commander, &mut commands);
         // What came before a broken frame was in order, and is done.
-        self.execute(commands).await;
+        self.shared.execute(commands).await;
         taken
     }
 
@@ -257,30 +254,6 @@ impl Session {
         Ok(())
     }
 
-    /// Verifies commands and hands them over; returns when that is done, so that order is kept.
-    async fn execute(&self, commands: Vec<(SignedCommand, Answer)>) {
-        if commands.len() <= INLINE_COMMANDS_MAX {
-            return self.shared.verify(self.shared.pool.verifier(), commands);
-        }
-        let (done, wait) = oneshot::channel();
-        let shared = self.shared.clone();
-        // Where the pool has no room the job is dropped, and the commands are still to be answered.
-        let commands = Arc::new(Mutex::new(commands));
-        let taken = commands.clone();
-        let queued = self.shared.pool.submit(move |verifier| {
-            shared.verify(verifier, take(&taken));
-            // The session may have ended meanwhile.
-            let _ = done.send(());
-        });
-        match queued {
-            // An error means that the pool is gone; the answers went with it, and each has said so.
-            Ok(()) => drop(wait.await),
-            Err(busy) => take(&commands)
-                .into_iter()
-                .for_each(|(_, answer)| answer.send(Err(Refusal::new(RefusalCode::Busy, busy)))),
-        }
-    }
-
     /// Reads what has arrived; waits if nothing has.
     async fn read(&mut self) -> Result<(), End> {
         let mut pieces = [const { Bytes::new() }; PIECES];
@@ -316,10 +289,6 @@ impl Session {
     fn unreadable(&self, why: impl ToString) -> End {
         broken(self.numbers.last() + 1, SessionErrorCode::UnexpectedFrame, why)
     }
-}
-
-fn take<T>(batch: &Mutex<Vec<T>>) -> Vec<T> {
-    std::mem::take(&mut *batch.lock().expect("nothing panics while it is held"))
 }
 
 fn broken(your_msg_n: u64, code: SessionErrorCode, description: impl ToString) -> End {

@@ -1,14 +1,20 @@
 //! What both transports share: the node, the verifiers, the counters, and how much may be in flight.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use synod_auth::{Unverified, Verifier, VerifyPool};
 use synod_types::limits::BACKEND_BYTES_MAX;
 use synod_types::{ClusterId, Refusal, RefusalCode, SignedCommand};
+use tokio::sync::oneshot;
 
 use crate::counters::{Counters, count};
 use crate::intake::{Answer, Answered, Intake, Submission};
+
+/// Up to so many commands, of so many bytes together, are verified in the task that has them: that takes less than a
+/// hand-over to another thread and back.
+const INLINE_COMMANDS_MAX: usize = 4;
+const INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// What both transports share.
 pub(crate) struct Shared {
@@ -60,8 +66,33 @@ impl Shared {
         }
     }
 
-    /// Verifies `commands` on this thread and hands those that verify to the node, in order.
-    pub(crate) fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) {
+    /// Verifies `commands` and hands those that verify to the node, in order; returns when that is done, so that who
+    /// calls again keeps the order. Each command is answered, whatever happens.
+    pub(crate) async fn execute(self: &Arc<Self>, commands: Vec<(SignedCommand, Answer)>) {
+        let bytes: usize = commands.iter().map(|(command, _)| command.len()).sum();
+        if commands.len() <= INLINE_COMMANDS_MAX && bytes <= INLINE_BYTES_MAX {
+            return self.verify(self.pool.verifier(), commands);
+        }
+        let (done, wait) = oneshot::channel();
+        // Where the pool has no room it drops the job, and the commands are still to be answered.
+        let commands = Arc::new(Mutex::new(commands));
+        let job = (self.clone(), commands.clone());
+        let queued = self.pool.submit(move |verifier| {
+            let (shared, commands) = job;
+            shared.verify(verifier, take(&commands));
+            // Who waits may have left.
+            let _ = done.send(());
+        });
+        match queued {
+            // An error means that the pool is gone; the answers went with it, and each has said so.
+            Ok(()) => drop(wait.await),
+            Err(busy) => take(&commands)
+                .into_iter()
+                .for_each(|(_, answer)| answer.send(Err(Refusal::new(RefusalCode::Busy, busy)))),
+        }
+    }
+
+    fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) {
         let mut submissions = Vec::with_capacity(commands.len());
         for (command, answer) in commands {
             match verifier.verify_command(Unverified(command)) {
@@ -73,4 +104,8 @@ impl Shared {
             self.intake.submit_all(submissions);
         }
     }
+}
+
+fn take<T>(batch: &Mutex<Vec<T>>) -> Vec<T> {
+    std::mem::take(&mut *batch.lock().expect("nothing panics while it is held"))
 }

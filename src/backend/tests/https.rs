@@ -1,4 +1,5 @@
 //! Commands over HTTPS.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod support;
 

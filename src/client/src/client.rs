@@ -107,11 +107,14 @@ impl Client {
                 Ok(receipt) => return Ok(receipt),
                 // All of these say that this command was not executed, so another may take its place.
                 Err(SubmitError::Refused(Refusal {
-                    code: RefusalCode::SeqReused | RefusalCode::SeqTooFar | RefusalCode::StaleSeq,
+                    code: code @ (RefusalCode::SeqReused | RefusalCode::SeqTooFar | RefusalCode::StaleSeq),
                     ..
                 })) if tries < SEQ_TRIES => {
                     tries += 1;
-                    self.ask_again(app, &seqs, held).await?;
+                    let (seq, generation) = (held.seq(), held.generation());
+                    drop(held);
+                    let used = (code == RefusalCode::SeqReused).then_some(seq);
+                    self.ask(app, &seqs, generation, used).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -144,25 +147,18 @@ impl Client {
         }
     }
 
-    /// The seq of `held` was refused.
-    async fn ask_again(&self, app: AppNdx, seqs: &Arc<Seqs>, held: HeldSeq) -> Result<(), AskError> {
-        let (seq, generation) = (held.seq(), held.generation());
-        drop(held);
-        self.ask(app, seqs, generation, Some(seq)).await
-    }
-
-    /// Asks the cluster for the next seq, unless someone did since `generation`.
+    /// Asks the cluster for the next seq, unless someone did since `generation`; `used` is known to be taken.
     async fn ask(
         &self,
         app: AppNdx,
         seqs: &Arc<Seqs>,
         generation: u64,
-        refused: Option<Seq>,
+        used: Option<Seq>,
     ) -> Result<(), AskError> {
         let _asking = seqs.asking.lock().await;
         if seqs.generation() == generation {
             let next = self.next_seq(app).await?;
-            seqs.learn(next, refused);
+            seqs.learn(next, used);
         }
         Ok(())
     }

@@ -46,8 +46,14 @@ impl HeldSeq {
 
 impl Drop for HeldSeq {
     fn drop(&mut self) {
-        self.seqs.state().in_flight.remove(&self.seq);
-        self.seqs.changed.notify_waiters();
+        let mut state = self.seqs.state();
+        let was_oldest = state.in_flight.first() == Some(&self.seq);
+        state.in_flight.remove(&self.seq);
+        drop(state);
+        // Nothing else moves the window.
+        if was_oldest {
+            self.seqs.changed.notify_waiters();
+        }
     }
 }
 

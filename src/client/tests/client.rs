@@ -1,4 +1,5 @@
 //! The client against real ports of fake nodes.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 #[path = "../../backend/tests/support/mod.rs"]
 mod support;
@@ -130,12 +131,12 @@ async fn the_largest_operation_goes_through() {
     let node = FakeNode::new(Behaviour::Execute);
     let backend = tls.start(&node);
     let client = client(&tls, &ed25519(), &[&backend]);
+    let operation = vec![0; OPERATION_BYTES_MAX].into();
+    let command = client.commander().sign(APP, Seq(1), operation, CommandOptions::default()).unwrap();
     let mut calls = JoinSet::new();
-    // More at a time than one session may hold.
+    // More at a time than one session may hold: the rest wait here, and none is refused.
     for _ in 0..40 {
-        let client = client.clone();
-        let operation = vec![0; OPERATION_BYTES_MAX].into();
-        calls.spawn(async move { client.execute(APP, operation, CommandOptions::default()).await });
+        calls.spawn(submit(&client, command.clone()));
     }
     while let Some(ended) = soon(calls.join_next()).await {
         ended.unwrap().unwrap();
@@ -221,17 +222,20 @@ async fn a_silent_address_is_passed_over() {
 #[tokio::test]
 async fn refused_unreachable_and_unknown_are_told_apart() {
     let tls = Tls::new();
-    let node = FakeNode::new(Behaviour::Refuse(RefusalCode::Busy));
+    let node = FakeNode::new(Behaviour::Execute);
     let backend = tls.start(&node);
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nowhere = Endpoint::named(silent.local_addr().unwrap().to_string(), "localhost");
     let short = |endpoint| {
         let mut config = config(&tls, &ed25519(), vec![endpoint]);
-        config.timeouts.connect = Duration::from_millis(300);
-        config.timeouts.total = Duration::from_millis(500);
+        config.timeouts.connect = Duration::from_secs(1);
+        config.timeouts.total = Duration::from_secs(1);
         Client::new(config).unwrap()
     };
     let client = short(endpoint(&backend));
+    // However slow the machine is, the session is open from here on.
+    soon(async { while client.next_seq(APP).await.is_err() {} }).await;
+    node.behave(Behaviour::Refuse(RefusalCode::Busy));
     let command = sign(&client, 1);
     let busy = soon(client.submit(&command)).await.unwrap_err();
     assert!(matches!(&busy, SubmitError::Refused(refusal) if refusal.code == RefusalCode::Busy), "{busy}");

@@ -117,8 +117,13 @@ impl Journal {
         let queue = Arc::new(Queue::default());
         let watch = Arc::new(Watch::default());
         let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
-        let writer =
-            Writer { store, _data_dir: data_dir, queue: queue.clone(), watch: watch.clone(), fatal: fatal.clone() };
+        let writer = Writer {
+            store,
+            _data_dir: data_dir,
+            queue: queue.clone(),
+            watch: watch.clone(),
+            fatal: fatal.clone(),
+        };
         // The watch goes first: if there is no thread for the writer, it ends with the watch's last owner below.
         let watching = watch.clone();
         let watcher = thread::Builder::new().name("journal-watch".to_owned()).spawn(move || {

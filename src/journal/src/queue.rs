@@ -85,15 +85,19 @@ enum Phase {
     Ended,
 }
 
+impl State {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= JOURNAL_QUEUE_BYTES_MAX
+    }
+}
+
 impl Queue {
     /// Queues an append; waits while there is no room. One that is larger than all the room is taken when nothing else
     /// waits. Dropped, with its `done`, when the journal was closed or has stopped.
     pub fn append(&self, append: Append) {
         let bytes = append.bytes();
-        let has_no_room = |state: &mut State| {
-            state.phase == Phase::Open && state.bytes > 0 && state.bytes + bytes > JOURNAL_QUEUE_BYTES_MAX
-        };
-        let waited = self.change.wait_while(self.lock(), has_no_room);
+        let is_full = |state: &mut State| state.phase == Phase::Open && !state.has_room(bytes);
+        let waited = self.change.wait_while(self.lock(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         if state.phase == Phase::Open {
             state.bytes += bytes;
@@ -178,5 +182,48 @@ impl Queue {
     /// Nothing panics while it holds the lock, so that a poisoned one holds a whole state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(bytes: usize) -> Append {
+        let entry = Entry { key: Vec::new(), value: vec![0; bytes] };
+        Append { entries: vec![entry], hints: Vec::new(), done: Box::new(|| {}) }
+    }
+
+    #[test]
+    fn the_limit_is_exact_and_one_of_any_size_is_taken() {
+        let state = State { bytes: 100, ..State::default() };
+        assert!(state.has_room(JOURNAL_QUEUE_BYTES_MAX - 101));
+        assert!(state.has_room(JOURNAL_QUEUE_BYTES_MAX - 100));
+        assert!(!state.has_room(JOURNAL_QUEUE_BYTES_MAX - 99));
+        assert!(State::default().has_room(JOURNAL_QUEUE_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn an_append_beyond_the_limit_waits_for_room() {
+        let queue = Queue::default();
+        queue.append(append(JOURNAL_QUEUE_BYTES_MAX));
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.append(append(7)));
+            assert_eq!(queue.take().map(|works| works.len()), Some(1));
+            queue.release(JOURNAL_QUEUE_BYTES_MAX);
+            assert_eq!(queue.take().map(|works| works.len()), Some(1));
+        });
+        assert_eq!(queue.bytes(), 7);
+    }
+
+    #[test]
+    fn the_end_frees_those_who_wait() {
+        let queue = Queue::default();
+        queue.append(append(JOURNAL_QUEUE_BYTES_MAX));
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.append(append(7)));
+            assert!(queue.end());
+        });
+        assert!(queue.take().is_none() && !queue.end());
     }
 }

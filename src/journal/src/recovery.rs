@@ -19,7 +19,9 @@ pub const VERIFIED_SLOTS: u64 = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// The promise is there and damaged. It must not be forgotten, so the node must not come up.
-    #[error("the promise of application {0} is damaged; replace the node by a new one: this one must not forget what it promised")]
+    #[error(
+        "the promise of application {0} is damaged; replace the node by a new one: this one must not forget what it promised"
+    )]
     DamagedPromise(AppNdx),
     /// The hint is there and damaged; without it the whole log would have to be loaded.
     #[error("the record of what is chosen in application {0} is damaged; replace the node by a new one")]

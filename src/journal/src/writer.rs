@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::journal::{Fatal, JournalError};
 use crate::queue::{Queue, Read, Work};
-use crate::recovery;
 use crate::record::Entry;
+use crate::recovery;
 use crate::stamp::DataDir;
 use crate::store::Store;
 use crate::watch::Watch;

@@ -179,8 +179,9 @@ impl Outgoing {
     async fn say(&mut self, control: Control) -> Result<u64, SessionEnd> {
         let msg_n = self.numbers.advance();
         let mut bytes = Vec::new();
-        wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &ControlFrame { msg_n, control })
-            .expect("a Hello has a key of at most a kilobyte twice, and the address that the configuration checked");
+        wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &ControlFrame { msg_n, control }).expect(
+            "a Hello has a key of at most a kilobyte twice, and the address that the configuration checked",
+        );
         self.stream.write_all(&bytes).await?;
         Ok(msg_n)
     }

@@ -119,8 +119,7 @@ impl Dialer {
 
     async fn connect_to(&self, address: SocketAddr) -> Result<Session, SessionEnd> {
         let peer = &self.peer.config;
-        let connection =
-            self.endpoint.connect_with(self.client.clone(), address, &peer.server_name)?.await?;
+        let connection = self.endpoint.connect_with(self.client.clone(), address, &peer.server_name)?.await?;
         let key = peer_key(&connection).ok_or(SessionEnd::Stranger)?;
         let id = NodeId(key.id());
         if id != peer.id {
@@ -150,7 +149,9 @@ impl Dialer {
         let answer = control.next().await?;
         match answer.control {
             Control::Ack { your_msg_n } if your_msg_n == number => {}
-            Control::Error { code, description, .. } => return Err(SessionEnd::Refused { code, description }),
+            Control::Error { code, description, .. } => {
+                return Err(SessionEnd::Refused { code, description });
+            }
             _ => {
                 let code = SessionErrorCode::UnexpectedFrame;
                 return Err(Violation::of_frame(code, answer.msg_n, "the Hello was not answered").into());

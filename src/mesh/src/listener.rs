@@ -207,7 +207,9 @@ async fn stream_priority(stream: &mut RecvStream, named: &[AtomicBool; 3]) -> Re
     stream.read_exact(&mut byte).await?;
     let [byte] = byte;
     let Some(priority) = Priority::of_stream_byte(byte) else {
-        return Err(Violation::unexpected(format!("a stream begins with {byte}, which names no priority")).into());
+        return Err(
+            Violation::unexpected(format!("a stream begins with {byte}, which names no priority")).into()
+        );
     };
     if named[priority.place()].swap(true, Ordering::Relaxed) {
         return Err(Violation::unexpected(format!("a second stream for {priority:?}")).into());

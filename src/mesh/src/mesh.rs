@@ -28,10 +28,17 @@ use crate::transport;
 #[derive(Debug)]
 pub struct Mesh {
     shared: Arc<Shared>,
-    endpoint: Endpoint,
     local_address: SocketAddr,
     leave: Leave,
-    tasks: Mutex<JoinSet<()>>,
+    /// `None` once the mesh is closed.
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the mesh.
+#[derive(Debug)]
+struct Running {
+    tasks: JoinSet<()>,
+    endpoint: Endpoint,
 }
 
 /// What all tasks of a mesh know.
@@ -134,7 +141,8 @@ impl Mesh {
             tasks.spawn(dialer.run());
         }
         tracing::info!(address = %local_address, peers = shared.peers.len(), "listening for other nodes");
-        Ok(Mesh { shared, endpoint, local_address, leave, tasks: Mutex::new(tasks) })
+        let running = Mutex::new(Some(Running { tasks, endpoint }));
+        Ok(Mesh { shared, local_address, leave, running })
     }
 
     /// Where this node listens.
@@ -183,11 +191,12 @@ impl Mesh {
         }
     }
 
-    /// Says Bye in every session, waits for the Acks within a limit, and frees the address. What is still queued is
-    /// dropped.
+    /// Says Bye in every session, waits for the Acks within a limit, and then lets the address go. What is still
+    /// queued is dropped. A second call does nothing.
     pub async fn close(&self) {
         self.leave.begin();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { mut tasks, endpoint }) = running else { return };
         let all = async {
             while let Some(ended) = tasks.join_next().await {
                 if let Err(error) = ended {
@@ -201,8 +210,8 @@ impl Mesh {
             tracing::warn!("some peers did not answer to Bye");
         }
         drop(tasks);
-        self.endpoint.close(CLOSED, b"");
-        let _ = timeout(limit, self.endpoint.wait_idle()).await;
+        endpoint.close(CLOSED, b"");
+        let _ = timeout(limit, endpoint.wait_idle()).await;
     }
 
     fn count_unsendable(&self) {

@@ -23,8 +23,8 @@ use tracing::level_filters::LevelFilter;
 pub use address::{Address, AddressError};
 use document::Value;
 use fields::Fields;
-pub use mistakes::{ConfigErrors, Mistake};
 use mistakes::Mistakes;
+pub use mistakes::{ConfigErrors, Mistake};
 
 /// What a node needs to know. Every path is absolute, or relative to the working directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -259,7 +259,10 @@ impl Draft {
         if servers.len() >= MEMBERS_MAX {
             let count = servers.len();
             let max = MEMBERS_MAX - 1;
-            mistakes.add("servers", format!("there are {count}; a cluster has this node and at most {max} others"));
+            mistakes.add(
+                "servers",
+                format!("there are {count}; a cluster has this node and at most {max} others"),
+            );
         }
         for (n, server) in servers.into_iter().enumerate() {
             let mut server = Fields::of(&format!("servers[{n}]"), server, mistakes);
@@ -289,8 +292,10 @@ impl Draft {
         let me = self.addr.as_ref()?;
         let port = me.port.checked_add(offset);
         if port.is_none() {
-            let problem =
-                format!("its default, {offset} above the port of me.addr, is no port; give it, as \"{}:7200\"", me.host);
+            let problem = format!(
+                "its default, {offset} above the port of me.addr, is no port; give it, as \"{}:7200\"",
+                me.host
+            );
             mistakes.add(&path, problem);
         }
         Some(Address { host: me.host.clone(), port: port? })
@@ -298,7 +303,8 @@ impl Draft {
 
     fn check_servers(&self, mistakes: &mut Mistakes) {
         for (n, server) in self.servers.iter().enumerate() {
-            let (addr_place, name_place) = (format!("servers[{n}].addr"), format!("servers[{n}].server_name"));
+            let (addr_place, name_place) =
+                (format!("servers[{n}].addr"), format!("servers[{n}].server_name"));
             if server.addr.is_some() && server.addr == self.addr {
                 mistakes.add(&addr_place, "is me.addr: servers holds the other nodes only");
             }

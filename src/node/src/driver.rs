@@ -360,8 +360,7 @@ impl Driver {
 }
 
 fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<(), Refusal> {
-    let body = CommandBody::decode(&command.body)
-        .map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
+    let body = CommandBody::decode(&command.body).map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
     view.admit(&body, now)
 }
 

@@ -129,11 +129,6 @@ impl Intake {
         again
     }
 
-    /// Commands that wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.state().pending.len()
-    }
-
     /// Refuses whatever waits and whatever comes.
     pub(crate) fn stop(&self) {
         let pending = {

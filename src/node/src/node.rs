@@ -67,7 +67,9 @@ pub enum StartError {
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     /// Genesis does not have this node.
-    #[error("genesis names no node with the key of this one ({id}); is this the right key, and the right cluster?")]
+    #[error(
+        "genesis names no node with the key of this one ({id}); is this the right key, and the right cluster?"
+    )]
     NotAMember {
         /// This node's id.
         id: NodeId,
@@ -188,7 +190,8 @@ impl Node {
         let groups: Arc<ArcSwap<Groups>> = Arc::default();
         let core = Core::new(CoreConfig::new(node, genesis.members(), app_ndxs), recovered);
         let names = genesis.nodes.iter().map(|one| (one.id(), one.name.clone())).collect();
-        let ways = Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };
+        let ways =
+            Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };
         let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
         tasks.push(("driver".to_owned(), tokio::spawn(driver.run(received, input_queue, stopped))));
 
@@ -206,7 +209,8 @@ impl Node {
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
         let backend = Backend::start(backend_config, Arc::clone(&intake) as Arc<dyn synod_backend::Intake>)?;
-        let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone()).await?;
+        let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
+            .await?;
         let addresses =
             Addresses { mesh: mesh.local_address(), backend: backend.local_addr(), http: http.local_addr() };
         info!(mesh = %addresses.mesh, backend = %addresses.backend, http = %addresses.http, "node runs");

@@ -99,8 +99,10 @@ pub struct Client {
     /// Keys that it grants and revokes; none if it is no administrator.
     others: Vec<Bytes>,
     seq: Seq,
-    /// A command that it may repeat.
+    /// A command of some time ago that it may repeat.
     old: Option<SignedCommand>,
+    /// The last command that it is through with.
+    last: Option<SignedCommand>,
 }
 
 /// The commander behind a key: in a world, keys are names.
@@ -127,6 +129,7 @@ impl Client {
             others,
             seq: Seq(0),
             old: None,
+            last: None,
         }
     }
 
@@ -137,6 +140,30 @@ impl Client {
         let body = CommandBody { cluster: CLUSTER, app, commander, seq, not_after, expected, operation };
         let body = body.encode().expect("operations of a world are small");
         SignedCommand { body, signature: Bytes::from_static(b"signature"), key: self.key.clone() }
+    }
+
+    /// Begins to command this.
+    pub fn command(&mut self, operation: Bytes) -> CommandId {
+        self.request += 1;
+        let command = self.sign(operation, None, None);
+        let id = command.id();
+        self.doing = Doing::Commanding(command, id);
+        id
+    }
+
+    /// Begins to command what it commanded last, with the same bytes.
+    pub fn again(&mut self) {
+        if let Some(last) = self.last.clone() {
+            self.request += 1;
+            let id = last.id();
+            self.doing = Doing::Commanding(last, id);
+        }
+    }
+
+    /// Begins to read. `floor` is the state that a linearizable read must not fall behind.
+    pub fn read(&mut self, linearizable: bool, floor: StateNdx) {
+        self.request += 1;
+        self.doing = Doing::Reading { linearizable, floor };
     }
 
     /// Begins something. `floor` is the state that a linearizable read must not fall behind.
@@ -178,10 +205,11 @@ impl Client {
 
     /// It is through with what it asked.
     pub fn finish(&mut self, random: &mut Random) {
-        if let Doing::Commanding(command, _) = std::mem::replace(&mut self.doing, Doing::Nothing)
-            && (self.old.is_none() || random.chance(200))
-        {
-            self.old = Some(command);
+        if let Doing::Commanding(command, _) = std::mem::replace(&mut self.doing, Doing::Nothing) {
+            if self.old.is_none() || random.chance(200) {
+                self.old = Some(command.clone());
+            }
+            self.last = Some(command);
         }
     }
 

@@ -10,7 +10,7 @@ use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
     AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Decree, Digest, GroupMessage, Message, NodeId,
-    Receipt, Refusal, RefusalCode, SignedCommand, Slot,
+    Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
 };
 
 use crate::broken::{DriverFault, Mistake};
@@ -169,7 +169,7 @@ impl Node {
         let mut recovered_groups = BTreeMap::new();
         let mut groups = Vec::new();
         for &app in &self.setting.config.apps {
-            let recovered = self.disk.recover(app);
+            let recovered = self.recover(app);
             around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
             around.checks.state.on_start(node, app);
             let machine = self.rebuild(app, recovered.chosen, around);
@@ -191,6 +191,19 @@ impl Node {
             reads: BTreeMap::new(),
             read_last: 0,
         });
+    }
+
+    fn recover(&self, app: AppNdx) -> Recovered {
+        let mut recovered = self.disk.recover(app);
+        if self.has(DriverFault::DamageReadAsEmpty) {
+            recovered.damaged_through = Slot(0);
+        }
+        while self.has(DriverFault::AcceptedTakenForChosen)
+            && recovered.accepted.remove(&recovered.chosen.next()).is_some()
+        {
+            recovered.chosen = recovered.chosen.next();
+        }
+        recovered
     }
 
     /// The machine as of `chosen`, from the last snapshot and the journal.
@@ -331,6 +344,10 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         running.core.step(event, &mut running.effects);
         let mut effects = std::mem::take(&mut running.effects);
+        let persisted = effects.iter().rev().find_map(|effect| match effect {
+            Effect::Persist { ndx, .. } => Some(*ndx),
+            _ => None,
+        });
         for effect in effects.drain(..) {
             self.perform(effect, around);
         }
@@ -339,6 +356,9 @@ impl Node {
         }
         if self.disk.start_sync() {
             around.outputs.push(Output::Sync);
+        }
+        if let Some(up_to) = persisted.filter(|_| self.has(DriverFault::DurableBeforeSync)) {
+            self.step(Event::Durable { up_to }, around);
         }
     }
 

@@ -89,6 +89,10 @@ pub struct Plan {
     pub retry_ticks: u32,
     /// Clients of each application.
     pub clients: usize,
+    /// How many of them genesis names as administrators.
+    pub administrators: usize,
+    /// Whether clients ask again by themselves.
+    pub clients_persist: bool,
     /// How long a client waits between two requests.
     pub think_ms: RangeInclusive<u64>,
     /// How long a client waits for an answer before it asks another node.
@@ -132,6 +136,8 @@ impl Plan {
             pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
             retry_ticks: *random.pick(&[5, 10, 25]),
             clients: random.index(3) + 1,
+            administrators: 1,
+            clients_persist: true,
             think_ms: (*random.pick(&[0..=20, 5..=100, 50..=500])).clone(),
             patience_ms: *random.pick(&[300, 1000, 2500]),
             reads_per_mille: *random.pick(&[0, 200, 500]),
@@ -140,6 +146,37 @@ impl Plan {
             faults,
             gap_ms,
             lasting_ms: 50..=lasting_ms,
+        }
+    }
+}
+
+impl Plan {
+    /// A cluster in which nothing goes wrong by itself and chance decides nothing: for scenarios.
+    pub fn calm(nodes: usize) -> Plan {
+        let phase_ms = |node| 3 * u64::try_from(node).expect("few nodes");
+        Plan {
+            nodes,
+            groups: 1,
+            stormy_ms: 0,
+            weather: Weather::calm(5),
+            clocks: (0..nodes).map(|node| Clock::new(1000, phase_ms(node), 0)).collect(),
+            sync_ms: 1..=1,
+            crash_loss: CrashLoss::Everything,
+            bit_rot: false,
+            snapshot_slots: None,
+            pipeline_slots: 16,
+            retry_ticks: 25,
+            clients: 4,
+            administrators: 4,
+            clients_persist: false,
+            think_ms: 0..=0,
+            patience_ms: 0,
+            reads_per_mille: 0,
+            client_delay_ms: 1..=1,
+            client_loss_per_mille: 0,
+            faults: Vec::new(),
+            gap_ms: 0..=0,
+            lasting_ms: 0..=0,
         }
     }
 }

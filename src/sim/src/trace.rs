@@ -1,5 +1,6 @@
 //! What happened, one line an event. The lines are for people; their hash proves that a seed gives the same run.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use synod_types::message::AcceptedSlot;
@@ -15,6 +16,8 @@ use crate::network::kind;
 pub enum Weight {
     /// Ticks and heartbeats: part of every run, rarely of a story.
     Routine,
+    /// Said over and over again: worth reading the first time.
+    Refrain,
     /// Everything else.
     Notable,
 }
@@ -26,8 +29,28 @@ pub enum Sink {
     Silent,
     /// To standard output, each as it comes.
     Print,
-    /// Notable ones are kept.
-    Keep(Vec<String>),
+    /// Notable ones are kept, refrains once.
+    Keep(Kept),
+}
+
+/// Lines that were kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    lines: Vec<String>,
+    refrains: BTreeSet<String>,
+}
+
+impl Kept {
+    fn keep(&mut self, now_ms: u64, weight: Weight, text: fmt::Arguments<'_>) {
+        let kept = match weight {
+            Weight::Routine => false,
+            Weight::Refrain => self.refrains.insert(text.to_string()),
+            Weight::Notable => true,
+        };
+        if kept {
+            self.lines.push(format!("{now_ms:>6} {text}"));
+        }
+    }
 }
 
 /// The lines of one run.
@@ -52,8 +75,7 @@ impl Trace {
         match &mut self.sink {
             Sink::Silent => {}
             Sink::Print => println!("{now_ms:>7} {text}"),
-            Sink::Keep(kept) if weight == Weight::Notable => kept.push(format!("{now_ms:>6} {text}")),
-            Sink::Keep(_) => {}
+            Sink::Keep(kept) => kept.keep(now_ms, weight, text),
         }
     }
 
@@ -75,7 +97,7 @@ impl Trace {
     /// The lines that were kept since the last call.
     pub fn take_kept(&mut self) -> Vec<String> {
         match &mut self.sink {
-            Sink::Keep(kept) => std::mem::take(kept),
+            Sink::Keep(kept) => std::mem::take(&mut kept.lines),
             Sink::Silent | Sink::Print => Vec::new(),
         }
     }
@@ -264,7 +286,7 @@ impl fmt::Display for Show<&Answer> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Answer::Executed(receipt) => {
-                write!(f, "receipt of #{} in state {}", receipt.seq, receipt.state_ndx)?;
+                write!(f, "receipt of seq {} in state {}", receipt.seq, receipt.state_ndx)?;
                 match &receipt.outcome {
                     Outcome::Done(_) => Ok(()),
                     Outcome::Refused(refusal) => write!(f, ", {}", refusal.code.name()),
@@ -280,6 +302,7 @@ impl fmt::Display for Show<&Answer> {
 pub fn weight(message: &Message) -> Weight {
     match message {
         Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => Weight::Routine,
+        Message::Group { message: GroupMessage::Learn { .. }, .. } => Weight::Refrain,
         Message::Group { .. } | Message::Forward { .. } | Message::ForwardRefused { .. } => Weight::Notable,
     }
 }

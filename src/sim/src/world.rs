@@ -12,7 +12,7 @@ use crate::checks::{Checks, Violation};
 use crate::client::{Answer, Caller, Client, Doing, Habits, Request, client_key, commander_of};
 use crate::disk::CrashLoss;
 use crate::network::Network;
-use crate::node::{Node, Output, Setting, Surroundings};
+use crate::node::{Administrator, Node, Output, Setting, Surroundings};
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::swarm::Plan;
@@ -87,7 +87,7 @@ impl World {
         let members: Vec<_> = (0..plan.nodes).map(node_id).collect();
         let apps = apps(plan.groups);
         let clients: Vec<_> = (0..plan.clients * plan.groups).map(|index| client(&plan, index)).collect();
-        let administrators: Vec<_> = (0..plan.groups).map(|group| vec![administrator(group)]).collect();
+        let administrators: Vec<_> = (0..plan.groups).map(|group| administrators(&plan, group)).collect();
         let node = |(index, clock): (usize, &crate::clock::Clock)| {
             let mut config = Config::new(node_id(index), members.clone(), apps.clone());
             config.pipeline_slots = plan.pipeline_slots;
@@ -338,7 +338,8 @@ impl World {
                 }
             }
             (Doing::Nothing, _) => return,
-            (_, Answer::Refused(RefusalCode::NoLeader | RefusalCode::Busy | RefusalCode::Timeout)) => {
+            (_, Answer::Refused(code)) if code.is_transient() && !self.plan.clients_persist => {}
+            (_, Answer::Refused(code)) if code.is_transient() => {
                 let soon_ms = 20 + self.random.below(100);
                 return self.wake_in(caller.client, soon_ms);
             }
@@ -483,9 +484,9 @@ fn client(plan: &Plan, index: usize) -> Client {
     Client::new(index, apps(plan.groups)[group], others)
 }
 
-fn administrator(group: usize) -> (synod_types::CommanderId, Bytes, String) {
-    let key = client_key(group);
-    (commander_of(&key), key, format!("administrator {}", group + 1))
+fn administrators(plan: &Plan, group: usize) -> Vec<Administrator> {
+    let keys = (group..).step_by(plan.groups).take(plan.administrators).map(client_key);
+    keys.map(|key| (commander_of(&key), key, "administrator".to_owned())).collect()
 }
 
 /// How many nodes can be missing.

@@ -33,7 +33,9 @@ pub enum AddressError {
         max: u16,
     },
     /// The host is neither a name nor an IP address.
-    #[error("{text:?}: {host:?} is neither a host name nor an IP address (an IPv6 address goes into brackets)")]
+    #[error(
+        "{text:?}: {host:?} is neither a host name nor an IP address (an IPv6 address goes into brackets)"
+    )]
     BadHost {
         /// The whole text.
         text: String,
@@ -110,7 +112,9 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "localhost", ":7101", "::1:7101", "[::1]", "[no]:1", "a b:1", "x:0", "x:65536", "x:-1", "x:"] {
+        for text in
+            ["", "localhost", ":7101", "::1:7101", "[::1]", "[no]:1", "a b:1", "x:0", "x:65536", "x:-1", "x:"]
+        {
             assert!(Address::parse(text, 1..=65535).is_err(), "{text:?} was taken");
         }
     }

@@ -28,12 +28,14 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
 
 /// The node that the key stands for.
 fn check_identity(draft: &Draft, mistakes: &mut Mistakes) -> Option<NodeId> {
-    let key = draft.key_path.as_ref().and_then(|path| {
-        SigningKey::load(path).map_err(|why| mistakes.add(KEY_PLACE, why.to_string())).ok()
-    });
-    let ca = draft.ca_cert_path.as_ref().filter(|path| {
-        tls::load_roots(path).map_err(|why| mistakes.add(CA_PLACE, why.to_string())).is_ok()
-    });
+    let key = draft
+        .key_path
+        .as_ref()
+        .and_then(|path| SigningKey::load(path).map_err(|why| mistakes.add(KEY_PLACE, why.to_string())).ok());
+    let ca = draft
+        .ca_cert_path
+        .as_ref()
+        .filter(|path| tls::load_roots(path).map_err(|why| mistakes.add(CA_PLACE, why.to_string())).is_ok());
     let cert = draft.cert_path.as_ref().filter(|path| {
         let cannot_read = |why| format!("cannot read {}: {why}", path.display());
         File::open(path).map_err(|why| mistakes.add(CERT_PLACE, cannot_read(why))).is_ok()
@@ -56,15 +58,16 @@ fn read_genesis(path: &Path, mistakes: &mut Mistakes) -> Option<Genesis> {
         mistakes.add("genesis", problem);
     });
     let parsed = Genesis::parse(&bytes.ok()?);
-    parsed.map_err(|why| mistakes.add("genesis", format!("{}: {why}", path.display()))).ok().map(|(genesis, _)| genesis)
+    parsed
+        .map_err(|why| mistakes.add("genesis", format!("{}: {why}", path.display())))
+        .ok()
+        .map(|(genesis, _)| genesis)
 }
 
 /// The nodes of the configuration are those of the genesis document.
 fn check_names(draft: &Draft, genesis: &Genesis, node: Option<NodeId>, mistakes: &mut Mistakes) {
     let names: Vec<&str> = genesis.nodes.iter().map(|node| node.name.as_str()).collect();
-    let unknown = |name: &str| {
-        format!("genesis names no node {name:?}; it names {}", names.join(", "))
-    };
+    let unknown = |name: &str| format!("genesis names no node {name:?}; it names {}", names.join(", "));
     if let Some(id) = &draft.id {
         match genesis.nodes.iter().find(|node| node.name == *id) {
             None => mistakes.add("me.id", unknown(id)),
@@ -91,7 +94,10 @@ fn check_names(draft: &Draft, genesis: &Genesis, node: Option<NodeId>, mistakes:
         let is_me = draft.id.as_deref() == Some(name);
         let is_server = draft.servers.iter().any(|server| server.server_name.as_deref() == Some(name));
         if draft.id.is_some() && !is_me && !is_server {
-            mistakes.add("servers", format!("genesis names {name:?}, which is missing here: add its addr and server_name"));
+            mistakes.add(
+                "servers",
+                format!("genesis names {name:?}, which is missing here: add its addr and server_name"),
+            );
         }
     }
 }

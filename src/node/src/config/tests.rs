@@ -125,7 +125,10 @@ addr = "127.0.0.1:53"
 #[test]
 fn syntax_errors_have_their_line() {
     let found = mistakes(parse_toml("a = 1\n\nb = \n[me\n"));
-    assert!(found.iter().any(|(line, _, problem)| *line == Some(3) && problem.contains("TOML")), "{found:#?}");
+    assert!(
+        found.iter().any(|(line, _, problem)| *line == Some(3) && problem.contains("TOML")),
+        "{found:#?}"
+    );
     let found = mistakes(Config::parse("{\n  \"me\": {,\n}", Format::Json, Path::new("")));
     assert_eq!(found[0].0, Some(2), "{found:#?}");
     let twice = PX.replacen("\"retry_delay\": 1000", "\"retry_delay\": 1, \"retry_delay\": 2", 1);
@@ -238,7 +241,7 @@ fn keys_have_to_be_private_and_the_nodes_own() {
     let key = cluster.directory.path().join("node1-key.pem");
     std::fs::set_permissions(key, Permissions::from_mode(0o644)).unwrap();
     let text = cluster.load(GOOD).unwrap_err().to_string();
-    assert!(text.contains("line 9: me.tls_config_info.key_path") && text.contains("chmod 600"), "{text}");
+    assert!(text.contains("line 8: me.tls_config_info.key_path") && text.contains("chmod 600"), "{text}");
 }
 
 #[test]

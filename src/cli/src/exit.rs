@@ -1,0 +1,114 @@
+//! Exit codes: the one place where errors become numbers.
+
+use std::io;
+use std::process::ExitCode;
+
+use synod_client::{AskError, ExecuteError, SubmitError};
+
+use crate::output::Output;
+
+/// What `synod --help` says of them.
+pub const HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed, or there is no such key
+  2  the arguments are wrong
+  3  refused by the cluster: not executed, or executed and refused by the application
+  4  unknown: the command may have been executed or may still be; submit the same bytes again to find out
+  5  no node could be reached: not executed
+
+Environment:
+  SYNOD_CLIENT  the client file, where --client is not given (default: client.toml)
+  RUST_LOG      what is logged to standard error, as in \"info\" or \"warn,synod_client=debug\"";
+
+/// How a subcommand failed, where that is more than \"failed\".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The arguments do not fit together, or not to the cluster.
+    #[error("{0}")]
+    Usage(String),
+    /// The cluster refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Whether the command was executed is not known.
+    #[error("{0}")]
+    Unknown(String),
+    /// No node could be reached.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// What an error comes to.
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::Usage(_)) => 2,
+        Some(Failure::Refused(_)) => 3,
+        Some(Failure::Unknown(_)) => 4,
+        Some(Failure::Unreachable(_)) => 5,
+        None => 1,
+    }
+}
+
+/// Says what went wrong, and gives the exit code.
+pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
+    if is_broken_pipe(error) {
+        // Who read the output has seen enough (`synod kv list | head`).
+        return ExitCode::SUCCESS;
+    }
+    let code = code(error);
+    match output {
+        Output::Text => eprintln!("error: {error:#}"),
+        Output::Json => {
+            eprintln!("{}", serde_json::json!({ "error": format!("{error:#}"), "exitCode": code }));
+        }
+    }
+    ExitCode::from(code)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|why| why.kind() == io::ErrorKind::BrokenPipe)
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Failure {
+        let text = error.to_string();
+        match error {
+            SubmitError::Refused(_) => Failure::Refused(text),
+            SubmitError::Unreachable { .. } => Failure::Unreachable(text),
+            SubmitError::Unknown { .. } => Failure::Unknown(text),
+        }
+    }
+}
+
+impl From<ExecuteError> for Failure {
+    fn from(error: ExecuteError) -> Failure {
+        let text = error.to_string();
+        match error {
+            ExecuteError::Command(_) => Failure::Usage(text),
+            ExecuteError::NextSeq(AskError::Refused(_)) => Failure::Refused(text),
+            ExecuteError::NextSeq(AskError::Unreachable { .. }) => Failure::Unreachable(text),
+            ExecuteError::Submit(error) => Failure::from(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+    use synod_types::{Refusal, RefusalCode};
+
+    use super::*;
+
+    #[test]
+    fn errors_have_their_codes_wherever_they_are_in_a_chain() {
+        let refused = SubmitError::Refused(Refusal::new(RefusalCode::Revoked, "no"));
+        let unreachable = SubmitError::Unreachable { why: "gone".to_owned() };
+        for (failure, expected) in [(Failure::from(refused), 3), (unreachable.into(), 5)] {
+            let error = Err::<(), _>(failure).context("cannot write").context("step 3").unwrap_err();
+            assert_eq!(code(&error), expected);
+        }
+        assert_eq!(code(&anyhow::anyhow!("anything")), 1);
+        assert_eq!(code(&Failure::Usage("x".to_owned()).into()), 2);
+        assert_eq!(code(&Failure::Unknown("x".to_owned()).into()), 4);
+    }
+}

@@ -1,0 +1,295 @@
+//! Founds a cluster: makes its authority, the keys and certificates of its nodes, the genesis document, an
+//! administrator's key, and a configuration for each node and for the tools.
+//!
+//! Nothing is ever overwritten, and nothing is written before it is known that the genesis document is in order.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use synod_auth::{
+    Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
+};
+use synod_node::config::Address;
+use synod_types::{ClusterId, CommanderId, NodeId, TimeMs};
+
+/// What to found.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The cluster's name.
+    pub name: String,
+    /// Its nodes.
+    pub nodes: Vec<NodePlan>,
+    /// Its applications.
+    pub apps: Vec<GenesisApp>,
+    /// The `retry_delay` of every node; `None`: the default.
+    pub retry_delay: Option<Duration>,
+}
+
+/// A node to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodePlan {
+    /// Its name.
+    pub name: String,
+    /// Where it listens for the other nodes, and where they reach it.
+    pub mesh: Address,
+    /// Its commanders' port.
+    pub backend: Address,
+    /// Its readers' port.
+    pub http: Address,
+}
+
+/// A founded cluster.
+#[derive(Clone, Debug)]
+pub struct Founded {
+    /// The directory with everything.
+    pub directory: PathBuf,
+    /// SHA3-256 of the genesis document.
+    pub cluster: ClusterId,
+    /// The genesis document.
+    pub genesis: Genesis,
+    /// The first administrator.
+    pub administrator: CommanderId,
+    /// The nodes, as planned.
+    pub nodes: Vec<FoundedNode>,
+}
+
+/// A node of a founded cluster.
+#[derive(Clone, Debug)]
+pub struct FoundedNode {
+    /// As planned.
+    pub plan: NodePlan,
+    /// SHA3-256 of its key.
+    pub id: NodeId,
+    /// Its configuration.
+    pub config: PathBuf,
+}
+
+/// The administrator's key.
+pub const ADMIN_KEY: &str = "admin.pem";
+/// The authority's certificate.
+pub const CA: &str = "ca.pem";
+/// The authority's key.
+pub const CA_KEY: &str = "ca-key.pem";
+/// The tools' configuration.
+pub const CLIENT: &str = "client.toml";
+/// The genesis document.
+pub const GENESIS: &str = "genesis.json";
+
+/// Founds a cluster in a directory that is empty or not there yet.
+///
+/// # Errors
+/// What is wrong with the plan, or in the way.
+pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
+    let keys: Vec<SigningKey> = plan.nodes.iter().map(|_| SigningKey::generate(Algorithm::Ed25519)).collect();
+    let administrator = SigningKey::generate(Algorithm::Ed25519);
+    let document = genesis(plan, &keys, &administrator).to_bytes();
+    let (genesis, cluster) = Genesis::parse(&document)?;
+    if let Some(app) = plan.apps.iter().find(|app| !synod_node::apps::KINDS.contains(&app.kind.as_str())) {
+        let kinds = synod_node::apps::KINDS.join(", ");
+        bail!("application {} is to be of kind {:?}, and this program has: {kinds}", app.ndx, app.kind);
+    }
+    let authority = CertificateAuthority::generate(&format!("synod {} authority", plan.name))?;
+    let certificates = plan.nodes.iter().zip(&keys).map(|(node, key)| {
+        let certificate = authority.issue_node(key.public(), &server_names(node));
+        certificate.with_context(|| format!("node {}", node.name))
+    });
+    let certificates = certificates.collect::<anyhow::Result<Vec<String>>>()?;
+
+    make_directory(directory)?;
+    let at = |name: &str| directory.join(name);
+    authority.save_new(at(CA), at(CA_KEY))?;
+    administrator.save_new(at(ADMIN_KEY))?;
+    create(&at(GENESIS), &document)?;
+    create(&at(CLIENT), client_toml(plan).as_bytes())?;
+    let mut nodes = Vec::new();
+    for ((node, key), certificate) in plan.nodes.iter().zip(&keys).zip(certificates) {
+        let config = at(&format!("{}.toml", node.name));
+        key.save_new(at(&format!("{}-key.pem", node.name)))?;
+        create(&at(&format!("{}.pem", node.name)), certificate.as_bytes())?;
+        create(&config, node_toml(plan, node).as_bytes())?;
+        nodes.push(FoundedNode { plan: node.clone(), id: NodeId(key.id()), config });
+    }
+    let administrator = CommanderId(administrator.id());
+    Ok(Founded { directory: directory.to_owned(), cluster, genesis, administrator, nodes })
+}
+
+fn genesis(plan: &Plan, keys: &[SigningKey], administrator: &SigningKey) -> Genesis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let created = TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let nodes = plan.nodes.iter().zip(keys);
+    let nodes = nodes.map(|(node, key)| GenesisNode { name: node.name.clone(), key: key.public().clone() });
+    let administrator =
+        GenesisAdministrator { name: "admin".to_owned(), key: administrator.public().clone() };
+    Genesis::new(plan.name.clone(), created, nodes.collect(), vec![administrator], plan.apps.clone())
+}
+
+/// What the node's certificate carries: its name, by which nodes and tools check it, and its hosts, for whoever knows
+/// only where it is.
+fn server_names(node: &NodePlan) -> Vec<String> {
+    let mut names = vec![node.name.clone()];
+    for address in [&node.mesh, &node.backend] {
+        let is_loopback = address.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let aliases = if is_loopback { &["localhost", "127.0.0.1", "::1"][..] } else { &[] };
+        for name in std::iter::once(address.host.as_str()).chain(aliases.iter().copied()) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+fn node_toml(plan: &Plan, node: &NodePlan) -> String {
+    let place = plan.nodes.iter().position(|other| other.name == node.name).unwrap_or_default() + 1;
+    let name = &node.name;
+    let retry_delay = plan.retry_delay.map(|delay| format!("retry_delay = {}\n\n", delay.as_millis()));
+    let mut text = format!(
+        "# Node {place} of {}, as `synod init` writes it. config/node.toml in Synod's source shows every field and default.\n\
+         \n\
+         {}[me]\n\
+         id = \"{name}\"\n\
+         addr = \"{}\"\n\
+         \n\
+         [me.tls_config_info]\n\
+         cert_path = \"{name}.pem\"\n\
+         key_path = \"{name}-key.pem\"\n\
+         ca_cert_path = \"{CA}\"\n\
+         \n\
+         [backend]\n\
+         addr = \"{}\"\n\
+         \n\
+         [http]\n\
+         addr = \"{}\"\n",
+        plan.nodes.len(),
+        retry_delay.unwrap_or_default(),
+        node.mesh,
+        node.backend,
+        node.http
+    );
+    for other in plan.nodes.iter().filter(|other| other.name != *name) {
+        write!(text, "\n[[servers]]\naddr = \"{}\"\nserver_name = \"{}\"\n", other.mesh, other.name)
+            .expect("a String takes everything");
+    }
+    text
+}
+
+fn client_toml(plan: &Plan) -> String {
+    let mut text = format!(
+        "# How the tools reach cluster {:?}: `synod --help` says which options take the place of what is here.\n\
+         # Relative paths are relative to this file.\n\
+         \n\
+         genesis = \"{GENESIS}\"\n\
+         ca = \"{CA}\"\n\
+         # Who commands: the private key that signs.\n\
+         key = \"{ADMIN_KEY}\"\n",
+        plan.name
+    );
+    for node in &plan.nodes {
+        let NodePlan { name, backend, http, .. } = node;
+        write!(text, "\n[[nodes]]\nname = \"{name}\"\nbackend = \"{backend}\"\nhttp = \"{http}\"\n")
+            .expect("a String takes everything");
+    }
+    text
+}
+
+fn make_directory(directory: &Path) -> anyhow::Result<()> {
+    let name = directory.display();
+    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {name}"))?;
+    let mut entries = fs::read_dir(directory).with_context(|| format!("cannot read the directory {name}"))?;
+    ensure!(
+        entries.next().is_none(),
+        "the directory {name} is not empty: name another one, so that no key is ever mixed up or overwritten"
+    );
+    Ok(())
+}
+
+fn create(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.as_mut().map_err(|why| std::io::Error::from(why.kind())).and_then(|file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("cannot create {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use synod_node::Config;
+    use synod_types::AppNdx;
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let address = |port| Address { host: "127.0.0.1".to_owned(), port };
+        let node = |n: u16| NodePlan {
+            name: format!("node{n}"),
+            mesh: address(7100 + n),
+            backend: address(8100 + n),
+            http: address(9100 + n),
+        };
+        Plan {
+            name: "test".to_owned(),
+            nodes: (1..=3).map(node).collect(),
+            apps: vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }],
+            retry_delay: None,
+        }
+    }
+
+    #[test]
+    fn what_is_founded_loads() {
+        let directory = tempfile::tempdir().unwrap();
+        let founded = found(&directory.path().join("new/cluster"), &plan()).unwrap();
+        for node in &founded.nodes {
+            let config = Config::load(&node.config).unwrap();
+            assert_eq!((config.me.id, config.servers.len()), (node.plan.name.clone(), 2));
+        }
+        assert_eq!(founded.genesis.members().len(), 3);
+        let mut private = 0;
+        for file in fs::read_dir(&founded.directory).unwrap() {
+            let path = file.unwrap().path();
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            if fs::read_to_string(&path).unwrap().contains("PRIVATE KEY") {
+                assert_eq!(mode, 0o600, "{}", path.display());
+                private += 1;
+            }
+        }
+        assert_eq!(private, 5, "the authority's, the administrator's and three nodes'");
+
+        let again = found(&founded.directory, &plan()).unwrap_err().to_string();
+        assert!(again.contains("is not empty"), "{again}");
+    }
+
+    /// The files in the source are what the program writes.
+    #[test]
+    fn the_shipped_three_nodes_are_as_founded() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/three-nodes");
+        let plan = plan();
+        for node in &plan.nodes {
+            let text = fs::read_to_string(shipped.join(format!("{}.toml", node.name))).unwrap();
+            assert_eq!(text, node_toml(&plan, node));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_anything_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().join("cluster");
+        let mut bad_name = plan();
+        bad_name.nodes[0].name = "Node 1".to_owned();
+        let mut bad_kind = plan();
+        bad_kind.apps[0].kind = "abacus".to_owned();
+        let mut no_nodes = plan();
+        no_nodes.nodes.clear();
+        for bad in [bad_name, bad_kind, no_nodes] {
+            assert!(found(&at, &bad).is_err());
+            assert!(!at.exists());
+        }
+    }
+}

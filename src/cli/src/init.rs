@@ -1,0 +1,223 @@
+//! `synod init`: makes the files of a new cluster.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+use serde_json::json;
+use synod_auth::GenesisApp;
+use synod_node::config::Address;
+use synod_types::AppNdx;
+use synod_types::limits::MEMBERS_MAX;
+
+use crate::exit::Failure;
+use crate::founding::{CLIENT, Founded, NodePlan, Plan, found};
+use crate::output::Output;
+use crate::table::Table;
+
+/// The default ports of the back end and of HTTP, above the port for the other nodes.
+const BACKEND_PORT_OFFSET: u16 = 1000;
+const HTTP_PORT_OFFSET: u16 = 2000;
+
+/// Found a cluster: make its authority, keys, certificates, genesis document and configurations
+///
+/// Everything goes into one directory, which has to be empty or new. Each node then needs its own three files
+/// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json. Keep ca-key.pem and admin.pem off the nodes: with the
+/// first one can make nodes, with the second one commands.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod init --dir cluster                                   # three nodes on this host, for trying
+  synod init --dir cluster --hosts a.example,b.example,c.example
+  synod init --dir cluster --app 1=config:kv --app 2=services:kv --name prod")]
+pub(crate) struct Init {
+    /// The directory to make
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How many nodes, all on one host: 1 to 15
+    #[arg(long, default_value_t = 3, value_name = "N", conflicts_with = "hosts")]
+    nodes: u16,
+    /// The cluster's name, for people
+    #[arg(long, default_value = "synod")]
+    name: String,
+    /// An application: its number, its name and its kind; may be repeated
+    #[arg(long = "app", value_name = "NDX=NAME:KIND", default_value = "1=kv:kv")]
+    apps: Vec<AppPlan>,
+    /// The host of all nodes: an IP address or a name
+    #[arg(long, default_value = "127.0.0.1", conflicts_with = "hosts")]
+    host: String,
+    /// The hosts of the nodes, one for each node
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    hosts: Vec<String>,
+    /// The first node's port for the other nodes; its back end gets 1000 more and its HTTP 2000 more. The next node on
+    /// the same host gets the next ports
+    #[arg(long, default_value_t = 7101, value_name = "PORT")]
+    base_port: u16,
+}
+
+impl Init {
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let plan = self.plan()?;
+        let founded = found(&self.dir, &plan)?;
+        let nodes = founded.nodes.iter().map(|node| {
+            json!({
+                "name": node.plan.name,
+                "id": node.id.to_string(),
+                "config": node.config,
+                "mesh": node.plan.mesh.to_string(),
+                "backend": node.plan.backend.to_string(),
+                "http": node.plan.http.to_string(),
+            })
+        });
+        let json = json!({
+            "clusterId": founded.cluster.to_string(),
+            "clusterName": founded.genesis.name,
+            "administrator": founded.administrator.to_string(),
+            "client": self.dir.join(CLIENT),
+            "nodes": nodes.collect::<Vec<_>>(),
+        });
+        output.print(&json, Report(&founded))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let hosts = if self.hosts.is_empty() {
+            vec![self.host.clone(); self.nodes.into()]
+        } else {
+            self.hosts.clone()
+        };
+        if !(1..=MEMBERS_MAX).contains(&hosts.len()) {
+            return Err(Failure::Usage(format!("a cluster has 1 to {MEMBERS_MAX} nodes")).into());
+        }
+        let mut nodes = Vec::new();
+        for (n, host) in hosts.iter().enumerate() {
+            let same_host = u16::try_from(hosts[..n].iter().filter(|other| *other == host).count())?;
+            let address = |offset: u16| {
+                let port = self.base_port.checked_add(same_host).and_then(|port| port.checked_add(offset));
+                let port = port.filter(|port| *port > offset).ok_or_else(|| {
+                    Failure::Usage(format!("--base-port {} leaves no room for all ports", self.base_port))
+                })?;
+                // Through the same reader as the configuration, which knows brackets and what a host is.
+                let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+                Address::parse(&format!("{host}:{port}"), 1..=u16::MAX)
+                    .map_err(|why| Failure::Usage(why.to_string()))
+            };
+            nodes.push(NodePlan {
+                name: format!("node{}", n + 1),
+                mesh: address(0)?,
+                backend: address(BACKEND_PORT_OFFSET)?,
+                http: address(HTTP_PORT_OFFSET)?,
+            });
+        }
+        let apps = self.apps.iter().map(|AppPlan(app)| app.clone()).collect();
+        Ok(Plan { name: self.name.clone(), nodes, apps, retry_delay: None })
+    }
+}
+
+/// `NDX=NAME:KIND`
+#[derive(Clone, Debug)]
+struct AppPlan(GenesisApp);
+
+impl FromStr for AppPlan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AppPlan, String> {
+        let parts = text.split_once('=').and_then(|(ndx, rest)| {
+            let (name, kind) = rest.split_once(':')?;
+            let ndx = AppNdx(ndx.parse().ok()?);
+            Some(GenesisApp { ndx, name: name.to_owned(), kind: kind.to_owned() })
+        });
+        parts.map(AppPlan).ok_or_else(|| "NDX=NAME:KIND is expected, as in 1=kv:kv".to_owned())
+    }
+}
+
+/// What was made, and what to do next.
+struct Report<'a>(&'a Founded);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Founded { directory, cluster, genesis, administrator, nodes } = self.0;
+        let dir = directory.display();
+        writeln!(f, "cluster {} is founded: {cluster}\n", genesis.name)?;
+        let mut files = Table::new(&["FILE", "WHAT IT IS"]);
+        let mut file = |name: &str, what: &str| files.row([format!("{dir}/{name}"), what.to_owned()]);
+        file("genesis.json", "what founds the cluster; every node and tool needs it");
+        file("ca.pem", "the authority's certificate; every node and tool needs it");
+        file("ca-key.pem", "SECRET: makes certificates for nodes; keep it off them");
+        file("admin.pem", &format!("SECRET: the administrator {}", administrator.short()));
+        file("client.toml", "how the tools reach the cluster");
+        for node in nodes {
+            let name = &node.plan.name;
+            file(&format!("{name}.toml"), &format!("configuration of {name}"));
+            file(&format!("{name}.pem"), &format!("certificate of {name}"));
+            file(&format!("{name}-key.pem"), &format!("SECRET: the key of {name}"));
+        }
+        writeln!(f, "{files}")?;
+        let mut table = Table::new(&["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT"]);
+        for node in nodes {
+            let plan = &node.plan;
+            let addresses = [&plan.mesh, &plan.backend, &plan.http].map(ToString::to_string);
+            table.row([plan.name.clone(), node.id.short()].into_iter().chain(addresses));
+        }
+        writeln!(f, "{table}")?;
+        writeln!(f, "Next, each in a terminal of its own:")?;
+        for node in nodes {
+            writeln!(f, "  synod node --config {}", node.config.display())?;
+        }
+        writeln!(f, "and then:\n  export SYNOD_CLIENT={dir}/client.toml")?;
+        writeln!(f, "  synod status\n  synod kv put greeting hello\n  synod kv get greeting")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    fn plan(arguments: &str) -> anyhow::Result<Plan> {
+        let arguments = std::iter::once("init").chain(arguments.split_whitespace());
+        Arguments::try_parse_from(arguments)?.init.plan()
+    }
+
+    #[test]
+    fn nodes_on_one_host_have_ports_of_their_own() {
+        let plan = plan("--dir x").unwrap();
+        let ports: Vec<u16> =
+            plan.nodes.iter().flat_map(|node| [node.mesh.port, node.backend.port, node.http.port]).collect();
+        assert_eq!(ports, [7101, 8101, 9101, 7102, 8102, 9102, 7103, 8103, 9103]);
+        assert_eq!(plan.apps[0].kind, "kv");
+    }
+
+    #[test]
+    fn nodes_on_hosts_of_their_own_have_the_same_ports() {
+        let plan = plan("--dir x --hosts a,b,::1,a --base-port 7000 --app 2=two:kv --app 3=three:kv").unwrap();
+        let mesh: Vec<String> = plan.nodes.iter().map(|node| node.mesh.to_string()).collect();
+        assert_eq!(mesh, ["a:7000", "b:7000", "[::1]:7000", "a:7001"]);
+        assert_eq!(plan.apps.len(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for arguments in [
+            "",
+            "--dir x --nodes 0",
+            "--dir x --nodes 16",
+            "--dir x --base-port 64000",
+            "--dir x --base-port 0",
+            "--dir x --host a/b",
+            "--dir x --app kv",
+            "--dir x --nodes 3 --hosts a,b",
+        ] {
+            assert!(plan(arguments).is_err(), "{arguments:?} was taken");
+        }
+    }
+}

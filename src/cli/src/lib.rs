@@ -1,0 +1,120 @@
+//! `synod`: the node, the commander's tool, and the demo. One file for each subcommand.
+//!
+//! What a subcommand prints goes to standard output, as text or as JSON; everything that is said about it goes to
+//! standard error. How it ended is in the exit code: see [`exit`]. Nothing here decides anything about the protocol: it
+//! reads files and arguments, and calls the node and the client library.
+//!
+//! Start with [`Command`]; [`founding`] makes a cluster's files, and is for tests and tools, too.
+
+mod commander;
+mod connection;
+mod demo;
+pub mod exit;
+pub mod founding;
+mod init;
+mod key;
+mod keygen;
+mod kv;
+mod node;
+mod output;
+mod ports;
+mod public_key;
+mod reader;
+mod status;
+mod submit;
+mod table;
+mod write;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::output::Output;
+
+/// Signed commands in, stateNdx out: one place for the records that a fleet must agree on.
+#[derive(Parser, Debug)]
+#[command(name = "synod", version, after_help = exit::HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+enum Command {
+    Demo(demo::Demo),
+    Init(init::Init),
+    Node(node::Node),
+    Keygen(keygen::Keygen),
+    Key(key::Key),
+    Commander(commander::Commander),
+    Kv(kv::Kv),
+    Submit(submit::Submit),
+    Status(status::Status),
+}
+
+/// Reads the arguments, does what they say, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = cli.output;
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => exit::report(&error, output),
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let output = self.output;
+        // A node logs as its configuration says; the tools log nothing unless they are asked to.
+        if !matches!(self.command, Command::Node(_)) {
+            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        }
+        match self.command {
+            Command::Demo(demo) => block_on(demo.run(output))?,
+            Command::Init(init) => init.run(output),
+            Command::Node(node) => node.run(output),
+            Command::Keygen(keygen) => keygen.run(output),
+            Command::Key(key) => key.run(output),
+            Command::Commander(commander) => block_on(commander.run(output))?,
+            Command::Kv(kv) => block_on(kv.run(output))?,
+            Command::Submit(submit) => block_on(submit.run(output))?,
+            Command::Status(status) => block_on(status.run(output))?,
+        }
+    }
+}
+
+/// Runs a tool's work: one thread is enough for it.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the operating system does not let this program wait for the network")?;
+    Ok(runtime.block_on(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_examples() {
+        for subcommand in Cli::command().get_subcommands() {
+            let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("synod {}", subcommand.get_name())), "{}", subcommand.get_name());
+        }
+    }
+}

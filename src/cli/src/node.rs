@@ -1,0 +1,118 @@
+//! `synod node`: runs a node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use synod_node::Config;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::output::Output;
+
+/// Run a node until SIGINT or SIGTERM
+///
+/// When every port is open, one line with the addresses goes to standard output (a JSON object with --output json);
+/// the log goes to standard error. A second signal ends the process at once, which a node survives like any crash.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod node --config cluster/node1.toml
+  synod node --config cluster/node1.toml --check       # report all mistakes, start nothing
+  RUST_LOG=info,synod_paxos=debug synod node --config cluster/node1.toml --log-format json")]
+pub(crate) struct Node {
+    /// The configuration: .toml or .json
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration and the files that it names, and start nothing
+    #[arg(long)]
+    check: bool,
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Stop also when standard input is closed, so that whoever started the node leaves none behind
+    #[arg(long)]
+    until_stdin_closes: bool,
+}
+
+/// How the log is written.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Node {
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.config)?;
+        if self.check {
+            let text = format!("{} is in order: node {}", self.config.display(), config.me.id);
+            output.print(&json!({ "ok": true, "node": config.me.id }), text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let filter =
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log.to_string()));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.worker_threads.get())
+            .enable_all()
+            .build()
+            .context("the operating system does not let this program start threads")?;
+        runtime.block_on(self.serve(config, output))
+    }
+
+    async fn serve(self, config: Config, output: Output) -> anyhow::Result<ExitCode> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let name = config.me.id.clone();
+        let node = synod_node::Node::start(config).await?;
+        let addresses = node.addresses();
+        output.print(
+            &json!({
+                "ready": true,
+                "node": name,
+                "pid": std::process::id(),
+                "mesh": addresses.mesh,
+                "backend": addresses.backend,
+                "http": addresses.http,
+            }),
+            format!(
+                "{name} is ready: nodes {}, commanders {}, readers http://{}",
+                addresses.mesh, addresses.backend, addresses.http
+            ),
+        )?;
+
+        let failure = tokio::select! {
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            () = end_of_stdin(), if self.until_stdin_closes => None,
+            why = node.failed() => Some(why),
+        };
+        info!("stopping in order");
+        tokio::select! {
+            () = node.stop() => {}
+            _ = interrupt.recv() => anyhow::bail!("interrupted while stopping"),
+            _ = terminate.recv() => anyhow::bail!("interrupted while stopping"),
+        }
+        match failure {
+            None => Ok(ExitCode::SUCCESS),
+            Some(why) => anyhow::bail!("the node cannot go on: {why}"),
+        }
+    }
+}
+
+/// Returns when nothing more can come from standard input.
+async fn end_of_stdin() {
+    let mut stdin = tokio::io::stdin();
+    let mut ignored = [0; 256];
+    while !matches!(stdin.read(&mut ignored).await, Ok(0) | Err(_)) {}
+}

@@ -1,0 +1,367 @@
+//! A session by hand, against the rules of the protocol: what a member with a broken or hostile program may send.
+#![allow(clippy::unwrap_used)] // In a test, a panic is the answer.
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
+use synod_auth::sign_hello;
+use synod_mesh::{LinkState, Priority};
+use synod_types::frame::FrameReader;
+use synod_types::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode};
+use synod_types::{ClusterId, Digest, wire};
+use world::{CLUSTER, Node, Seat, World, eventually, message, within};
+
+const ALPN: &[u8] = b"synod-mesh/1";
+
+/// A member that speaks by hand, and the node that it calls.
+struct Bench {
+    world: World,
+    node: Node,
+    seat: Seat,
+    member: Seat,
+    endpoint: Endpoint,
+}
+
+/// One session that the member opens.
+struct ByHand {
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    frames: FrameReader,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let world = World::new();
+        let (mut seat, member) = (Seat::new(world.identity()), Seat::new(world.identity()));
+        let node = Node::start(seat.config(vec![member.peer()]));
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        Bench { world, node, seat, member, endpoint }
+    }
+
+    async fn connect(&self) -> ByHand {
+        let tls = self.member.identity.mesh_client(&[ALPN]).unwrap();
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let connecting = self.endpoint.connect_with(config, self.seat.address, "localhost").unwrap();
+        let connection = within("the handshake", connecting).await.unwrap();
+        let (send, recv) = connection.open_bi().await.unwrap();
+        ByHand { connection, send, recv, frames: FrameReader::new(HELLO_FRAME_BYTES_MAX) }
+    }
+
+    fn hello(&self, session: &ByHand, cluster: ClusterId) -> Hello {
+        let identity = &self.member.identity;
+        let key = identity.public_key().spki_der();
+        let exporter = exporter(&session.connection);
+        sign_hello(identity.signing_key(), &cluster, key, "localhost:1", &exporter)
+    }
+
+    /// A session whose Hello is acknowledged.
+    async fn opened(&self) -> ByHand {
+        let mut session = self.connect().await;
+        let hello = self.hello(&session, CLUSTER);
+        session.say(1, Control::Hello(Box::new(hello))).await;
+        assert_eq!(session.hear().await, ControlFrame { msg_n: 1, control: Control::Ack { your_msg_n: 1 } });
+        session
+    }
+}
+
+fn exporter(connection: &Connection) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    connection.export_keying_material(&mut bytes, Hello::EXPORTER_LABEL, b"").unwrap();
+    bytes
+}
+
+fn framed(msg_n: u64, control: Control) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &ControlFrame { msg_n, control }).unwrap();
+    bytes
+}
+
+impl ByHand {
+    async fn say(&mut self, msg_n: u64, control: Control) {
+        self.send.write_all(&framed(msg_n, control)).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> ControlFrame {
+        loop {
+            if let Some(frame) = self.frames.next_frame().unwrap() {
+                return wire::decode(&frame).unwrap();
+            }
+            let chunk = within("a frame", self.recv.read_chunk(4096, true)).await.unwrap();
+            self.frames.push(&chunk.expect("the stream is open").bytes);
+        }
+    }
+
+    async fn stream(&self, bytes: &[u8]) -> SendStream {
+        let mut stream = self.connection.open_uni().await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// The node answers with an Error, and then closes.
+    async fn is_refused(mut self, expected: SessionErrorCode) {
+        let Control::Error { code, description, .. } = self.hear().await.control else {
+            panic!("an Error was expected");
+        };
+        assert_eq!(code, expected, "{description}");
+        self.is_closed_with(1).await;
+    }
+
+    async fn is_closed_with(self, expected: u32) {
+        let end = within("the node closes", self.connection.closed()).await;
+        let ConnectionError::ApplicationClosed(close) = end else { panic!("{end}") };
+        assert_eq!(close.error_code, VarInt::from_u32(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_session_by_the_rules() {
+    let bench = Bench::new();
+    let mut session = bench.opened().await;
+    let id = bench.member.id();
+    eventually("the session is up", || bench.node.peer(id).inbound == LinkState::Up).await;
+    session.say(2, Control::KeepAlive).await;
+    assert_eq!(session.hear().await, ControlFrame { msg_n: 2, control: Control::Ack { your_msg_n: 2 } });
+    let sent = message(Priority::Bulk, 5);
+    let mut bytes = vec![3];
+    wire::put(&mut bytes, FRAME_BYTES_MAX, &sent).unwrap();
+    // Byte after byte: no piece of a frame is ever taken for a whole one.
+    let mut stream = session.stream(&[]).await;
+    for byte in bytes {
+        stream.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    eventually("the message arrives", || bench.node.received_from(id, Priority::Bulk) == [sent.clone()])
+        .await;
+    session.say(3, Control::Bye).await;
+    assert_eq!(session.hear().await, ControlFrame { msg_n: 3, control: Control::Ack { your_msg_n: 3 } });
+    session.connection.close(VarInt::from_u32(0), b"");
+    eventually("the session is down", || bench.node.peer(id).inbound == LinkState::Down).await;
+    assert_eq!(bench.node.mesh.counters(), Default::default());
+}
+
+#[tokio::test]
+async fn each_wrong_hello_has_its_error() {
+    let bench = Bench::new();
+    let other = bench.world.identity();
+    type Spoil<'a> = Box<dyn Fn(Hello, &ByHand) -> Hello + 'a>;
+    let cases: Vec<(SessionErrorCode, Spoil)> = vec![
+        // Another node's id, even with that node's own signature, under this member's certificate.
+        (SessionErrorCode::WrongId, Box::new(|hello, _| Hello { id: other.node_id().0, ..hello })),
+        (SessionErrorCode::WrongId, {
+            Box::new(|hello, session| {
+                let exporter = exporter(&session.connection);
+                sign_hello(other.signing_key(), &CLUSTER, &hello.communication_key, "", &exporter)
+            })
+        }),
+        (SessionErrorCode::WrongCommunicationKey, {
+            Box::new(|hello, session| {
+                let exporter = exporter(&session.connection);
+                let key = other.public_key().spki_der();
+                sign_hello(bench.member.identity.signing_key(), &CLUSTER, key, &hello.address, &exporter)
+            })
+        }),
+        // The id is right, and the key is not the one that it is the hash of.
+        (SessionErrorCode::WrongId, {
+            Box::new(|hello, _| Hello { signing_key: other.public_key().spki_der().to_vec(), ..hello })
+        }),
+        (
+            SessionErrorCode::BadSignature,
+            Box::new(|hello, _| Hello { address: "elsewhere:1".into(), ..hello }),
+        ),
+        (SessionErrorCode::BadSignature, {
+            Box::new(|_, session| bench.hello(session, ClusterId(Digest([8; 32]))))
+        }),
+        // Carried over from another TLS session.
+        (SessionErrorCode::BadSignature, {
+            Box::new(|hello, _| {
+                let key = hello.communication_key;
+                sign_hello(bench.member.identity.signing_key(), &CLUSTER, &key, "", &[9; 32])
+            })
+        }),
+    ];
+    let count = cases.len();
+    for (code, spoil) in cases {
+        let mut session = bench.connect().await;
+        let hello = spoil(bench.hello(&session, CLUSTER), &session);
+        session.say(1, Control::Hello(Box::new(hello))).await;
+        session.is_refused(code).await;
+    }
+    let counters = bench.node.mesh.counters();
+    assert_eq!((counters.refused_hellos, counters.violations), (u64::try_from(count).unwrap(), 0));
+    assert_eq!(bench.node.peer(bench.member.id()).inbound, LinkState::Down);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_before_the_hello() {
+    let bench = Bench::new();
+    for control in [Control::KeepAlive, Control::Bye, Control::Ack { your_msg_n: 1 }] {
+        let mut session = bench.connect().await;
+        let mut data = vec![1];
+        wire::put(&mut data, FRAME_BYTES_MAX, &message(Priority::Control, 1)).unwrap();
+        let _stream = session.stream(&data).await;
+        session.say(1, control).await;
+        session.is_refused(SessionErrorCode::MissingHello).await;
+    }
+    let mut session = bench.connect().await;
+    let hello = bench.hello(&session, CLUSTER);
+    session.say(2, Control::Hello(Box::new(hello))).await;
+    session.is_refused(SessionErrorCode::WrongMsgN).await;
+    let mut session = bench.connect().await;
+    let declared = u32::try_from(HELLO_FRAME_BYTES_MAX + 1).unwrap();
+    session.send.write_all(&declared.to_be_bytes()).await.unwrap();
+    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    assert!(bench.node.received.lock().unwrap().is_empty());
+    assert_eq!(bench.node.mesh.counters().refused_hellos, 5);
+}
+
+#[tokio::test]
+async fn each_wrong_control_frame_has_its_error() {
+    let bench = Bench::new();
+    let mut expected = 0;
+    for (msg_n, control, code) in [
+        (1, Control::KeepAlive, SessionErrorCode::WrongMsgN),
+        (3, Control::KeepAlive, SessionErrorCode::WrongMsgN),
+        (2, Control::Ack { your_msg_n: 1 }, SessionErrorCode::UnexpectedFrame),
+    ] {
+        let mut session = bench.opened().await;
+        session.say(msg_n, control).await;
+        session.is_refused(code).await;
+        expected += 1;
+    }
+    let mut session = bench.opened().await;
+    let hello = bench.hello(&session, CLUSTER);
+    session.say(2, Control::Hello(Box::new(hello))).await;
+    session.is_refused(SessionErrorCode::SecondHello).await;
+    for garbage in [&[0, 0, 0, 3, 9, 9, 9][..], &[0xff; 64]] {
+        let mut session = bench.opened().await;
+        session.send.write_all(garbage).await.unwrap();
+        session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+        expected += 1;
+    }
+    assert_eq!(bench.node.mesh.counters().violations, expected + 1);
+}
+
+#[tokio::test]
+async fn each_wrong_data_stream_is_an_unexpected_frame() {
+    let bench = Bench::new();
+    let over = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes();
+    let mut trailing = vec![1];
+    let whole = wire::encode(&message(Priority::Control, 1));
+    synod_types::frame::put_frame(&mut trailing, FRAME_BYTES_MAX, |out| {
+        out.extend(&whole);
+        out.push(0);
+    })
+    .unwrap();
+    let oversize = [&[2][..], &over].concat();
+    // Random, and the same each time: a linear congruential generator.
+    let noise =
+        std::iter::successors(Some(1u32), |x| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
+    let mut random = vec![3, 0, 0, 3, 232];
+    random.extend(noise.take(250).flat_map(u32::to_be_bytes));
+    let cases: [&[u8]; 7] =
+        [&[0], &[4], &[1, 0, 0, 0, 0], &oversize, &trailing, &random, &[2, 255, 255, 255, 255]];
+    for (case, bytes) in cases.into_iter().enumerate() {
+        let session = bench.opened().await;
+        let _stream = session.stream(bytes).await;
+        eprintln!("case {case}");
+        session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    }
+    let session = bench.opened().await;
+    let _streams = (session.stream(&[2]).await, session.stream(&[2]).await);
+    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    let session = bench.opened().await;
+    session.stream(&[2]).await.finish().unwrap();
+    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    assert_eq!(bench.node.mesh.counters().violations, 9);
+    assert!(bench.node.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_session_replaces_the_older() {
+    let bench = Bench::new();
+    let first = bench.opened().await;
+    let mut second = bench.opened().await;
+    first.is_closed_with(2).await;
+    second.say(2, Control::KeepAlive).await;
+    assert_eq!(second.hear().await.msg_n, 2);
+    assert_eq!(bench.node.peer(bench.member.id()).inbound, LinkState::Up);
+    assert_eq!(bench.node.mesh.counters().violations, 0);
+}
+
+/// A member that is called by a node and answers by hand.
+struct Called {
+    node: Node,
+    member: Seat,
+    endpoint: Endpoint,
+}
+
+impl Called {
+    fn new() -> Called {
+        let world = World::new();
+        let identity = world.identity();
+        let tls = identity.mesh_server(&[ALPN]).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut member = Seat::new(identity);
+        member.address = endpoint.local_addr().unwrap();
+        let node = Node::start(Seat::new(world.identity()).config(vec![member.peer()]));
+        Called { node, member, endpoint }
+    }
+
+    /// Takes the next session and reads its Hello.
+    async fn greeted(&self) -> ByHand {
+        let incoming = within("a call", self.endpoint.accept()).await.unwrap();
+        let connection = incoming.await.unwrap();
+        let (send, recv) = connection.accept_bi().await.unwrap();
+        let frames = FrameReader::new(HELLO_FRAME_BYTES_MAX);
+        let mut session = ByHand { connection, send, recv, frames };
+        assert!(matches!(session.hear().await, ControlFrame { msg_n: 1, control: Control::Hello(_) }));
+        session
+    }
+}
+
+#[tokio::test]
+async fn who_is_called_has_to_follow_the_rules_as_well() {
+    let called = Called::new();
+    for (msg_n, control, code) in [
+        (2, Control::Ack { your_msg_n: 1 }, SessionErrorCode::WrongMsgN),
+        (1, Control::Ack { your_msg_n: 2 }, SessionErrorCode::UnexpectedFrame),
+        (1, Control::KeepAlive, SessionErrorCode::UnexpectedFrame),
+    ] {
+        let mut session = called.greeted().await;
+        session.say(msg_n, control).await;
+        session.is_refused(code).await;
+    }
+    let mut session = called.greeted().await;
+    let refusal = Control::Error { your_msg_n: 1, code: SessionErrorCode::Busy, description: "later".into() };
+    session.say(1, refusal).await;
+    session.is_closed_with(0).await;
+    eventually("the node says why", || {
+        called.node.peer(called.member.id()).last_error.is_some_and(|why| why.contains("later"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_does_not_answer_keep_alives_is_dead() {
+    let called = Called::new();
+    let mut session = called.greeted().await;
+    session.say(1, Control::Ack { your_msg_n: 1 }).await;
+    for msg_n in 2..=4 {
+        assert_eq!(session.hear().await, ControlFrame { msg_n, control: Control::KeepAlive });
+    }
+    let status = called.node.peer(called.member.id());
+    assert_eq!(status.outbound, LinkState::Up);
+    assert!(status.rtt.is_some_and(|rtt| rtt < Duration::from_secs(1)));
+    session.is_closed_with(0).await;
+    eventually("the node says why", || {
+        called.node.peer(called.member.id()).last_error.is_some_and(|why| why.contains("not answered"))
+    })
+    .await;
+}

@@ -1,0 +1,137 @@
+//! A cluster on loopback, founded in a temporary directory.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+
+use synod_auth::tls::{backend_client, load_roots};
+use synod_auth::{
+    Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
+};
+use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
+use synod_node::{Config, Node};
+use synod_types::{AppNdx, ClusterId, Digest, TimeMs};
+use tempfile::TempDir;
+
+pub struct Founded {
+    pub dir: TempDir,
+    pub cluster: ClusterId,
+    ports: Vec<[u16; 3]>,
+}
+
+impl Founded {
+    pub fn new(count: usize) -> Founded {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path();
+        let ca = CertificateAuthority::generate("test").expect("an authority");
+        ca.save_new(path.join("ca.pem"), path.join("ca-key.pem")).expect("saved");
+        let administrator = SigningKey::generate(Algorithm::Ed25519);
+        administrator.save_new(path.join("admin.pem")).expect("saved");
+        let mut nodes = Vec::new();
+        let ports: Vec<[u16; 3]> = (0..count).map(|_| free_ports()).collect();
+        for i in 0..count {
+            let key = SigningKey::generate(Algorithm::Ed25519);
+            let name = name(i);
+            key.save_new(path.join(format!("{name}-key.pem"))).expect("saved");
+            let names = [name.clone(), "127.0.0.1".to_owned()];
+            let certificate = ca.issue_node(key.public(), &names).expect("a certificate");
+            std::fs::write(path.join(format!("{name}.pem")), certificate).expect("written");
+            nodes.push(GenesisNode { name, key: key.public().clone() });
+        }
+        let administrators =
+            vec![GenesisAdministrator { name: "admin".to_owned(), key: administrator.public().clone() }];
+        let apps = vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }];
+        let genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps).to_bytes();
+        std::fs::write(path.join("genesis.json"), &genesis).expect("written");
+        let founded = Founded { cluster: ClusterId(Digest::of(&[&genesis])), dir, ports };
+        for i in 0..count {
+            std::fs::write(founded.config_path(i), founded.config(i)).expect("written");
+        }
+        founded
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn config_path(&self, i: usize) -> std::path::PathBuf {
+        self.path().join(format!("{}.toml", name(i)))
+    }
+
+    fn config(&self, i: usize) -> String {
+        let [mesh, backend, http] = self.ports[i];
+        let name = name(i);
+        let mut text = format!(
+            "retry_delay = 50\nbackend = {{ addr = \"127.0.0.1:{backend}\" }}\nhttp = {{ addr = \"127.0.0.1:{http}\" }}\n\
+             [me]\nid = \"{name}\"\naddr = \"127.0.0.1:{mesh}\"\n[me.tls_config_info]\n\
+             cert_path = \"{name}.pem\"\nkey_path = \"{name}-key.pem\"\nca_cert_path = \"ca.pem\"\n"
+        );
+        for (other, ports) in self.ports.iter().enumerate().filter(|&(other, _)| other != i) {
+            let server = format!(
+                "[[servers]]\naddr = \"127.0.0.1:{}\"\nserver_name = \"{}\"\n",
+                ports[0],
+                super::founding::name(other)
+            );
+            text.push_str(&server);
+        }
+        text
+    }
+
+    pub async fn start(&self, i: usize) -> Node {
+        let config = Config::load(self.config_path(i)).expect("a good configuration");
+        Node::start(config).await.expect("the node starts")
+    }
+
+    pub async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for i in 0..self.ports.len() {
+            nodes.push(self.start(i).await);
+        }
+        nodes
+    }
+
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.ports.iter().map(|ports| Endpoint::new(format!("127.0.0.1:{}", ports[1]))).collect()
+    }
+
+    pub fn client(&self, endpoints: Vec<Endpoint>) -> Client {
+        let key = SigningKey::load(self.path().join("admin.pem")).expect("the administrator's key");
+        self.make(key, endpoints)
+    }
+
+    pub fn client_of(&self, key: SigningKey) -> Client {
+        self.make(key, self.endpoints())
+    }
+
+    fn make(&self, key: SigningKey, endpoints: Vec<Endpoint>) -> Client {
+        let roots = load_roots(self.path().join("ca.pem")).expect("the authority");
+        let config = ClientConfig {
+            endpoints,
+            tls: Arc::new(backend_client(&roots, &[]).expect("TLS")),
+            commander: Commander::new(Arc::new(key), self.cluster),
+            timeouts: Timeouts::default(),
+        };
+        Client::new(config).expect("a client")
+    }
+}
+
+pub fn name(i: usize) -> String {
+    format!("node{}", i + 1)
+}
+
+/// Ports for mesh (UDP), back end (UDP and TCP) and HTTP (TCP) that were free a moment ago.
+fn free_ports() -> [u16; 3] {
+    let mesh = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let http = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (backend, _udp) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")) {
+            break (tcp, udp);
+        }
+    };
+    [
+        mesh.local_addr().expect("bound").port(),
+        backend.local_addr().expect("bound").port(),
+        http.local_addr().expect("bound").port(),
+    ]
+}

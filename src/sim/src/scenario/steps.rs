@@ -1,0 +1,203 @@
+//! The language of scenarios: one step a line, words apart by spaces, `#` begins a comment. Nodes and clients count
+//! from 1.
+//!
+//! ```text
+//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2         before anything else
+//! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
+//! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | clock 2 +5000ms
+//! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
+//! run 500ms
+//! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
+//! expect leader 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
+//! expect answer c1: receipt of seq 1 in state 1 | expect no answer c1
+//! trace off | trace on                                     what is not worth reading
+//! ```
+
+use synod_types::{Slot, StateNdx};
+
+use crate::disk::CrashLoss;
+use crate::network::Filter;
+use crate::scenario::crash_loss;
+
+/// Why a line is not a step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// It is none of the language's.
+    #[error("{0:?} is not a step; src/sim/src/scenario/steps.rs has the language")]
+    Unknown(String),
+    /// The cluster is there already.
+    #[error("the cluster is set up before the first step")]
+    SetupTooLate,
+}
+
+/// What kind of cluster it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setup {
+    /// So many nodes.
+    Nodes(usize),
+    /// Messages take so long.
+    Delay(u64),
+    /// Slots that a leader keeps open.
+    Pipeline(usize),
+    /// Decrees between two snapshots.
+    Snapshots(u64),
+}
+
+/// One step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the module's own documentation tells them all, as they are written")]
+pub enum Step {
+    Setup(Setup),
+    Trace(bool),
+    Run(u64),
+    StartAll,
+    Start(usize),
+    Crash(usize, CrashLoss),
+    Pause(usize, u64),
+    SlowDisk(usize, u64),
+    SyncError(usize),
+    Damage(usize, Slot),
+    Clock(usize, i64),
+    Cut(usize, usize),
+    CutBoth(usize, usize),
+    Isolate(usize),
+    Split(Vec<Vec<usize>>),
+    Lose(Filter),
+    Heal,
+    Put { key: String, value: String, node: usize, client: usize },
+    Repeat { node: usize, client: usize },
+    Read { linearizable: bool, node: usize, client: usize },
+    Expect(Expectation),
+}
+
+/// What a scenario expects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expectation {
+    /// This node leads, or none.
+    Leader(Option<usize>),
+    /// A node has chosen so far.
+    Chosen(usize, Slot),
+    /// A node is in this state.
+    State(usize, StateNdx),
+    /// All nodes that run are in the same state.
+    Agreement,
+    /// A client was told this.
+    Answer(usize, String),
+    /// A client was told nothing.
+    NoAnswer(usize),
+}
+
+impl Step {
+    /// Reads a line; `None` if there is nothing in it.
+    ///
+    /// # Errors
+    /// [`StepError`] if it is not a step.
+    pub fn parse(line: &str) -> Result<Option<Step>, StepError> {
+        let line = line.split('#').next().unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.is_empty() {
+            return Ok(None);
+        }
+        step(&words).map(Some).ok_or_else(|| StepError::Unknown(words.join(" ")))
+    }
+}
+
+fn step(words: &[&str]) -> Option<Step> {
+    let step = match words {
+        ["nodes", nodes] => Step::Setup(Setup::Nodes(nodes.parse().ok()?)),
+        ["delay", delay] => Step::Setup(Setup::Delay(ms(delay)?)),
+        ["pipeline", slots] => Step::Setup(Setup::Pipeline(slots.parse().ok()?)),
+        ["snapshots", slots] => Step::Setup(Setup::Snapshots(slots.parse().ok()?)),
+        ["trace", "on"] => Step::Trace(true),
+        ["trace", "off"] => Step::Trace(false),
+        ["run", for_ms] => Step::Run(ms(for_ms)?),
+        ["start"] => Step::StartAll,
+        ["start", node] => Step::Start(node_of(node)?),
+        ["crash", node, how @ ..] => Step::Crash(node_of(node)?, crash_loss(how)?),
+        ["pause", node, for_ms] => Step::Pause(node_of(node)?, ms(for_ms)?),
+        ["slow-disk", node, takes] => Step::SlowDisk(node_of(node)?, ms(takes)?),
+        ["sync-error", node] => Step::SyncError(node_of(node)?),
+        ["damage", node, "slot", slot] => Step::Damage(node_of(node)?, slot.parse().ok()?),
+        ["clock", node, by] => Step::Clock(node_of(node)?, by.strip_suffix("ms")?.parse().ok()?),
+        ["cut", from, ">", to] => Step::Cut(node_of(from)?, node_of(to)?),
+        ["cut", one, other] => Step::CutBoth(node_of(one)?, node_of(other)?),
+        ["isolate", node] => Step::Isolate(node_of(node)?),
+        ["split", sides @ ..] => Step::Split(sides_of(sides)?),
+        ["lose", kind, from, ">", to] => {
+            Step::Lose(Filter { kind: (*kind).to_owned(), from: node_of(from)?, to: node_of(to)? })
+        }
+        ["heal"] => Step::Heal,
+        ["put", key, value, "at", node, "by", client] => Step::Put {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            node: node_of(node)?,
+            client: client_of(client)?,
+        },
+        ["repeat", "at", node, "by", client] => {
+            Step::Repeat { node: node_of(node)?, client: client_of(client)? }
+        }
+        ["read", "at", node, "by", client] => {
+            Step::Read { linearizable: true, node: node_of(node)?, client: client_of(client)? }
+        }
+        ["read", "local", "at", node, "by", client] => {
+            Step::Read { linearizable: false, node: node_of(node)?, client: client_of(client)? }
+        }
+        ["expect", expectation @ ..] => Step::Expect(expected(expectation)?),
+        _ => return None,
+    };
+    Some(step)
+}
+
+fn expected(words: &[&str]) -> Option<Expectation> {
+    let expectation = match words {
+        ["leader", node] => Expectation::Leader(Some(node_of(node)?)),
+        ["no", "leader"] => Expectation::Leader(None),
+        ["chosen", slot, "at", node] => Expectation::Chosen(node_of(node)?, slot.parse().ok()?),
+        ["state", state_ndx, "at", node] => Expectation::State(node_of(node)?, state_ndx.parse().ok()?),
+        ["agreement"] => Expectation::Agreement,
+        ["answer", client, text @ ..] => {
+            Expectation::Answer(client_of(client.strip_suffix(':')?)?, text.join(" "))
+        }
+        ["no", "answer", client] => Expectation::NoAnswer(client_of(client)?),
+        _ => return None,
+    };
+    Some(expectation)
+}
+
+fn ms(word: &str) -> Option<u64> {
+    word.strip_suffix("ms")?.parse().ok()
+}
+
+fn node_of(word: &str) -> Option<usize> {
+    word.parse::<usize>().ok()?.checked_sub(1)
+}
+
+fn client_of(word: &str) -> Option<usize> {
+    node_of(word.strip_prefix('c')?)
+}
+
+fn sides_of(words: &[&str]) -> Option<Vec<Vec<usize>>> {
+    words.split(|word| *word == "|").map(|side| side.iter().map(|word| node_of(word)).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read() {
+        let step = |line| Step::parse(line).unwrap();
+        assert_eq!(step("  # nothing"), None);
+        assert_eq!(step("run 20ms # for a while"), Some(Step::Run(20)));
+        assert_eq!(step("split 1 | 2 3"), Some(Step::Split(vec![vec![0], vec![1, 2]])));
+        assert_eq!(step("clock 2 -50ms"), Some(Step::Clock(1, -50)));
+        assert_eq!(step("expect no leader"), Some(Step::Expect(Expectation::Leader(None))));
+    }
+
+    #[test]
+    fn what_is_no_step_is_refused() {
+        for line in ["runn 20ms", "run 20", "start 0", "crash 1 softly", "put a at 1 by c1"] {
+            assert!(matches!(Step::parse(line), Err(StepError::Unknown(_))), "{line}");
+        }
+    }
+}
