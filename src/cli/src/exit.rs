@@ -27,6 +27,9 @@ pub enum Failure {
     /// The arguments do not fit together, or not to the cluster.
     #[error("{0}")]
     Usage(String),
+    /// There is nothing to print.
+    #[error("{0}")]
+    NoSuchKey(String),
     /// The cluster refused.
     #[error("{0}")]
     Refused(String),
@@ -45,7 +48,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::Refused(_)) => 3,
         Some(Failure::Unknown(_)) => 4,
         Some(Failure::Unreachable(_)) => 5,
-        None => 1,
+        Some(Failure::NoSuchKey(_)) | None => 1,
     }
 }
 

@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use synod_node::Config;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::output::Output;
@@ -112,7 +112,18 @@ impl Node {
 
 /// Returns when nothing more can come from standard input.
 async fn end_of_stdin() {
-    let mut stdin = tokio::io::stdin();
-    let mut ignored = [0; 256];
-    while !matches!(stdin.read(&mut ignored).await, Ok(0) | Err(_)) {}
+    let (sender, ended) = oneshot::channel();
+    // A thread of its own, which ends with the process: a read of standard input cannot be called off.
+    let reading = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = sender.send(());
+    });
+    match reading {
+        // However the thread ended, there is nothing more to wait for.
+        Ok(_) => drop(ended.await),
+        Err(why) => {
+            warn!(%why, "cannot watch standard input; this node stops by a signal only");
+            std::future::pending().await
+        }
+    }
 }

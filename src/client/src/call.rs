@@ -68,11 +68,13 @@ pub(crate) async fn call(
     timeouts: &Timeouts,
 ) -> Result<Reply, CallError> {
     let deadline = Instant::now() + timeouts.total;
+    // Where there is no other node, asking again over a session that lives would only add to what is slow.
+    let attempt = if roster.len() > 1 { timeouts.attempt } else { timeouts.total };
     let mut known = Known::default();
     let mut seat = roster.preferred();
     let mut attempts = 0;
     loop {
-        let asked = ask(roster, seat, &request, bytes, timeouts.attempt, deadline, &mut known).await;
+        let asked = ask(roster, seat, &request, bytes, attempt, deadline, &mut known).await;
         let attempt = match asked {
             Ok(Reply::Refused { refusal, .. }) if refusal.code.is_transient() => Attempt::Again(refusal),
             Ok(Reply::Refused { refusal, .. }) if known.in_doubt > 0 && !is_last_word(refusal.code) => {

@@ -49,7 +49,7 @@ impl Endpoint {
 pub struct Timeouts {
     /// To open a session: name, handshake and Hello.
     pub connect: Duration,
-    /// For one node's answer. Then the same bytes go to another node, which is safe.
+    /// For one node's answer. Then the same bytes go to another node, if there is one, which is safe.
     pub attempt: Duration,
     /// For a call with all its attempts.
     pub total: Duration,

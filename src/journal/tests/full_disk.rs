@@ -32,7 +32,7 @@ struct Mount<'a>(&'a Path);
 impl Mount<'_> {
     fn new(at: &Path) -> Mount<'_> {
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(at).status();
-        assert!(status.unwrap().success(), "mounting takes root");
+        assert!(status.expect("mount can be run").success(), "mounting takes root");
         Mount(at)
     }
 }
@@ -40,7 +40,7 @@ impl Mount<'_> {
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(self.0).status();
-        assert!(unmounted.unwrap().success());
+        assert!(unmounted.expect("umount can be run").success());
     }
 }
 

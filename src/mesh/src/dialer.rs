@@ -76,6 +76,7 @@ impl Dialer {
         let (peer, is_news) = (&self.peer.config, self.peer.on_outbound_down(end));
         match end {
             SessionEnd::Leaving | SessionEnd::Bye => tracing::info!(%peer, "session closed: {end}"),
+            SessionEnd::Outdated => tracing::debug!(%peer, "calling again: {end}"),
             _ if is_news => tracing::warn!(%peer, "no session: {end}"),
             _ => tracing::debug!(%peer, "no session: {end}"),
         }

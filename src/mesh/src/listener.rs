@@ -185,7 +185,7 @@ where
                     let (peer, inbox, named) = (peer.clone(), self.inbox.clone(), named.clone());
                     let mut stream = stream?;
                     readers.spawn(async move {
-                        let priority = stream_priority(&mut stream, &*named).await?;
+                        let priority = stream_priority(&mut stream, &named).await?;
                         read_frames(stream, priority, &peer, &*inbox).await
                     });
                 }

@@ -104,15 +104,15 @@ impl ByHand {
     }
 
     /// The node answers with an Error, and then closes.
-    async fn is_refused(mut self, expected: SessionErrorCode) {
+    async fn expect_refusal(mut self, expected: SessionErrorCode) {
         let Control::Error { code, description, .. } = self.hear().await.control else {
             panic!("an Error was expected");
         };
         assert_eq!(code, expected, "{description}");
-        self.is_closed_with(1).await;
+        self.expect_close(1).await;
     }
 
-    async fn is_closed_with(self, expected: u32) {
+    async fn expect_close(self, expected: u32) {
         let end = within("the node closes", self.connection.closed()).await;
         let ConnectionError::ApplicationClosed(close) = end else { panic!("{end}") };
         assert_eq!(close.error_code, VarInt::from_u32(expected));
@@ -190,7 +190,7 @@ async fn each_wrong_hello_has_its_error() {
         let mut session = bench.connect().await;
         let hello = spoil(bench.hello(&session, CLUSTER), &session);
         session.say(1, Control::Hello(Box::new(hello))).await;
-        session.is_refused(code).await;
+        session.expect_refusal(code).await;
     }
     let counters = bench.node.mesh.counters();
     assert_eq!((counters.refused_hellos, counters.violations), (u64::try_from(count).unwrap(), 0));
@@ -206,16 +206,16 @@ async fn nothing_is_taken_before_the_hello() {
         wire::put(&mut data, FRAME_BYTES_MAX, &message(Priority::Control, 1)).unwrap();
         let _stream = session.stream(&data).await;
         session.say(1, control).await;
-        session.is_refused(SessionErrorCode::MissingHello).await;
+        session.expect_refusal(SessionErrorCode::MissingHello).await;
     }
     let mut session = bench.connect().await;
     let hello = bench.hello(&session, CLUSTER);
     session.say(2, Control::Hello(Box::new(hello))).await;
-    session.is_refused(SessionErrorCode::WrongMsgN).await;
+    session.expect_refusal(SessionErrorCode::WrongMsgN).await;
     let mut session = bench.connect().await;
     let declared = u32::try_from(HELLO_FRAME_BYTES_MAX + 1).unwrap();
     session.send.write_all(&declared.to_be_bytes()).await.unwrap();
-    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
     assert!(bench.node.received.lock().unwrap().is_empty());
     assert_eq!(bench.node.mesh.counters().refused_hellos, 5);
 }
@@ -231,17 +231,17 @@ async fn each_wrong_control_frame_has_its_error() {
     ] {
         let mut session = bench.opened().await;
         session.say(msg_n, control).await;
-        session.is_refused(code).await;
+        session.expect_refusal(code).await;
         expected += 1;
     }
     let mut session = bench.opened().await;
     let hello = bench.hello(&session, CLUSTER);
     session.say(2, Control::Hello(Box::new(hello))).await;
-    session.is_refused(SessionErrorCode::SecondHello).await;
+    session.expect_refusal(SessionErrorCode::SecondHello).await;
     for garbage in [&[0, 0, 0, 3, 9, 9, 9][..], &[0xff; 64]] {
         let mut session = bench.opened().await;
         session.send.write_all(garbage).await.unwrap();
-        session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+        session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
         expected += 1;
     }
     assert_eq!(bench.node.mesh.counters().violations, expected + 1);
@@ -266,18 +266,17 @@ async fn each_wrong_data_stream_is_an_unexpected_frame() {
     random.extend(noise.take(250).flat_map(u32::to_be_bytes));
     let cases: [&[u8]; 7] =
         [&[0], &[4], &[1, 0, 0, 0, 0], &oversize, &trailing, &random, &[2, 255, 255, 255, 255]];
-    for (case, bytes) in cases.into_iter().enumerate() {
+    for bytes in cases {
         let session = bench.opened().await;
         let _stream = session.stream(bytes).await;
-        eprintln!("case {case}");
-        session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+        session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
     }
     let session = bench.opened().await;
     let _streams = (session.stream(&[2]).await, session.stream(&[2]).await);
-    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
     let session = bench.opened().await;
     session.stream(&[2]).await.finish().unwrap();
-    session.is_refused(SessionErrorCode::UnexpectedFrame).await;
+    session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
     assert_eq!(bench.node.mesh.counters().violations, 9);
     assert!(bench.node.received.lock().unwrap().is_empty());
 }
@@ -287,7 +286,7 @@ async fn a_newer_session_replaces_the_older() {
     let bench = Bench::new();
     let first = bench.opened().await;
     let mut second = bench.opened().await;
-    first.is_closed_with(2).await;
+    first.expect_close(2).await;
     second.say(2, Control::KeepAlive).await;
     assert_eq!(second.hear().await.msg_n, 2);
     assert_eq!(bench.node.peer(bench.member.id()).inbound, LinkState::Up);
@@ -336,12 +335,12 @@ async fn who_is_called_has_to_follow_the_rules_as_well() {
     ] {
         let mut session = called.greeted().await;
         session.say(msg_n, control).await;
-        session.is_refused(code).await;
+        session.expect_refusal(code).await;
     }
     let mut session = called.greeted().await;
     let refusal = Control::Error { your_msg_n: 1, code: SessionErrorCode::Busy, description: "later".into() };
     session.say(1, refusal).await;
-    session.is_closed_with(0).await;
+    session.expect_close(0).await;
     eventually("the node says why", || {
         called.node.peer(called.member.id()).last_error.is_some_and(|why| why.contains("later"))
     })
@@ -359,7 +358,7 @@ async fn who_does_not_answer_keep_alives_is_dead() {
     let status = called.node.peer(called.member.id());
     assert_eq!(status.outbound, LinkState::Up);
     assert!(status.rtt.is_some_and(|rtt| rtt < Duration::from_secs(1)));
-    session.is_closed_with(0).await;
+    session.expect_close(0).await;
     eventually("the node says why", || {
         called.node.peer(called.member.id()).last_error.is_some_and(|why| why.contains("not answered"))
     })

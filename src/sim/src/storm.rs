@@ -190,7 +190,13 @@ impl Storm {
         if self.may_rot && world.random.chance(300) {
             self.may_rot = world.damage_any(node).is_none();
         }
-        self.later(Alarm::Start(node), world);
+        // A process that is restarted at once meets what it sent before.
+        if world.random.chance(400) {
+            let in_ms = world.random.within(1..=60);
+            self.set_alarm(in_ms, Alarm::Start(node), world);
+        } else {
+            self.later(Alarm::Start(node), world);
+        }
     }
 
     fn flap(&mut self, from: usize, left: u64, world: &mut World) {

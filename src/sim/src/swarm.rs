@@ -183,8 +183,8 @@ impl Plan {
 
 fn weather(random: &mut Random, violence: u64) -> Weather {
     let mut weather = Weather {
-        delay_ms: *random.pick(&[0, 1, 1, 5, 20]),
-        jitter_ms: *random.pick(&[0, 1, 5, 30]),
+        delay_ms: *random.pick(&[0, 1, 1, 5, 20, 60]),
+        jitter_ms: *random.pick(&[0, 1, 5, 30, 200]),
         reorder: random.chance(700),
         ..Weather::calm(0)
     };

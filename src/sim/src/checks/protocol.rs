@@ -47,6 +47,8 @@ struct BallotTruth {
     from: Slot,
     promised: NodeSet,
     leads: bool,
+    /// Its leader announced slots up to here as chosen.
+    announced: Slot,
 }
 
 /// What one node said in one group, over all its incarnations.
@@ -281,12 +283,10 @@ impl GroupTruth {
             }
             GroupMessage::Accept { ballot, slot, decree, chosen } => {
                 self.on_accept(node, *ballot, *slot, decree, quorum, disk, verdict);
-                self.demand_chosen(*chosen, verdict, || format!("an Accept of n{}", node + 1));
+                self.on_announced(node, *ballot, *chosen, verdict);
             }
             GroupMessage::Accepted { ballot, slot } => self.on_accepted(node, *ballot, *slot, disk, verdict),
-            GroupMessage::Learn { chosen, .. } => {
-                self.demand_chosen(*chosen, verdict, || format!("a Learn of n{}", node + 1));
-            }
+            GroupMessage::Learn { ballot, chosen } => self.on_announced(node, *ballot, *chosen, verdict),
             GroupMessage::CatchUp { from, decrees } => {
                 for (slot, decree) in (from.0..).map(Slot).zip(decrees) {
                     verdict.demand(self.chosen(slot) == Some(decree), "a log is served as it was chosen", || {
@@ -417,6 +417,23 @@ impl GroupTruth {
             let equal = ballot < *first || chosen == decree;
             verdict.demand(equal, "a later ballot proposes what is chosen", || {
                 two_decrees(ballot, slot, chosen, decree)
+            });
+        }
+    }
+
+    /// Whoever accepted under `ballot` takes its decrees up to `chosen` for chosen now.
+    fn on_announced(&mut self, node: usize, ballot: Ballot, chosen: Slot, verdict: &mut Verdict) {
+        self.demand_chosen(chosen, verdict, || format!("a leader's message of n{}", node + 1));
+        let announced = &mut self.ballots.entry(ballot).or_default().announced;
+        let first = announced.next();
+        *announced = chosen.max(*announced);
+        for slot in (first.0..=chosen.0).map(Slot) {
+            let truth = self.slot(slot);
+            let own = truth.proposals.iter().find(|proposal| proposal.ballot == ballot);
+            let chosen = truth.chosen.as_ref().map(|(_, decree)| decree);
+            let right = own.is_none_or(|own| chosen == Some(&own.decree));
+            verdict.demand(right, "a leader announces only its own decrees as chosen", || {
+                format!("n{} announces slot {slot} under {}, where another's is chosen", node + 1, Show(ballot))
             });
         }
     }

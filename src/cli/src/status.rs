@@ -1,0 +1,233 @@
+//! `synod status`: how every node says the cluster is, side by side.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use synod_gateway::{ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_types::{AppNdx, Digest, StateNdx};
+
+use crate::connection::Connection;
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::reader::{HttpNode, Reader};
+use crate::table::Table;
+
+/// Ask every node how the cluster is
+///
+/// One row for each node and application: the node's role in the application's group, its stateNdx, how many chosen
+/// slots it has not applied yet, the hash chain at its stateNdx, and how it sees the other nodes. A chain that is not
+/// the same at the same stateNdx is marked with "!": those nodes have executed different commands, which must never be.
+///
+/// Exit code: 0 if every node answers and agrees, 1 if one does not, 5 if none can be reached.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod status
+  synod status --http 127.0.0.1:9101 --http 127.0.0.1:9102 --http 127.0.0.1:9103
+  synod status --output json | jq '.nodes[].status.apps[].stateNdx'")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What one node answered, or why it did not.
+type Answered = (HttpNode, Result<ClusterStatus, String>);
+
+impl Status {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let answered = ask_all(&self.connection.cluster()?.reader()?).await;
+        let disagreeing = disagreements(&answered);
+        let nodes = answered.iter().map(|(node, status)| match status {
+            Ok(status) => json!({ "name": node.name, "url": node.url, "reachable": true, "status": status }),
+            Err(why) => json!({ "name": node.name, "url": node.url, "reachable": false, "why": why }),
+        });
+        let disagree = disagreeing.iter().map(|(app, ndx)| json!({ "appNdx": app, "stateNdx": ndx }));
+        let json = json!({
+            "nodes": nodes.collect::<Vec<_>>(),
+            "chainsDiffer": disagree.collect::<Vec<_>>(),
+        });
+        output.print(&json, text(&answered, &disagreeing))?;
+        let reachable = answered.iter().filter(|(_, status)| status.is_ok()).count();
+        if reachable == 0 {
+            return Err(Failure::Unreachable("no node can be reached".to_owned()).into());
+        }
+        let is_whole = reachable == answered.len() && disagreeing.is_empty();
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Asks all nodes at the same time.
+pub(crate) async fn ask_all(reader: &Reader) -> Vec<Answered> {
+    let asked: Vec<_> = reader.nodes().iter().map(|node| tokio::spawn(ask(reader.clone(), node.clone()))).collect();
+    let mut answered = Vec::new();
+    for (node, asked) in reader.nodes().iter().zip(asked) {
+        let status = asked.await.unwrap_or_else(|why| Err(why.to_string()));
+        answered.push((node.clone(), status));
+    }
+    answered
+}
+
+/// Asks one node.
+pub(crate) async fn ask(reader: Reader, node: HttpNode) -> Result<ClusterStatus, String> {
+    const WAIT: Duration = Duration::from_secs(5);
+    let asking = reader.get_from(&node, "/v1/cluster", &[]);
+    match tokio::time::timeout(WAIT, asking).await {
+        Ok(Ok(answer)) => answer.json().map_err(|why| format!("{why:#}")),
+        Ok(Err(why)) => Err(why.to_string()),
+        Err(_) => Err(format!("{} does not answer within {} s", node.url, WAIT.as_secs())),
+    }
+}
+
+/// Where two nodes have different chains at the same stateNdx.
+pub(crate) fn disagreements(answered: &[Answered]) -> Vec<(AppNdx, StateNdx)> {
+    let mut chains: BTreeMap<(AppNdx, StateNdx), Vec<Digest>> = BTreeMap::new();
+    for app in answered.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.apps) {
+        let chains = chains.entry((app.app_ndx, app.state_ndx)).or_default();
+        if !chains.contains(&app.chain) {
+            chains.push(app.chain);
+        }
+    }
+    chains.into_iter().filter(|(_, chains)| chains.len() > 1).map(|(place, _)| place).collect()
+}
+
+fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
+    let mut text = String::new();
+    if let Some(status) = answered.iter().find_map(|(_, status)| status.as_ref().ok()) {
+        text.push_str(&format!("cluster {} ({})\n\n", status.cluster_name, status.cluster_id.short()));
+    }
+    let mut table = Table::new(&["NODE", "APP", "ROLE", "STATENDX", "LAG", "CHAIN", "SEES"]);
+    let mut missing = String::new();
+    for (node, status) in answered {
+        match status {
+            Ok(status) => {
+                for (n, app) in status.apps.iter().enumerate() {
+                    let mark = if disagreeing.contains(&(app.app_ndx, app.state_ndx)) { "!" } else { "" };
+                    table.row([
+                        if n == 0 { status.node_name.clone() } else { String::new() },
+                        format!("{} {}", app.app_ndx, app.name),
+                        role(app.role).to_owned(),
+                        app.state_ndx.to_string(),
+                        app.lag.to_string(),
+                        format!("{}{mark}", app.chain.short()),
+                        if n == 0 { seen(&status.nodes) } else { String::new() },
+                    ]);
+                }
+            }
+            Err(why) => {
+                table.row([node.name.clone(), "-".to_owned(), "unreachable".to_owned()]);
+                missing.push_str(&format!("\n{}: {}", node.name, crate::table::printable(why)));
+            }
+        }
+    }
+    text.push_str(&table.to_string());
+    text.push_str(&missing);
+    for (app, ndx) in disagreeing {
+        text.push_str(&format!(
+            "\n!! nodes have different chains in application {app} at stateNdx {ndx}: they executed different commands. \
+             Stop writing, keep every data directory, and report this."
+        ));
+    }
+    text
+}
+
+fn role(role: GroupRole) -> &'static str {
+    match role {
+        GroupRole::Leader => "leader",
+        GroupRole::Candidate => "candidate",
+        GroupRole::Follower => "follower",
+        GroupRole::Learner => "learner",
+    }
+}
+
+/// The other nodes, as one node sees them.
+fn seen(nodes: &[NodeStatus]) -> String {
+    let words = |node: &NodeStatus| match (node.state, node.rtt_us) {
+        (NodeState::Own, _) => None,
+        (NodeState::Up, Some(rtt_us)) => {
+            Some(format!("{} {}.{:02} ms", node.name, rtt_us / 1000, rtt_us % 1000 / 10))
+        }
+        (NodeState::Up, None) => Some(format!("{} up", node.name)),
+        (NodeState::Down, _) => Some(format!("{} DOWN", node.name)),
+    };
+    nodes.iter().filter_map(words).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_gateway::{AppStatus, Leader};
+    use synod_types::{ClusterId, NodeId, Slot};
+
+    use super::*;
+
+    fn answered(n: u8, role: GroupRole, state_ndx: u64, chain: u8) -> Answered {
+        let id = |n: u8| NodeId(Digest([n; 32]));
+        let name = |n: u8| format!("node{n}");
+        let other = |m: u8| NodeStatus {
+            id: id(m),
+            name: name(m),
+            address: "127.0.0.1:1".to_owned(),
+            state: if m == n {
+                NodeState::Own
+            } else if m == 3 {
+                NodeState::Down
+            } else {
+                NodeState::Up
+            },
+            rtt_us: (m < 3 && m != n).then_some(1234),
+        };
+        let app = AppStatus {
+            app_ndx: AppNdx(1),
+            name: "kv".to_owned(),
+            kind: "kv".to_owned(),
+            role,
+            leader: Some(Leader { id: id(1), name: name(1) }),
+            state_ndx: StateNdx(state_ndx),
+            applied: Slot(state_ndx),
+            chosen: Slot(42),
+            lag: 42 - state_ndx,
+            chain: Digest([chain; 32]),
+            commanders: 1,
+        };
+        let status = ClusterStatus {
+            cluster_id: ClusterId(Digest([0xcc; 32])),
+            cluster_name: "demo".to_owned(),
+            node_id: id(n),
+            node_name: name(n),
+            version: "0.1.0".to_owned(),
+            nodes: (1..=3).map(other).collect(),
+            apps: vec![app],
+        };
+        (HttpNode::named(name(n), "h:1"), Ok(status))
+    }
+
+    #[test]
+    fn the_table_reads_well() {
+        let gone = (HttpNode::named("node3".to_owned(), "h:3"), Err("http://h:3 is not reachable: refused".to_owned()));
+        let all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 40, 8), gone];
+        let disagreeing = disagreements(&all);
+        assert!(disagreeing.is_empty(), "different states have different chains");
+        let expected = "\
+cluster demo (cccccccccccc)
+
+NODE   APP   ROLE         STATENDX  LAG  CHAIN         SEES
+node1  1 kv  leader       42        0    070707070707  node2 1.23 ms, node3 DOWN
+node2  1 kv  follower     40        2    080808080808  node1 1.23 ms, node3 DOWN
+node3  -     unreachable
+
+node3: http://h:3 is not reachable: refused";
+        assert_eq!(text(&all, &disagreeing), expected);
+    }
+
+    #[test]
+    fn nodes_that_disagree_are_marked() {
+        let all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 42, 9)];
+        let disagreeing = disagreements(&all);
+        assert_eq!(disagreeing, [(AppNdx(1), StateNdx(42))]);
+        let text = text(&all, &disagreeing);
+        assert!(text.contains("070707070707!") && text.contains("090909090909!"), "{text}");
+        assert!(text.contains("different chains in application 1 at stateNdx 42"), "{text}");
+    }
+}

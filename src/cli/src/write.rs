@@ -1,0 +1,129 @@
+//! Writes: signs an operation, has it executed, and prints its receipt.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value, json};
+use synod_client::{Client, CommandOptions, ExecuteError, SubmitError};
+use synod_types::{AppNdx, Outcome, Receipt, SignedCommand, StateNdx, TimeMs, wire};
+
+use crate::connection::Cluster;
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// Conditions of a command, beside those of its operation.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Command")]
+pub(crate) struct WriteOptions {
+    /// Only if the application is in exactly this state
+    #[arg(long, value_name = "STATENDX")]
+    if_state: Option<u64>,
+    /// Not executed later than so many seconds from now, by the cluster's time
+    #[arg(long, value_name = "SECONDS")]
+    expires_in: Option<u64>,
+}
+
+impl WriteOptions {
+    fn options(self) -> CommandOptions {
+        let not_after = self.expires_in.map(|seconds| {
+            let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let end = end.saturating_add(Duration::from_secs(seconds));
+            TimeMs(u64::try_from(end.as_millis()).unwrap_or(u64::MAX))
+        });
+        CommandOptions { not_after, expected: self.if_state.map(StateNdx) }
+    }
+}
+
+/// What the answer to an operation means: for programs, and in words.
+pub(crate) type Explained = (Value, String);
+
+/// Has an operation executed and prints its receipt; `explain` reads the application's answer.
+pub(crate) async fn execute(
+    cluster: &Cluster,
+    app: AppNdx,
+    operation: Vec<u8>,
+    options: WriteOptions,
+    output: Output,
+    explain: impl FnOnce(&[u8]) -> Explained,
+) -> anyhow::Result<ExitCode> {
+    let client = cluster.client()?;
+    let executed = client.execute(app, operation.into(), options.options()).await;
+    client.close().await;
+    match executed {
+        Ok(receipt) => print(&receipt, output, explain),
+        Err(ExecuteError::Submit(SubmitError::Unknown { command, why })) => Err(unknown(&command, &why)?.into()),
+        Err(error) => Err(Failure::from(error).into()),
+    }
+}
+
+/// Submits a command as it is and prints its receipt.
+pub(crate) async fn submit(
+    client: &Client,
+    command: &SignedCommand,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let submitted = client.submit(command).await;
+    client.close().await;
+    print(&submitted.map_err(Failure::from)?, output, hex)
+}
+
+/// The answer of an application that this program does not look into.
+pub(crate) fn hex(answer: &[u8]) -> Explained {
+    let text = hex::encode(answer);
+    (json!({ "answerHex": text }), if text.is_empty() { text } else { format!("answer {text}") })
+}
+
+/// An answer that says nothing.
+pub(crate) fn nothing(_: &[u8]) -> Explained {
+    (json!({}), String::new())
+}
+
+/// Without its very bytes nobody can find out what became of a command, so they are kept.
+fn unknown(command: &SignedCommand, why: &str) -> anyhow::Result<Failure> {
+    let path = PathBuf::from(format!("synod-command-{}.bin", command.id().short()));
+    std::fs::write(&path, wire::encode(command))
+        .with_context(|| format!("cannot save the command in {}", path.display()))?;
+    Ok(Failure::Unknown(format!(
+        "nothing is known of the command: {why}. It may have been executed or may still be. Its bytes are in {path}: \
+         `synod submit --signed {path}` finds out, and it is executed once at most",
+        path = path.display()
+    )))
+}
+
+fn print(
+    receipt: &Receipt,
+    output: Output,
+    explain: impl FnOnce(&[u8]) -> Explained,
+) -> anyhow::Result<ExitCode> {
+    let (outcome, text, code) = match &receipt.outcome {
+        Outcome::Done(answer) => {
+            let (json, words) = explain(answer);
+            let separator = if words.is_empty() { "" } else { ": " };
+            (json!({ "done": json }), format!("done{separator}{words}"), ExitCode::SUCCESS)
+        }
+        Outcome::Refused(refusal) => {
+            let json = json!({ "refused": { "code": refusal.code.name(), "text": refusal.text } });
+            // The code of `Failure::Refused`: the receipt is printed all the same.
+            (json, format!("refused: {refusal}"), ExitCode::from(3))
+        }
+    };
+    let json = json!({
+        "appNdx": receipt.app,
+        "seq": receipt.seq,
+        "stateNdx": receipt.state_ndx,
+        "chain": receipt.chain.to_string(),
+        "outcome": outcome,
+    });
+    output.print(&json, format!("stateNdx {}  chain {}  {text}", receipt.state_ndx, receipt.chain.short()))?;
+    Ok(code)
+}
+
+/// What a command needs of a client, for those who do not print: one operation, one receipt.
+pub(crate) async fn receipt(client: &Client, app: AppNdx, operation: Vec<u8>) -> anyhow::Result<Receipt> {
+    let executed = client.execute(app, Bytes::from(operation), CommandOptions::default()).await;
+    Ok(executed.map_err(Failure::from)?)
+}
