@@ -8,6 +8,7 @@
 //! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS, [`hello`] ties a session to
 //! a key.
 
+mod batch;
 pub mod certificate;
 pub mod file;
 pub mod genesis;

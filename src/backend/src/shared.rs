@@ -94,8 +94,10 @@ impl Shared {
 
     fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) {
         let mut submissions = Vec::with_capacity(commands.len());
-        for (command, answer) in commands {
-            match verifier.verify_command(Unverified(command)) {
+        let (commands, answers): (Vec<_>, Vec<_>) =
+            commands.into_iter().map(|(command, answer)| (Unverified(command), answer)).unzip();
+        for (command, answer) in verifier.verify_commands(commands).into_iter().zip(answers) {
+            match command {
                 Ok(command) => submissions.push(Submission { command, answer }),
                 Err(refusal) => answer.send(Err(refusal)),
             }

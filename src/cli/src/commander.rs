@@ -38,6 +38,10 @@ pub(crate) struct Commander {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Let a key command the application, or change the name and role of one that may
+    #[command(
+        after_help = "Examples:\n  synod commander add deploy --app 1 --key deploy.pem --role writer\n  \
+                            synod commander add alice --app kv --key alice-public.pem --role administrator"
+    )]
     Add {
         /// A name, for people
         name: String,
@@ -56,6 +60,7 @@ enum Command {
         connection: Connection,
     },
     /// Let nothing new of a commander be executed from here on
+    #[command(after_help = "Example:\n  synod commander revoke 8f3c2a91b0de --app 1")]
     Revoke {
         /// Its id, or as many of its first digits as no other commander has
         id: String,
@@ -68,6 +73,9 @@ enum Command {
         connection: Connection,
     },
     /// List all commanders, revoked ones too
+    #[command(
+        after_help = "Examples:\n  synod commander list --app 1\n  synod commander list --app kv --min 12"
+    )]
     List {
         /// The application: its number or its name
         #[arg(long, value_name = "APP")]
@@ -122,7 +130,8 @@ impl Commander {
                 let app = cluster.app(&app)?;
                 let (key, _) = public_key::load(&key)?;
                 let id = key.id();
-                let op = AuthorityOp::Grant { key: key.spki_der().clone(), name: name.clone(), role: role.role() };
+                let op =
+                    AuthorityOp::Grant { key: key.spki_der().clone(), name: name.clone(), role: role.role() };
                 let explain = |_: &[u8]| {
                     let words = format!("{name} ({}) is a {} now", id.short(), role.role().name());
                     (json!({ "commander": id.to_string() }), words)
@@ -163,14 +172,18 @@ fn find<'a>(commanders: &'a [Listed], prefix: &str) -> Result<&'a str, Failure> 
     let prefix = prefix.to_lowercase();
     let is_hex = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_hex || prefix.len() < PREFIX_DIGITS_MIN {
-        let text = format!("{prefix:?} names no commander: give its id, or at least {PREFIX_DIGITS_MIN} of its first digits");
+        let text = format!(
+            "{prefix:?} names no commander: give its id, or at least {PREFIX_DIGITS_MIN} of its first digits"
+        );
         return Err(Failure::Usage(text));
     }
     let active = commanders.iter().filter(|commander| commander.revoked.is_none());
     let found: Vec<&Listed> = active.filter(|commander| commander.id.starts_with(&prefix)).collect();
     match &found[..] {
         [one] => Ok(&one.id),
-        [] => Err(Failure::Usage(format!("no commander's id begins with {prefix}; `synod commander list` shows them"))),
+        [] => Err(Failure::Usage(format!(
+            "no commander's id begins with {prefix}; `synod commander list` shows them"
+        ))),
         many => {
             let many: Vec<String> = many.iter().map(|one| format!("{} ({})", one.id, one.name)).collect();
             Err(Failure::Usage(format!("{prefix} begins more than one id: {}", many.join(", "))))
@@ -199,7 +212,11 @@ mod tests {
 
     #[test]
     fn a_prefix_stands_for_one_commander() {
-        let all = [listed("abcd11", "a", 1, None), listed("abcd22", "b", 2, None), listed("ffff00", "c", 1, Some(3))];
+        let all = [
+            listed("abcd11", "a", 1, None),
+            listed("abcd22", "b", 2, None),
+            listed("ffff00", "c", 1, Some(3)),
+        ];
         assert_eq!(find(&all, "ABCD1"), Ok("abcd11"));
         for bad in ["abcd", "abc", "ffff", "9999", "a", "a name", ""] {
             assert!(find(&all, bad).is_err(), "{bad:?} was taken");

@@ -157,7 +157,7 @@ impl Cluster {
             endpoints: self.endpoints.clone(),
             tls: Arc::new(tls::backend_client(&roots, &[])?),
             commander: Commander::new(Arc::new(key), cluster),
-            timeouts: Timeouts { total: self.timeout, ..Timeouts::default() },
+            timeouts: timeouts(self.timeout),
         };
         Ok(Client::new(config)?)
     }
@@ -177,13 +177,20 @@ impl Cluster {
     }
 }
 
+/// No single attempt takes longer than all of them together.
+fn timeouts(total: Duration) -> Timeouts {
+    let Timeouts { connect, attempt, total: _, idle } = Timeouts::default();
+    Timeouts { connect: connect.min(total), attempt: attempt.min(total), total, idle }
+}
+
 fn find_app(genesis: &Genesis, text: &str) -> Result<AppNdx, Failure> {
     let ndx = text.parse().ok().map(AppNdx);
     // A number wins over a name that looks like one.
     let by_ndx = genesis.apps.iter().find(|app| Some(app.ndx) == ndx);
     let found = by_ndx.or_else(|| genesis.apps.iter().find(|app| app.name == text));
     found.map(|app| app.ndx).ok_or_else(|| {
-        let apps: Vec<String> = genesis.apps.iter().map(|app| format!("{} ({})", app.ndx, app.name)).collect();
+        let apps: Vec<String> =
+            genesis.apps.iter().map(|app| format!("{} ({})", app.ndx, app.name)).collect();
         Failure::Usage(format!("this cluster has no application {text:?}; it has {}", apps.join(", ")))
     })
 }
@@ -232,7 +239,7 @@ mod tests {
     fn what_is_missing_is_said_with_its_option() {
         let (_directory, connection) = written("");
         let cluster = connection.cluster().unwrap();
-        assert!(cluster.client().unwrap_err().to_string().contains("--sign-with"));
+        assert!(cluster.client().err().unwrap().to_string().contains("--sign-with"));
         assert!(cluster.reader().err().unwrap().to_string().contains("--http"));
         let (_directory, connection) = written("endpoints = []");
         assert!(format!("{:#}", connection.cluster().unwrap_err()).contains("endpoints"));

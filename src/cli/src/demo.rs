@@ -14,10 +14,11 @@ use clap::Args;
 use serde_json::json;
 use synod_app_kv::KvOp;
 use synod_auth::{Algorithm, GenesisApp, SigningKey};
-use synod_client::{Client, ExecuteError, SubmitError};
-use synod_gateway::{ClusterStatus, GroupRole};
+use synod_client::{Client, CommandOptions, ExecuteError, SubmitError};
+use synod_gateway::{ClusterStatus, GroupRole, NodeState};
 use synod_node::config::Address;
-use synod_types::{AppNdx, Digest, Outcome, Receipt, StateNdx};
+use synod_types::{AppNdx, Outcome, Receipt, StateNdx};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
@@ -30,12 +31,14 @@ use crate::write;
 use process::{NodeProcess, log_path};
 use report::{Lines, Report};
 
-/// All steps together. What takes longer has failed.
-const CHECK_WAIT: Duration = Duration::from_secs(30);
+/// All steps together. What takes longer has failed; stopping the nodes comes on top.
+const CHECK_WAIT: Duration = Duration::from_secs(22);
 /// What a single call may take.
 const CALL_WAIT: Duration = Duration::from_secs(15);
 /// How often something is looked at until it is so.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it is looked whether a node has ended by itself.
+const NODES_LOOKED_AT: Duration = Duration::from_millis(250);
 /// How often a cluster is founded on other ports because another process took one in between.
 const FOUND_TRIES: u32 = 3;
 /// How fast nodes find each other again.
@@ -87,20 +90,28 @@ impl Demo {
             (None, None) => unreachable!("one of the two is there"),
         };
         let mut report = Report::new(output);
-        report.say(format_args!("synod demo: {} nodes on this machine, in {}\n\n", self.nodes, directory.display()))?;
+        report.say(format_args!(
+            "synod demo: {} nodes on this machine, in {}\n\n",
+            self.nodes,
+            directory.display()
+        ))?;
         let mut stage = None;
-        let told = timeout(CHECK_WAIT, self.tell(&directory, &mut stage, &mut report)).await;
-        let told = told.unwrap_or_else(|_| {
-            let (steps, _) = report.total();
-            bail!("step {steps} did not end: the steps together may take {} s", CHECK_WAIT.as_secs())
-        });
-        if told.is_ok() {
-            self.finish(&report, output, &mut stage).await?;
-        }
+        let mut interrupted = Interrupted::new()?;
+        let told = tokio::select! {
+            told = timeout(CHECK_WAIT, self.tell(&directory, &mut stage, &mut report)) => Some(told),
+            () = interrupted.wait() => None,
+        };
+        let is_interrupted = told.is_none();
+        let told = match told {
+            Some(Ok(Ok(()))) => self.finish(&report, output, &mut stage, &mut interrupted).await,
+            Some(Ok(Err(why))) => Err(why),
+            Some(Err(_)) => Err(report.broken_off(format_args!("not over in {} s", CHECK_WAIT.as_secs()))),
+            None => Err(report.broken_off("interrupted")),
+        };
         if let Some(stage) = stage {
             stage.stop().await?;
         }
-        if let (Err(_), Some(temporary)) = (&told, temporary) {
+        if let (Err(_), false, Some(temporary)) = (&told, is_interrupted, temporary) {
             eprintln!("the nodes' logs are in {}", temporary.keep().join("cluster").display());
         }
         told.map(|()| ExitCode::SUCCESS)
@@ -143,20 +154,29 @@ impl Demo {
     }
 
     /// Says how it went; without --check, stays until Ctrl-C.
-    async fn finish(&self, report: &Report, output: Output, stage: &mut Option<Stage>) -> anyhow::Result<()> {
+    async fn finish(
+        &self,
+        report: &Report,
+        output: Output,
+        stage: &mut Option<Stage>,
+        interrupted: &mut Interrupted,
+    ) -> anyhow::Result<()> {
         let (steps, took) = report.total();
         report.say(format_args!("\nAll {steps} steps passed in {:.1} s.\n", took.as_secs_f64()))?;
         let Some(stage) = stage else { return Ok(()) };
         if output == Output::Json {
-            output.print(&json!({ "ok": true, "steps": steps, "ms": took.as_millis(), "client": stage.client_file() }), "")?;
+            output.print(
+                &json!({ "ok": true, "steps": steps, "ms": took.as_millis(), "client": stage.client_file() }),
+                "",
+            )?;
         }
         if self.check {
             return Ok(());
         }
         report.say(stage.to_try()?)?;
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            (name, how) = stage.any_ended() => bail!("{name} has ended by itself: {how}"),
+            () = interrupted.wait() => {}
+            ended = stage.any_ended() => bail!("{}", ended?),
         }
         report.say("\nStopping the nodes in order.\n")
     }
@@ -213,9 +233,30 @@ async fn start_all(founded: &Founded) -> anyhow::Result<BTreeMap<usize, NodeProc
             Err(why) => failure = Some(why),
         }
     }
-    match failure {
-        None => Ok(processes),
-        Some(why) => Err(why),
+    let Some(why) = failure else { return Ok(processes) };
+    for process in processes.into_values() {
+        process.stop().await?;
+    }
+    Err(why)
+}
+
+/// Ctrl-C, or whatever else asks this process to end.
+struct Interrupted {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupted {
+    fn new() -> anyhow::Result<Interrupted> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Interrupted { interrupt, terminate })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
@@ -231,7 +272,10 @@ impl Stage {
         for (n, node) in founded.nodes.iter().enumerate() {
             let pid = processes.get(&n).map_or(0, NodeProcess::pid);
             let NodePlan { name, backend, http, .. } = &node.plan;
-            lines.push(format!("{name} {}  pid {pid}  commanders {backend}  readers http://{http}", node.id.short()));
+            lines.push(format!(
+                "{name} {}  pid {pid}  commanders {backend}  readers http://{http}",
+                node.id.short()
+            ));
         }
         Ok((Stage { founded, processes, reader, client }, lines))
     }
@@ -271,7 +315,7 @@ impl Stage {
         for node in self.running() {
             let status = status::ask(self.reader.clone(), node.clone()).await;
             let status = status.map_err(anyhow::Error::msg)?;
-            let up = status.nodes.iter().filter(|other| other.state == synod_gateway::NodeState::Up).count();
+            let up = status.nodes.iter().filter(|other| other.state == NodeState::Up).count();
             ensure!(up + 1 == self.processes.len(), "{} sees {up} other nodes", node.name);
             leaders.push(leader_of(&status).with_context(|| format!("{} knows no leader", node.name))?);
         }
@@ -296,7 +340,9 @@ impl Stage {
             times.push(begun.elapsed());
             receipts.push(receipt);
         }
-        let (Some(first), Some(last)) = (receipts.first(), receipts.last()) else { bail!("no command was sent") };
+        let (Some(first), Some(last)) = (receipts.first(), receipts.last()) else {
+            bail!("no command was sent")
+        };
         times.sort();
         let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
         let lines = vec![format!(
@@ -324,9 +370,18 @@ impl Stage {
             ensure!(
                 (state.state_ndx, &state.chain) == (receipt.state_ndx, &receipt.chain.to_string()),
                 "{} has chain {} at stateNdx {}, and the receipt says {} at {}",
-                node.name, state.chain, state.state_ndx, receipt.chain, receipt.state_ndx
+                node.name,
+                state.chain,
+                state.state_ndx,
+                receipt.chain,
+                receipt.state_ndx
             );
-            lines.push(format!("{}  State-Ndx: {}  chain {}  {found:?}", node.name, state.state_ndx, receipt.chain.short()));
+            lines.push(format!(
+                "{}  State-Ndx: {}  chain {}  {found:?}",
+                node.name,
+                state.state_ndx,
+                receipt.chain.short()
+            ));
         }
         ensure!(lines.len() == self.processes.len(), "not every node was asked");
         Ok(((), lines))
@@ -335,11 +390,11 @@ impl Stage {
     /// Whoever can reach the port can send commands; only those of granted keys are executed.
     async fn refuse_stranger(&self) -> anyhow::Result<((), Lines)> {
         let key = SigningKey::generate(Algorithm::Ed25519);
-        let stranger = Digest::short(&key.id());
+        let stranger = key.id().short();
         let cluster = Connection::by_file(self.client_file(), CALL_WAIT).cluster()?;
         let client = cluster.client_of(key)?;
         let op = KvOp::Put { key: "stranger".into(), value: "was here".into() };
-        let executed = client.execute(APP, op.encode().into(), Default::default()).await;
+        let executed = client.execute(APP, op.encode().into(), CommandOptions::default()).await;
         client.close().await;
         match executed {
             Err(ExecuteError::Submit(SubmitError::Refused(refusal))) => {
@@ -368,13 +423,17 @@ impl Stage {
     }
 
     /// Returns when a node has ended that nobody stopped.
-    async fn any_ended(&mut self) -> (String, String) {
-        let nodes = &self.founded.nodes;
-        let ended = self.processes.iter_mut().map(|(n, process)| {
-            let name = nodes[*n].plan.name.clone();
-            Box::pin(async move { (name, process.ended().await) })
-        });
-        first_of(ended.collect()).await
+    async fn any_ended(&mut self) -> anyhow::Result<String> {
+        loop {
+            for (n, process) in &mut self.processes {
+                if let Some(status) = process.ended()? {
+                    let node = &self.founded.nodes[*n];
+                    let (name, log) = (&node.plan.name, log_path(node));
+                    return Ok(format!("{name} has ended by itself, {status}; its log is {}", log.display()));
+                }
+            }
+            sleep(NODES_LOOKED_AT).await;
+        }
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -431,19 +490,8 @@ fn leader_of(status: &ClusterStatus) -> Option<String> {
     let app = status.apps.iter().find(|app| app.app_ndx == APP)?;
     match app.role {
         GroupRole::Leader => Some(status.node_name.clone()),
-        GroupRole::Candidate | GroupRole::Follower | GroupRole::Learner => Some(app.leader.as_ref()?.name.clone()),
-    }
-}
-
-/// The first of some futures that is ready.
-async fn first_of<T, F: Future<Output = T> + Unpin>(mut futures: Vec<F>) -> T {
-    std::future::poll_fn(|context| {
-        for future in &mut futures {
-            if let std::task::Poll::Ready(value) = std::pin::Pin::new(future).poll(context) {
-                return std::task::Poll::Ready(value);
-            }
+        GroupRole::Candidate | GroupRole::Follower | GroupRole::Learner => {
+            Some(app.leader.as_ref()?.name.clone())
         }
-        std::task::Poll::Pending
-    })
-    .await
+    }
 }

@@ -14,7 +14,7 @@ Exit codes:
   1  failed, or there is no such key
   2  the arguments are wrong
   3  refused by the cluster: not executed, or executed and refused by the application
-  4  unknown: the command may have been executed or may still be; submit the same bytes again to find out
+  4  unknown: it may have been executed, or may still be; submit the same bytes again to find out
   5  no node could be reached: not executed
 
 Environment:

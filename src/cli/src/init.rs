@@ -100,7 +100,11 @@ impl Init {
                     Failure::Usage(format!("--base-port {} leaves no room for all ports", self.base_port))
                 })?;
                 // Through the same reader as the configuration, which knows brackets and what a host is.
-                let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+                let host = if host.contains(':') && !host.starts_with('[') {
+                    format!("[{host}]")
+                } else {
+                    host.clone()
+                };
                 Address::parse(&format!("{host}:{port}"), 1..=u16::MAX)
                     .map_err(|why| Failure::Usage(why.to_string()))
             };
@@ -162,11 +166,26 @@ impl fmt::Display for Report<'_> {
             table.row([plan.name.clone(), node.id.short()].into_iter().chain(addresses));
         }
         writeln!(f, "{table}")?;
-        writeln!(f, "Next, each in a terminal of its own:")?;
-        for node in nodes {
-            writeln!(f, "  synod node --config {}", node.config.display())?;
+        let host = &nodes.first().map_or("", |node| &node.plan.mesh.host);
+        if nodes.iter().all(|node| node.plan.mesh.host == **host) {
+            writeln!(f, "Next, each in a terminal of its own:")?;
+            for node in nodes {
+                writeln!(f, "  synod node --config {}", node.config.display())?;
+            }
+        } else {
+            writeln!(
+                f,
+                "Next, copy to each host, and nowhere else, what its node needs, and start it there:"
+            )?;
+            for node in nodes {
+                let (name, host) = (&node.plan.name, &node.plan.mesh.host);
+                writeln!(f, "  {host}: {name}.toml {name}.pem {name}-key.pem ca.pem genesis.json")?;
+                writeln!(f, "  {:width$}  synod node --config {name}.toml", "", width = host.len())?;
+            }
         }
-        writeln!(f, "and then:\n  export SYNOD_CLIENT={dir}/client.toml")?;
+        let client = directory.join(CLIENT);
+        let client = std::path::absolute(&client).unwrap_or(client);
+        writeln!(f, "and then:\n  export SYNOD_CLIENT={}", client.display())?;
         writeln!(f, "  synod status\n  synod kv put greeting hello\n  synod kv get greeting")
     }
 }
@@ -199,7 +218,8 @@ mod tests {
 
     #[test]
     fn nodes_on_hosts_of_their_own_have_the_same_ports() {
-        let plan = plan("--dir x --hosts a,b,::1,a --base-port 7000 --app 2=two:kv --app 3=three:kv").unwrap();
+        let plan =
+            plan("--dir x --hosts a,b,::1,a --base-port 7000 --app 2=two:kv --app 3=three:kv").unwrap();
         let mesh: Vec<String> = plan.nodes.iter().map(|node| node.mesh.to_string()).collect();
         assert_eq!(mesh, ["a:7000", "b:7000", "[::1]:7000", "a:7001"]);
         assert_eq!(plan.apps.len(), 2);

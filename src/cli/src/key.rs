@@ -27,6 +27,7 @@ enum Command {
     ///
     /// The id is the SHA3-256 of the public key (SubjectPublicKeyInfo, DER): the CommanderId of a commander, the NodeId
     /// of a node. The private half is never shown.
+    #[command(after_help = "Examples:\n  synod key show admin.pem\n  synod key show node1.pem --output json")]
     Show {
         /// The file
         file: PathBuf,
@@ -46,7 +47,12 @@ impl Key {
                 "holds": holds.name(),
                 "publicKey": pem,
             }),
-            format!("{}: {}\nid         {id}\nshort id   {}\nalgorithm  {algorithm}\n{pem}", file.display(), holds.name(), id.short()),
+            format!(
+                "{}: {}\nid         {id}\nshort id   {}\nalgorithm  {algorithm}\n{pem}",
+                file.display(),
+                holds.name(),
+                id.short()
+            ),
         )?;
         Ok(ExitCode::SUCCESS)
     }

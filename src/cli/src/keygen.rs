@@ -59,7 +59,8 @@ impl Keygen {
             }
             (KeyType::Rsa, bits) => {
                 let bits = bits.as_deref().unwrap_or("2048").parse()?;
-                Algorithm::rsa(bits).ok_or_else(|| Failure::Usage(format!("RSA keys of {bits} bits are not taken")).into())
+                Algorithm::rsa(bits)
+                    .ok_or_else(|| Failure::Usage(format!("RSA keys of {bits} bits are not taken")).into())
             }
         }
     }

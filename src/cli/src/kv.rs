@@ -42,6 +42,10 @@ pub(crate) struct Kv {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Set a key, whether it exists or not
+    #[command(
+        override_usage = "synod kv put [OPTIONS] <KEY> <VALUE|--file FILE>",
+        after_help = "Examples:\n  synod kv put greeting hello\n  synod kv put zone --file zone.txt"
+    )]
     Put {
         /// The key
         key: String,
@@ -51,6 +55,10 @@ enum Command {
         common: WriteCommon,
     },
     /// Set a key only if it is as expected; refused otherwise (exit code 3)
+    #[command(
+        override_usage = "synod kv cas [OPTIONS] <KEY> <VALUE|--file FILE> <--expected STATENDX|--absent>",
+        after_help = "Examples:\n  synod kv cas greeting hi --expected 12\n  synod kv cas leader node1 --absent"
+    )]
     Cas {
         /// The key
         key: String,
@@ -66,6 +74,7 @@ enum Command {
         common: WriteCommon,
     },
     /// Remove a key, whether it exists or not
+    #[command(after_help = "Example:\n  synod kv delete greeting")]
     Delete {
         /// The key
         key: String,
@@ -73,6 +82,8 @@ enum Command {
         common: WriteCommon,
     },
     /// Print the bytes under a key, as they are; its states go to standard error
+    #[command(after_help = "Examples:\n  synod kv get greeting\n  synod kv get greeting --min 12\n  \
+                            synod kv get greeting --consistency linearizable")]
     Get {
         /// The key
         key: String,
@@ -80,6 +91,7 @@ enum Command {
         common: ReadCommon,
     },
     /// List keys in their order
+    #[command(after_help = "Examples:\n  synod kv list\n  synod kv list --prefix service/ --limit 1000")]
     List {
         /// Only keys that begin with this
         #[arg(long, default_value = "")]
@@ -191,7 +203,7 @@ impl ReadCommon {
             Output::Text => {
                 output::bytes(&answer.body)?;
                 let number = |ndx: Option<u64>| ndx.map_or_else(|| "?".to_owned(), |ndx| ndx.to_string());
-                eprintln!("\nstateNdx {}, last changed in {}", number(state_ndx), number(changed));
+                eprintln!("stateNdx {}, last changed in {}", number(state_ndx), number(changed));
             }
             Output::Json => {
                 let mut json = json!({ "key": key, "stateNdx": state_ndx, "changed": changed });
@@ -277,7 +289,8 @@ mod tests {
             changed,
             ..Entry::default()
         };
-        let binary = Entry { key: Some("raw".to_owned()), value_base64: Some("/w==".to_owned()), ..Entry::default() };
+        let binary =
+            Entry { key: Some("raw".to_owned()), value_base64: Some("/w==".to_owned()), ..Entry::default() };
         let page = Page {
             app_ndx: 1,
             state_ndx: 12,

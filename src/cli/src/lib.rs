@@ -25,6 +25,7 @@ mod submit;
 mod table;
 mod write;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -74,7 +75,9 @@ impl Cli {
         // A node logs as its configuration says; the tools log nothing unless they are asked to.
         if !matches!(self.command, Command::Node(_)) {
             let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            let is_terminal = std::io::stderr().is_terminal();
+            let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
+            log.with_writer(std::io::stderr).init();
         }
         match self.command {
             Command::Demo(demo) => block_on(demo.run(output))?,
@@ -112,9 +115,17 @@ mod tests {
 
     #[test]
     fn every_subcommand_has_examples() {
-        for subcommand in Cli::command().get_subcommands() {
-            let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&format!("synod {}", subcommand.get_name())), "{}", subcommand.get_name());
+        fn check(command: &clap::Command, path: &str) {
+            for subcommand in command.get_subcommands() {
+                let path = format!("{path} {}", subcommand.get_name());
+                let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(
+                    help.contains(&format!("  {path} ")) || help.contains(&format!("  {path}\n")),
+                    "{path}: {help}"
+                );
+                check(subcommand, &path);
+            }
         }
+        check(&Cli::command(), "synod");
     }
 }

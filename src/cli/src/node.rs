@@ -1,5 +1,6 @@
 //! `synod node`: runs a node.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,7 +58,10 @@ impl Node {
         }
         let filter =
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log.to_string()));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),
@@ -76,7 +80,7 @@ impl Node {
         let name = config.me.id.clone();
         let node = synod_node::Node::start(config).await?;
         let addresses = node.addresses();
-        output.print(
+        let said = output.print(
             &json!({
                 "ready": true,
                 "node": name,
@@ -89,7 +93,10 @@ impl Node {
                 "{name} is ready: nodes {}, commanders {}, readers http://{}",
                 addresses.mesh, addresses.backend, addresses.http
             ),
-        )?;
+        );
+        if let Err(why) = said {
+            warn!(%why, "nobody reads that this node is ready; it runs all the same");
+        }
 
         let failure = tokio::select! {
             _ = interrupt.recv() => None,

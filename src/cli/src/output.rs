@@ -1,7 +1,7 @@
 //! Results on standard output, as text or as JSON.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -37,9 +37,12 @@ fn line(text: impl Display) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Prints bytes as they are.
+/// Prints bytes as they are; on a terminal, what follows begins on a line of its own.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
+    if out.is_terminal() && !bytes.ends_with(b"\n") {
+        out.write_all(b"\n")?;
+    }
     Ok(out.flush()?)
 }

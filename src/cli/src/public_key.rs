@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use pkcs8::der::Document;
 use pkcs8::LineEnding;
+use pkcs8::der::Document;
 use synod_auth::{PublicKey, SigningKey, public_key_of};
 use synod_types::limits::KEY_FILE_BYTES_MAX;
 
@@ -42,13 +42,21 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(PublicKey, Holds)> {
     match label {
         "PUBLIC KEY" => {
             let key = PublicKey::from_spki_der(document.as_bytes());
-            Ok((key.with_context(|| format!("{name} holds a public key that is not taken"))?, Holds::PublicKey))
+            Ok((
+                key.with_context(|| format!("{name} holds a public key that is not taken"))?,
+                Holds::PublicKey,
+            ))
         }
         "CERTIFICATE" => {
             let key = public_key_of(&document.as_bytes().into());
-            Ok((key.with_context(|| format!("{name} holds a certificate that is not taken"))?, Holds::Certificate))
+            Ok((
+                key.with_context(|| format!("{name} holds a certificate that is not taken"))?,
+                Holds::Certificate,
+            ))
         }
-        other => bail!("{name} is PEM of a {other:?}; a private key, a public key or a certificate is expected"),
+        other => {
+            bail!("{name} is PEM of a {other:?}; a private key, a public key or a certificate is expected")
+        }
     }
 }
 
@@ -83,9 +91,11 @@ mod tests {
         let authority = CertificateAuthority::generate("test").unwrap();
         let certificate = authority.issue_node(key.public(), &["node1".to_owned()]).unwrap();
         std::fs::write(at("certificate"), certificate).unwrap();
-        for (name, holds) in
-            [("private", Holds::PrivateKey), ("public", Holds::PublicKey), ("certificate", Holds::Certificate)]
-        {
+        for (name, holds) in [
+            ("private", Holds::PrivateKey),
+            ("public", Holds::PublicKey),
+            ("certificate", Holds::Certificate),
+        ] {
             assert_eq!(load(&at(name)).unwrap(), (key.public().clone(), holds));
         }
         std::fs::write(at("other"), "no key").unwrap();

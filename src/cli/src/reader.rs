@@ -86,7 +86,8 @@ pub(crate) struct Answer {
 impl Answer {
     /// The body, which is JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        serde_json::from_slice(&self.body).context("the answer is not what this program expects; is it of the same version?")
+        serde_json::from_slice(&self.body)
+            .context("the answer is not what this program expects; is it of the same version?")
     }
 }
 
@@ -220,7 +221,9 @@ mod tests {
 
     #[test]
     fn addresses_get_their_scheme() {
-        for (address, url) in [("a:1", "http://a:1"), ("http://a:1/", "http://a:1"), ("https://a", "https://a")] {
+        for (address, url) in
+            [("a:1", "http://a:1"), ("http://a:1/", "http://a:1"), ("https://a", "https://a")]
+        {
             assert_eq!(HttpNode::named("n".to_owned(), address).url, url);
         }
         assert_eq!(percent_encoded("a/ü ".as_bytes()), "a%2F%C3%BC%20");

@@ -61,7 +61,8 @@ impl Status {
 
 /// Asks all nodes at the same time.
 pub(crate) async fn ask_all(reader: &Reader) -> Vec<Answered> {
-    let asked: Vec<_> = reader.nodes().iter().map(|node| tokio::spawn(ask(reader.clone(), node.clone()))).collect();
+    let asked: Vec<_> =
+        reader.nodes().iter().map(|node| tokio::spawn(ask(reader.clone(), node.clone()))).collect();
     let mut answered = Vec::new();
     for (node, asked) in reader.nodes().iter().zip(asked) {
         let status = asked.await.unwrap_or_else(|why| Err(why.to_string()));
@@ -84,7 +85,8 @@ pub(crate) async fn ask(reader: Reader, node: HttpNode) -> Result<ClusterStatus,
 /// Where two nodes have different chains at the same stateNdx.
 pub(crate) fn disagreements(answered: &[Answered]) -> Vec<(AppNdx, StateNdx)> {
     let mut chains: BTreeMap<(AppNdx, StateNdx), Vec<Digest>> = BTreeMap::new();
-    for app in answered.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.apps) {
+    for app in answered.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.apps)
+    {
         let chains = chains.entry((app.app_ndx, app.state_ndx)).or_default();
         if !chains.contains(&app.chain) {
             chains.push(app.chain);
@@ -205,7 +207,10 @@ mod tests {
 
     #[test]
     fn the_table_reads_well() {
-        let gone = (HttpNode::named("node3".to_owned(), "h:3"), Err("http://h:3 is not reachable: refused".to_owned()));
+        let gone = (
+            HttpNode::named("node3".to_owned(), "h:3"),
+            Err("http://h:3 is not reachable: refused".to_owned()),
+        );
         let all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 40, 8), gone];
         let disagreeing = disagreements(&all);
         assert!(disagreeing.is_empty(), "different states have different chains");

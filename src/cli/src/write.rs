@@ -55,7 +55,9 @@ pub(crate) async fn execute(
     client.close().await;
     match executed {
         Ok(receipt) => print(&receipt, output, explain),
-        Err(ExecuteError::Submit(SubmitError::Unknown { command, why })) => Err(unknown(&command, &why)?.into()),
+        Err(ExecuteError::Submit(SubmitError::Unknown { command, why })) => {
+            Err(unknown(&command, &why)?.into())
+        }
         Err(error) => Err(Failure::from(error).into()),
     }
 }
@@ -75,11 +77,6 @@ pub(crate) async fn submit(
 pub(crate) fn hex(answer: &[u8]) -> Explained {
     let text = hex::encode(answer);
     (json!({ "answerHex": text }), if text.is_empty() { text } else { format!("answer {text}") })
-}
-
-/// An answer that says nothing.
-pub(crate) fn nothing(_: &[u8]) -> Explained {
-    (json!({}), String::new())
 }
 
 /// Without its very bytes nobody can find out what became of a command, so they are kept.
@@ -118,7 +115,8 @@ fn print(
         "chain": receipt.chain.to_string(),
         "outcome": outcome,
     });
-    output.print(&json, format!("stateNdx {}  chain {}  {text}", receipt.state_ndx, receipt.chain.short()))?;
+    output
+        .print(&json, format!("stateNdx {}  chain {}  {text}", receipt.state_ndx, receipt.chain.short()))?;
     Ok(code)
 }
 

@@ -23,10 +23,22 @@ pub struct Election {
     /// The highest ballot of a leader that this node heard of.
     leader: Ballot,
     happy: bool,
+    /// What came in this round that the others' last word does not show yet.
+    news: News,
     /// Rounds for which this node has wanted to take over. It waits as many as its rank says, so that nodes do not
     /// all stand at once.
     waited: u32,
     rank: u32,
+}
+
+/// What a node learned since its last round ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum News {
+    Nothing,
+    /// Somebody stands under a higher ballot: it gets at least a round to show what it can do.
+    Ballot,
+    /// The leader itself spoke.
+    Leader,
 }
 
 impl Election {
@@ -34,7 +46,7 @@ impl Election {
     pub fn new(members: &Members, group: u32, promised: Ballot) -> Election {
         let rank = members.rank(group);
         let own = Ballot { number: promised.number, priority: u32::MAX - rank, node: members.node() };
-        Election { own, leader: promised, happy: false, waited: 0, rank }
+        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, rank }
     }
 
     /// The highest leader's ballot that this node knows of.
@@ -57,14 +69,16 @@ impl Election {
         if ballot > self.leader {
             self.leader = ballot;
             self.happy = false;
+            self.news = News::Ballot;
         }
     }
 
-    /// The leader of `ballot` was heard to lead; that will do until the end of the round.
+    /// The leader of `ballot` was heard to lead; that will do for this round.
     pub fn on_leader_heard(&mut self, ballot: Ballot) {
         self.on_ballot(ballot);
         if ballot == self.leader {
             self.happy = true;
+            self.news = News::Leader;
         }
     }
 
@@ -85,14 +99,16 @@ impl Election {
             self.on_ballot(beat.leader);
         }
         let own = self.own;
+        let news = std::mem::replace(&mut self.news, News::Nothing);
         self.happy = if self.leader == own {
             let followers = beats.iter().filter(|(_, beat)| beat.leader <= own).map(|&(node, _)| node);
             leads && self.with_self(members, followers, broken)
         } else {
-            beats.iter().any(|(_, beat)| beat.ballot == self.leader && beat.happy)
+            news == News::Leader || beats.iter().any(|(_, beat)| beat.ballot == self.leader && beat.happy)
         };
         let connected = self.with_self(members, beats.iter().map(|&(node, _)| node), broken);
-        if self.happy || !connected || beats.iter().any(|(_, beat)| beat.happy) {
+        let others_happy = beats.iter().any(|(_, beat)| beat.happy);
+        if self.happy || !connected || others_happy || news > News::Nothing {
             self.waited = 0;
             return None;
         }

@@ -238,6 +238,11 @@ impl Stage {
                 let leader = world.leader(APP);
                 found(leader == *expected, format!("the leader is {:?}", leader.map(|node| node + 1)))
             }
+            Expectation::OtherLeader(other) => {
+                let leader = world.leader(APP);
+                let holds = leader.is_some_and(|leader| leader != *other);
+                found(holds, format!("the leader is {:?}", leader.map(|node| node + 1)))
+            }
             Expectation::Chosen(node, slot) => {
                 let chosen = world.nodes[*node].status(APP).map_or(Slot(0), |status| status.chosen);
                 found(chosen == *slot, format!("n{} has chosen to slot {chosen}", node + 1))

@@ -67,6 +67,7 @@ impl Storm {
     /// No further faults; everything is mended but nodes that are down, and roads and disks are good.
     pub fn end(&mut self, world: &mut World) {
         self.alarms.clear();
+        world.calm_clients();
         world.network.heal();
         world.network.set_weather(Weather { jitter_ms: 3, reorder: true, ..Weather::calm(1) });
         for node in &mut world.nodes {

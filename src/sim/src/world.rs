@@ -171,6 +171,13 @@ impl World {
         self.trace.line(self.now_ms, Weight::Notable, text);
     }
 
+    /// From here on clients are heard, ask often, and mostly command: what is waited for is not up to them.
+    pub fn calm_clients(&mut self) {
+        self.plan.client_loss_per_mille = 0;
+        self.plan.patience_ms = self.plan.patience_ms.min(1000);
+        self.habits.reads_per_mille = self.habits.reads_per_mille.min(200);
+    }
+
     // What is done to nodes from outside.
 
     /// Starts a node that is down.
@@ -220,10 +227,11 @@ impl World {
         damaged
     }
 
-    /// The node that leads a group, as far as any node knows that runs.
+    /// The node that leads a group; of several that believe so, the one with the highest ballot.
     pub fn leader(&self, app: AppNdx) -> Option<usize> {
-        let leads = |node: &Node| node.status(app).is_some_and(|status| status.role == "leader");
-        self.nodes.iter().rposition(leads)
+        let leads = |node: &Node| node.status(app).filter(|status| status.role == "leader")?.leader;
+        let leaders = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((leads(node)?, index)));
+        leaders.max().map(|(_, index)| index)
     }
 
     /// Whether every node runs and all are in the same state, with nothing open.

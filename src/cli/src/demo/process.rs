@@ -16,7 +16,7 @@ use crate::founding::FoundedNode;
 /// How long a node may take to open its ports.
 const READY_WAIT: Duration = Duration::from_secs(10);
 /// How long a node may take to stop in order. Then it is killed.
-const STOP_WAIT: Duration = Duration::from_secs(8);
+const STOP_WAIT: Duration = Duration::from_secs(6);
 /// Bytes of the end of a log that a failure shows.
 const LOG_SHOWN_BYTES: usize = 2000;
 
@@ -58,7 +58,8 @@ impl NodeProcess {
         let stdout = child.stdout.take().context("its standard output is a pipe")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(READY_WAIT, lines.next_line()).await;
-        let line = line.map_err(|_| anyhow!("{name} was not ready in {} s; {}", READY_WAIT.as_secs(), tail(&log)))?;
+        let line =
+            line.map_err(|_| anyhow!("{name} was not ready in {} s; {}", READY_WAIT.as_secs(), tail(&log)))?;
         let is_ready = |line: &str| serde_json::from_str::<Ready>(line).is_ok_and(|ready| ready.ready);
         match line? {
             Some(line) if is_ready(&line) => Ok(NodeProcess { child, leash, pid }),
@@ -87,12 +88,9 @@ impl NodeProcess {
         Ok(())
     }
 
-    /// Returns when it has ended by itself.
-    pub(super) async fn ended(&mut self) -> String {
-        match self.child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(why) => why.to_string(),
-        }
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 }
 

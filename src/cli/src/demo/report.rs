@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use crate::output::Output;
@@ -17,6 +17,7 @@ pub(super) struct Report {
     output: Output,
     begun: Instant,
     steps: u32,
+    current: String,
 }
 
 /// What a step did, for people: the lines below its title.
@@ -24,12 +25,19 @@ pub(super) type Lines = Vec<String>;
 
 impl Report {
     pub(super) fn new(output: Output) -> Report {
-        Report { output, begun: Instant::now(), steps: 0 }
+        Report { output, begun: Instant::now(), steps: 0, current: String::new() }
     }
 
     /// How many steps there were, and how long they took.
     pub(super) fn total(&self) -> (u32, Duration) {
         (self.steps, self.begun.elapsed())
+    }
+
+    /// The step that runs does not end any more.
+    pub(super) fn broken_off(&self, why: impl Display) -> anyhow::Error {
+        // Its title stands at the beginning of a line without an end.
+        let said = self.say("BROKEN OFF\n").err();
+        said.unwrap_or_else(|| anyhow!("{}: {why}", self.current))
     }
 
     /// Runs a step. `name` is what its failure is called.
@@ -40,6 +48,7 @@ impl Report {
         work: impl Future<Output = anyhow::Result<(T, Lines)>>,
     ) -> anyhow::Result<T> {
         self.steps += 1;
+        self.current = format!("step {} ({name})", self.steps);
         let step = self.steps;
         let begun = Instant::now();
         if self.output == Output::Text {
@@ -57,18 +66,24 @@ impl Report {
                     }
                 }
                 Output::Json => {
-                    self.output.print(&json!({ "step": step, "name": name, "ok": true, "ms": ms, "found": lines }), "")?;
+                    self.output.print(
+                        &json!({ "step": step, "name": name, "ok": true, "ms": ms, "found": lines }),
+                        "",
+                    )?;
                 }
             },
             Err(error) => match self.output {
                 Output::Text => self.text(format_args!("FAILED after {ms} ms\n"))?,
                 Output::Json => {
                     let why = format!("{error:#}");
-                    self.output.print(&json!({ "step": step, "name": name, "ok": false, "ms": ms, "error": why }), "")?;
+                    self.output.print(
+                        &json!({ "step": step, "name": name, "ok": false, "ms": ms, "error": why }),
+                        "",
+                    )?;
                 }
             },
         }
-        done.map(|(value, _)| value).with_context(|| format!("step {step} ({name}) failed"))
+        done.map(|(value, _)| value).with_context(|| format!("{} failed", self.current))
     }
 
     /// Prints text as it is, for people only.

@@ -8,7 +8,7 @@
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! run 500ms
 //! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
-//! expect leader 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
+//! expect leader 1 | expect leader not 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
 //! expect answer c1: receipt of seq 1 in state 1 | expect no answer c1
 //! trace off | trace on                                     what is not worth reading
 //! ```
@@ -75,6 +75,8 @@ pub enum Step {
 pub enum Expectation {
     /// This node leads, or none.
     Leader(Option<usize>),
+    /// Another node than this leads.
+    OtherLeader(usize),
     /// A node has chosen so far.
     Chosen(usize, Slot),
     /// A node is in this state.
@@ -151,6 +153,7 @@ fn step(words: &[&str]) -> Option<Step> {
 fn expected(words: &[&str]) -> Option<Expectation> {
     let expectation = match words {
         ["leader", node] => Expectation::Leader(Some(node_of(node)?)),
+        ["leader", "not", node] => Expectation::OtherLeader(node_of(node)?),
         ["no", "leader"] => Expectation::Leader(None),
         ["chosen", slot, "at", node] => Expectation::Chosen(node_of(node)?, slot.parse().ok()?),
         ["state", state_ndx, "at", node] => Expectation::State(node_of(node)?, state_ndx.parse().ok()?),
