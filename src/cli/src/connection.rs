@@ -66,7 +66,7 @@ struct KnownNode {
 }
 
 /// What the options and the client file come to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     genesis: Option<PathBuf>,
     ca: Option<PathBuf>,
@@ -160,6 +160,17 @@ impl Cluster {
             timeouts: timeouts(self.timeout),
         };
         Ok(Client::new(config)?)
+    }
+
+    /// The commanders' ports.
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The same, with the commanders' port of one node only.
+    pub(crate) fn only_at(&self, node: &str) -> Cluster {
+        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.server_name == node);
+        Cluster { endpoints: endpoints.cloned().collect(), ..self.clone() }
     }
 
     /// What reads over HTTP.

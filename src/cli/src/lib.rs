@@ -6,6 +6,7 @@
 //!
 //! Start with [`Command`]; [`founding`] makes a cluster's files, and is for tests and tools, too.
 
+mod bench;
 mod commander;
 mod connection;
 mod demo;
@@ -57,6 +58,7 @@ enum Command {
     Kv(kv::Kv),
     Submit(submit::Submit),
     Status(status::Status),
+    Bench(bench::Bench),
 }
 
 /// Reads the arguments, does what they say, and says how it ended.
@@ -89,6 +91,7 @@ impl Cli {
             Command::Kv(kv) => block_on(kv.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,
             Command::Status(status) => block_on(status.run(output))?,
+            Command::Bench(bench) => bench.run(output),
         }
     }
 }

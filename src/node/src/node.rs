@@ -14,6 +14,7 @@ use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, ReadQuestions};
 use synod_http::{HttpConfig, HttpError, HttpServer};
+use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, OpenError, ReadError, Stamp};
 use synod_machine::Machine;
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
@@ -208,7 +209,7 @@ impl Node {
         let gateway = Gateway::new(doors.into_values().collect(), move || status.status());
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
-        let backend = Backend::start(backend_config, Arc::clone(&intake) as Arc<dyn synod_backend::Intake>)?;
+        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake))?;
         let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
             .await?;
         let addresses =
@@ -317,8 +318,7 @@ fn machine(
         };
         if decrees.is_empty() {
             error!(app = %app.ndx, slot = %slot.next(), "the journal cannot be read here; the other nodes are asked");
-            recovered.chosen = slot;
-            recovered.damaged_through = recovered.damaged_through.max(chosen);
+            end_chosen_before(slot.next(), recovered);
             break;
         }
         for (at, _, decree) in decrees {

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use synod_machine::Applied;
 use synod_types::{
-    AppNdx, CommandBody, CommandId, CommanderId, Digest, Receipt, RefusalCode, Seq, SignedCommand, StateNdx, TimeMs,
+    AppNdx, CommandBody, CommandId, CommanderId, Digest, Receipt, RefusalCode, Seq, SignedCommand, StateNdx,
+    TimeMs,
 };
 
 use crate::node::CLUSTER;
@@ -134,7 +135,12 @@ impl Client {
     }
 
     /// Signs an operation as its next command.
-    pub fn sign(&mut self, operation: Bytes, not_after: Option<TimeMs>, expected: Option<StateNdx>) -> SignedCommand {
+    pub fn sign(
+        &mut self,
+        operation: Bytes,
+        not_after: Option<TimeMs>,
+        expected: Option<StateNdx>,
+    ) -> SignedCommand {
         self.seq.0 += 1;
         let (app, commander, seq) = (self.app, self.commander, self.seq);
         let body = CommandBody { cluster: CLUSTER, app, commander, seq, not_after, expected, operation };

@@ -256,7 +256,13 @@ impl Node {
     }
 
     /// A client asks.
-    pub fn on_request(&mut self, caller: Caller, app: AppNdx, request: Request, around: &mut Surroundings<'_>) {
+    pub fn on_request(
+        &mut self,
+        caller: Caller,
+        app: AppNdx,
+        request: Request,
+        around: &mut Surroundings<'_>,
+    ) {
         let Some(running) = &mut self.running else { return };
         let group = &mut running.groups[group(app)];
         match request {
@@ -386,8 +392,7 @@ impl Node {
             Effect::ReadGranted { app, read, index } => {
                 let group = &mut running.groups[group(app)];
                 let Some(caller) = running.reads.remove(&read) else { return };
-                let waits = group.machine.state().applied < index
-                    && !has(DriverFault::ReadBeforeApplied);
+                let waits = group.machine.state().applied < index && !has(DriverFault::ReadBeforeApplied);
                 if waits {
                     group.readers.push((index, caller));
                 } else {
@@ -427,7 +432,8 @@ impl Node {
         outputs.push(Output::Chosen(app, slot, decree));
         for applied in applied {
             group.forwarded.remove(&applied.command);
-            let callers = group.pending.remove(&applied.command).map_or_else(Vec::new, |pending| pending.callers);
+            let callers =
+                group.pending.remove(&applied.command).map_or_else(Vec::new, |pending| pending.callers);
             for caller in callers {
                 outputs.push(Output::Answer(caller, Answer::of(&applied)));
             }
@@ -479,7 +485,8 @@ impl Group {
         }
         let app = self.app;
         if let Some(leader) = leader {
-            let forwards = onward.into_iter().map(|(hops, commands)| Message::Forward { app, hops, commands });
+            let forwards =
+                onward.into_iter().map(|(hops, commands)| Message::Forward { app, hops, commands });
             outputs.extend(forwards.map(|message| Output::Send(leader, message)));
         }
         for (from, refused) in back {

@@ -58,7 +58,8 @@ pub fn run_caught(seed: u64, mistake: Option<Mistake>) -> Report {
     caught.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-        let violation = Violation { check: "an invariant of the code holds", how: format!("it panics: {text}") };
+        let violation =
+            Violation { check: "an invariant of the code holds", how: format!("it panics: {text}") };
         Report { seed, events: 0, virtual_ms: 0, trace_hash: 0, violation: Some(violation) }
     })
 }
@@ -81,9 +82,8 @@ fn live(plan: Plan, world: &mut World) {
     heal_majority(world);
     let before: Vec<(AppNdx, StateNdx)> =
         world.apps().into_iter().map(|app| (app, world.checks.state.reached(app))).collect();
-    let progress = |world: &World| {
-        before.iter().all(|(app, reached)| world.checks.state.acknowledged(*app) > *reached)
-    };
+    let progress =
+        |world: &World| before.iter().all(|(app, reached)| world.checks.state.acknowledged(*app) > *reached);
     if !wait(world, PROGRESS_MS_MAX, progress, &mut storm) {
         return fail(world, "a majority makes progress", PROGRESS_MS_MAX);
     }
@@ -146,7 +146,9 @@ fn wait(world: &mut World, max_ms: u64, done: impl Fn(&World) -> bool, storm: &m
 fn fail(world: &mut World, check: &'static str, max_ms: u64) {
     let standing = |app: AppNdx| {
         let nodes = world.nodes.iter().enumerate();
-        nodes.map(move |(node, at)| format!("\n  n{} app {app}: {:?}", node + 1, at.status(app))).collect::<String>()
+        nodes
+            .map(move |(node, at)| format!("\n  n{} app {app}: {:?}", node + 1, at.status(app)))
+            .collect::<String>()
     };
     let standing: String = world.apps().into_iter().map(standing).collect();
     world.checks.verdict.demand(false, check, || format!("not within {max_ms} ms{standing}"));

@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 
 use synod_types::message::AcceptedSlot;
 use synod_types::{
-    AppNdx, Ballot, CommandBody, Decree, Digest, GroupMessage, Message, NodeId, Outcome, Record, SignedCommand, Slot,
+    AppNdx, Ballot, CommandBody, Decree, Digest, GroupMessage, Message, NodeId, Outcome, Record,
+    SignedCommand, Slot,
 };
 
 use crate::client::{Answer, Request};

@@ -304,7 +304,11 @@ impl World {
         }
         let writes = self.nodes[node].disk.finish_sync();
         let records = writes.iter().flat_map(|write| &write.records);
-        self.trace.line(self.now_ms, Weight::Notable, format_args!("n{} durable{}", node + 1, List(records.clone())));
+        self.trace.line(
+            self.now_ms,
+            Weight::Notable,
+            format_args!("n{} durable{}", node + 1, List(records.clone())),
+        );
         let records: Vec<_> = records.cloned().collect();
         self.became_durable(node, &records);
         self.with_node(node, |node, around| node.on_synced(writes, around));
@@ -449,8 +453,12 @@ impl World {
                 self.note(format_args!("n{} {}chosen {slot} {}", node + 1, Show(app), Show(&decree)));
             }
             Output::Leader(app, leader, leads) => match leader {
-                Some(leader) if leads => self.note(format_args!("n{} {}leads as {}", node + 1, Show(app), Show(leader))),
-                Some(leader) => self.note(format_args!("n{} {}follows {}", node + 1, Show(app), Show(leader))),
+                Some(leader) if leads => {
+                    self.note(format_args!("n{} {}leads as {}", node + 1, Show(app), Show(leader)))
+                }
+                Some(leader) => {
+                    self.note(format_args!("n{} {}follows {}", node + 1, Show(app), Show(leader)))
+                }
                 None => self.note(format_args!("n{} {}sees no leader", node + 1, Show(app))),
             },
         }

@@ -9,7 +9,8 @@ use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
-use synod_node::{Config, Node};
+use synod_mesh::MeshError;
+use synod_node::{Config, Node, StartError};
 use synod_types::{AppNdx, ClusterId, Digest, TimeMs};
 use tempfile::TempDir;
 
@@ -70,7 +71,7 @@ impl Founded {
             let server = format!(
                 "[[servers]]\naddr = \"127.0.0.1:{}\"\nserver_name = \"{}\"\n",
                 ports[0],
-                super::founding::name(other)
+                self::name(other)
             );
             text.push_str(&server);
         }
@@ -79,7 +80,14 @@ impl Founded {
 
     pub async fn start(&self, i: usize) -> Node {
         let config = Config::load(self.config_path(i)).expect("a good configuration");
-        Node::start(config).await.expect("the node starts")
+        // A node that stopped in this very process leaves its port a moment later.
+        for _ in 0..10_000 {
+            match Node::start(config.clone()).await {
+                Err(StartError::Mesh(MeshError::Listen { .. })) => tokio::task::yield_now().await,
+                started => return started.expect("the node starts"),
+            }
+        }
+        panic!("the port of a stopped node does not become free");
     }
 
     pub async fn start_all(&self) -> Vec<Node> {

@@ -173,7 +173,9 @@ impl ProtocolChecks {
         let proposal = match truth.proposal(ballot, decree) {
             Ok(proposal) => proposal,
             Err(other) => {
-                verdict.demand(false, "one decree a ballot and slot", || two_decrees(ballot, slot, decree, &other));
+                verdict.demand(false, "one decree a ballot and slot", || {
+                    two_decrees(ballot, slot, decree, &other)
+                });
                 return None;
             }
         };
@@ -218,23 +220,39 @@ impl ProtocolChecks {
                 Entry::Empty | Entry::Damaged => false,
             };
             verdict.demand(right, "the journal holds what is chosen", || {
-                format!("n{} starts with slots to {} as chosen, slot {slot} is not", node + 1, recovered.chosen)
+                format!(
+                    "n{} starts with slots to {} as chosen, slot {slot} is not",
+                    node + 1,
+                    recovered.chosen
+                )
             });
         }
         truth.nodes[node].handed_out = recovered.chosen;
     }
 
     /// A node hands out a decree as chosen.
-    pub fn on_chosen(&mut self, node: usize, app: AppNdx, slot: Slot, decree: &Decree, verdict: &mut Verdict) {
+    pub fn on_chosen(
+        &mut self,
+        node: usize,
+        app: AppNdx,
+        slot: Slot,
+        decree: &Decree,
+        verdict: &mut Verdict,
+    ) {
         let truth = &mut self.groups[group(app)];
         let last = std::mem::replace(&mut truth.nodes[node].handed_out, slot);
         verdict.demand(slot == last.next(), "decrees come in slot order without a hole", || {
             format!("n{} hands out slot {slot} after slot {last}", node + 1)
         });
-        verdict.demand(truth.chosen(slot) == Some(decree), "only what a majority holds is handed out", || {
-            let chosen = truth.chosen(slot).map_or("nothing".to_owned(), |chosen| Show(chosen).to_string());
-            format!("n{} hands out {} in slot {slot}, where {chosen} is chosen", node + 1, Show(decree))
-        });
+        verdict.demand(
+            truth.chosen(slot) == Some(decree),
+            "only what a majority holds is handed out",
+            || {
+                let chosen =
+                    truth.chosen(slot).map_or("nothing".to_owned(), |chosen| Show(chosen).to_string());
+                format!("n{} hands out {} in slot {slot}, where {chosen} is chosen", node + 1, Show(decree))
+            },
+        );
     }
 
     /// A node sends a message; `disk` is its disk at this moment.
@@ -289,9 +307,11 @@ impl GroupTruth {
             GroupMessage::Learn { ballot, chosen } => self.on_announced(node, *ballot, *chosen, verdict),
             GroupMessage::CatchUp { from, decrees } => {
                 for (slot, decree) in (from.0..).map(Slot).zip(decrees) {
-                    verdict.demand(self.chosen(slot) == Some(decree), "a log is served as it was chosen", || {
-                        format!("n{} serves {} in slot {slot}", node + 1, Show(decree))
-                    });
+                    verdict.demand(
+                        self.chosen(slot) == Some(decree),
+                        "a log is served as it was chosen",
+                        || format!("n{} serves {} in slot {slot}", node + 1, Show(decree)),
+                    );
                 }
             }
             GroupMessage::ReadIndex { index, .. } => {
@@ -411,7 +431,8 @@ impl GroupTruth {
         }
         let truth = self.slot(slot);
         if let Err(other) = truth.proposal(ballot, decree).map(|_| ()) {
-            verdict.demand(false, "one decree a ballot and slot", || two_decrees(ballot, slot, decree, &other));
+            verdict
+                .demand(false, "one decree a ballot and slot", || two_decrees(ballot, slot, decree, &other));
         }
         if let Some((first, chosen)) = &truth.chosen {
             let equal = ballot < *first || chosen == decree;
@@ -433,7 +454,11 @@ impl GroupTruth {
             let chosen = truth.chosen.as_ref().map(|(_, decree)| decree);
             let right = own.is_none_or(|own| chosen == Some(&own.decree));
             verdict.demand(right, "a leader announces only its own decrees as chosen", || {
-                format!("n{} announces slot {slot} under {}, where another's is chosen", node + 1, Show(ballot))
+                format!(
+                    "n{} announces slot {slot} under {}, where another's is chosen",
+                    node + 1,
+                    Show(ballot)
+                )
             });
         }
     }
@@ -449,7 +474,12 @@ impl GroupTruth {
         });
         let promised = self.nodes[node].promised;
         verdict.demand(ballot >= promised, "a promise is kept", || {
-            format!("n{} accepts {} in slot {slot} after it promised {}", node + 1, Show(ballot), Show(promised))
+            format!(
+                "n{} accepts {} in slot {slot} after it promised {}",
+                node + 1,
+                Show(ballot),
+                Show(promised)
+            )
         });
     }
 }

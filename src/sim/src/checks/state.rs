@@ -107,7 +107,13 @@ impl StateChecks {
     }
 
     /// A client got a receipt.
-    pub fn on_acknowledged(&mut self, app: AppNdx, command: CommandId, receipt: &Receipt, verdict: &mut Verdict) {
+    pub fn on_acknowledged(
+        &mut self,
+        app: AppNdx,
+        command: CommandId,
+        receipt: &Receipt,
+        verdict: &mut Verdict,
+    ) {
         let states = &mut self.groups[group(app)];
         states.on_receipt(command, receipt, verdict);
         states.acknowledged.push(command);
@@ -121,7 +127,13 @@ impl StateChecks {
     }
 
     /// A client got the answer to a linearizable read that began when the floor was `floor`.
-    pub fn on_linearizable(&mut self, app: AppNdx, floor: StateNdx, state_ndx: StateNdx, verdict: &mut Verdict) {
+    pub fn on_linearizable(
+        &mut self,
+        app: AppNdx,
+        floor: StateNdx,
+        state_ndx: StateNdx,
+        verdict: &mut Verdict,
+    ) {
         verdict.demand(state_ndx >= floor, "linearizable reads do not go back", || {
             format!("state {floor} of app {app} was known before a read that returned {state_ndx}")
         });
@@ -154,9 +166,16 @@ impl StateChecks {
         for command in &states.acknowledged {
             let receipt = &states.receipts[command];
             let executed = states.executed_in.get(command) == Some(&receipt.state_ndx);
-            verdict.demand(executed && receipt.state_ndx <= state_ndx, "what is acknowledged is kept", || {
-                format!("the receipt of {command:?} says {}, the final state is {state_ndx}", receipt.state_ndx)
-            });
+            verdict.demand(
+                executed && receipt.state_ndx <= state_ndx,
+                "what is acknowledged is kept",
+                || {
+                    format!(
+                        "the receipt of {command:?} says {}, the final state is {state_ndx}",
+                        receipt.state_ndx
+                    )
+                },
+            );
         }
     }
 }
@@ -186,9 +205,11 @@ impl GroupStates {
         if place == self.chain.len() {
             self.chain.push(receipt.chain);
         }
-        verdict.demand(self.chain.get(place) == Some(&receipt.chain), "equal chain at equal stateNdx", || {
-            format!("{command:?} made a second state {}", receipt.state_ndx)
-        });
+        verdict.demand(
+            self.chain.get(place) == Some(&receipt.chain),
+            "equal chain at equal stateNdx",
+            || format!("{command:?} made a second state {}", receipt.state_ndx),
+        );
     }
 }
 

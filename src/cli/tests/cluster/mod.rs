@@ -1,0 +1,383 @@
+//! A cluster of real processes on loopback, each node configured as `synod init` does it. Nodes are killed as a crash
+//! kills them, and never outlive the test.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::RootCertStore;
+use serde::Deserialize;
+use synod::founding::{ADMIN_KEY, CA, Founded, NodePlan, Plan, found};
+use synod_app_kv::KvOp;
+use synod_auth::{GenesisApp, SigningKey, tls};
+use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
+use synod_gateway::{ClusterStatus, NodeState};
+use synod_node::config::Address;
+use synod_types::{AppNdx, Digest, StateNdx};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub const SYNOD: &str = env!("CARGO_BIN_EXE_synod");
+/// The one application.
+pub const KV: AppNdx = AppNdx(1);
+/// Far more than anything that is waited for takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range), so that none of them takes the port of a
+/// node while it is down.
+const PORTS: Range<u16> = 12_000..32_000;
+/// How often a cluster is founded because another process took one of its ports in between.
+const FOUND_TRIES: usize = 5;
+/// How often a condition is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A founded cluster, and those of its nodes that run.
+pub struct Cluster {
+    running: Vec<Option<Process>>,
+    pub founded: Founded,
+    pub directory: TempDir,
+    pub readers: Readers,
+}
+
+/// The nodes' HTTP ports. May be used while nodes come and go.
+#[derive(Clone)]
+pub struct Readers {
+    http: reqwest::Client,
+    urls: Vec<String>,
+}
+
+/// A node that runs. Killed when it is dropped; its standard input is a leash, in case that nobody lives to drop it.
+struct Process {
+    child: Child,
+    leash: Option<ChildStdin>,
+    /// The first line that it prints; nothing if it ends without one.
+    ready: Option<oneshot::Receiver<String>>,
+}
+
+impl Process {
+    fn start(config: &Path) -> Process {
+        let log = File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
+        let mut child = Command::new(SYNOD)
+            .args(["node", "--output", "json", "--until-stdin-closes", "--config"])
+            .arg(config)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let leash = child.stdin.take();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, ready) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            if stdout.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let _ = sender.send(line);
+            }
+        });
+        Process { child, leash, ready: Some(ready) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ports that are free for TCP and UDP.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    for _ in 0..10_000 {
+        if held.len() == count {
+            break;
+        }
+        let port = rand::random_range(PORTS);
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) {
+            held.push((port, tcp, udp));
+        }
+    }
+    assert_eq!(held.len(), count, "there are no free ports");
+    held.into_iter().map(|(port, ..)| port).collect()
+}
+
+impl Cluster {
+    /// Founds a cluster; no node runs yet.
+    pub fn found(nodes: usize) -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
+        let ports = free_ports(3 * nodes);
+        let plans = ports.chunks_exact(3).enumerate().map(|(n, ports)| NodePlan {
+            name: format!("node{}", n + 1),
+            mesh: address(ports[0]),
+            backend: address(ports[1]),
+            http: address(ports[2]),
+        });
+        let plan = Plan {
+            name: "processes".to_owned(),
+            nodes: plans.collect(),
+            apps: vec![GenesisApp { ndx: KV, name: "kv".to_owned(), kind: "kv".to_owned() }],
+            retry_delay: Some(Duration::from_millis(50)),
+        };
+        let founded = found(&directory.path().join("cluster"), &plan).unwrap();
+        // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.
+        let tls = tls::backend_client(&RootCertStore::empty().into(), &[]).unwrap();
+        let http = reqwest::Client::builder().use_preconfigured_tls(tls).no_proxy();
+        let http = http.connect_timeout(Duration::from_secs(5)).timeout(PATIENCE).build().unwrap();
+        let urls = founded.nodes.iter().map(|node| format!("http://{}", node.plan.http)).collect();
+        let readers = Readers { http, urls };
+        Cluster { running: (0..nodes).map(|_| None).collect(), founded, directory, readers }
+    }
+
+    /// Founds a cluster and starts every node.
+    pub async fn start(nodes: usize) -> Cluster {
+        let mut tries = 1;
+        loop {
+            let mut cluster = Cluster::found(nodes);
+            match cluster.start_all().await {
+                Ok(()) => return cluster,
+                Err(log) if tries < FOUND_TRIES && log.contains("in use") => tries += 1,
+                Err(log) => panic!("{log}"),
+            }
+        }
+    }
+
+    async fn start_all(&mut self) -> Result<(), String> {
+        for n in 0..self.len() {
+            self.spawn(n);
+        }
+        for n in 0..self.len() {
+            self.ready_or_log(n).await?;
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Starts a node, and does not wait for it.
+    pub fn spawn(&mut self, n: usize) {
+        assert!(self.running[n].is_none(), "{} runs already", self.name(n));
+        self.running[n] = Some(Process::start(&self.founded.nodes[n].config));
+    }
+
+    /// Waits until a node's ports are open.
+    pub async fn ready(&mut self, n: usize) {
+        if let Err(log) = self.ready_or_log(n).await {
+            panic!("{log}");
+        }
+    }
+
+    async fn ready_or_log(&mut self, n: usize) -> Result<(), String> {
+        let process = self.running[n].as_mut().expect("the node was started");
+        let Some(ready) = process.ready.take() else { return Ok(()) };
+        match timeout(PATIENCE, ready).await {
+            Ok(Ok(line)) if line.contains("\"ready\":true") => Ok(()),
+            other => Err(format!("{} did not start: {other:?}\n{}", self.name(n), self.log(n))),
+        }
+    }
+
+    /// Kills a node with SIGKILL; it is gone when this returns.
+    pub fn kill(&mut self, n: usize) {
+        let mut process = self.running[n].take().expect("only who runs can be killed");
+        process.child.kill().unwrap();
+        let status = process.child.wait().unwrap();
+        assert!(status.code().is_none(), "{} had ended by itself, {status}\n{}", self.name(n), self.log(n));
+    }
+
+    /// Lets a node stop in order.
+    pub async fn stop(&mut self, n: usize) {
+        drop(self.running[n].as_mut().expect("only who runs can be stopped").leash.take());
+        let status = self.ended(n).await;
+        assert!(status.success(), "{}: {status}\n{}", self.name(n), self.log(n));
+    }
+
+    /// Lets every node that runs stop in order, all at the same time.
+    pub async fn stop_all(&mut self) {
+        for process in self.running.iter_mut().flatten() {
+            drop(process.leash.take());
+        }
+        for n in 0..self.len() {
+            if self.running[n].is_some() {
+                self.stop(n).await;
+            }
+        }
+    }
+
+    /// Waits until a node ends by itself.
+    pub async fn ended(&mut self, n: usize) -> ExitStatus {
+        let process = self.running[n].as_mut().expect("only who runs can end");
+        let mut status = None;
+        eventually("the node ends", async || {
+            status = process.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        self.running[n] = None;
+        status.expect("it has ended")
+    }
+
+    /// Whether the process is there.
+    pub fn runs(&mut self, n: usize) -> bool {
+        let running = self.running[n].as_mut();
+        running.is_some_and(|process| process.child.try_wait().unwrap().is_none())
+    }
+
+    pub fn name(&self, n: usize) -> &str {
+        &self.founded.nodes[n].plan.name
+    }
+
+    /// Everything that a node has logged.
+    pub fn log(&self, n: usize) -> String {
+        fs::read_to_string(self.founded.nodes[n].config.with_extension("log")).unwrap_or_default()
+    }
+
+    /// A file of the cluster.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.founded.directory.join(name)
+    }
+
+    /// Writes a changed configuration of a node to a file of its own.
+    pub fn changed_config(&self, n: usize, file: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+        let text = fs::read_to_string(&self.founded.nodes[n].config).unwrap();
+        let path = self.path(file);
+        fs::write(&path, change(text)).unwrap();
+        path
+    }
+
+    pub fn administrator(&self) -> SigningKey {
+        SigningKey::load(self.path(ADMIN_KEY)).unwrap()
+    }
+
+    pub fn endpoint(&self, n: usize) -> Endpoint {
+        let plan = &self.founded.nodes[n].plan;
+        Endpoint::named(plan.backend.to_string(), plan.name.clone())
+    }
+
+    /// A client of `key` that prefers the node `first`.
+    pub fn client(&self, key: SigningKey, first: usize, timeouts: Timeouts) -> Client {
+        let endpoints = (0..self.len()).map(|n| self.endpoint((first + n) % self.len())).collect();
+        self.client_of(key, endpoints, timeouts)
+    }
+
+    /// A client of `key` that knows one node only.
+    pub fn client_at(&self, key: SigningKey, n: usize) -> Client {
+        self.client_of(key, vec![self.endpoint(n)], Timeouts::default())
+    }
+
+    fn client_of(&self, key: SigningKey, endpoints: Vec<Endpoint>, timeouts: Timeouts) -> Client {
+        let commander = Commander::new(Arc::new(key), self.founded.cluster);
+        let tls = Arc::new(self.backend_tls());
+        Client::new(ClientConfig { endpoints, tls, commander, timeouts }).unwrap()
+    }
+
+    /// TLS for the commanders' port.
+    pub fn backend_tls(&self) -> rustls::ClientConfig {
+        tls::backend_client(&tls::load_roots(self.path(CA)).unwrap(), &[]).unwrap()
+    }
+}
+
+impl Readers {
+    /// Reads from a node's HTTP port; the error of a node that is gone or cannot answer.
+    pub async fn get(&self, n: usize, path: &str) -> Result<Bytes, reqwest::Error> {
+        let url = format!("{}{path}", self.urls[n]);
+        self.http.get(url).send().await?.error_for_status()?.bytes().await
+    }
+
+    /// The same, of JSON.
+    pub async fn get_json<T: for<'a> Deserialize<'a>>(
+        &self,
+        n: usize,
+        path: &str,
+    ) -> Result<T, reqwest::Error> {
+        Ok(serde_json::from_slice(&self.get(n, path).await?).unwrap())
+    }
+
+    /// How many other nodes a node has sessions with; none if it does not answer.
+    pub async fn sees(&self, n: usize) -> usize {
+        let status: Result<ClusterStatus, _> = self.get_json(n, "/v1/cluster").await;
+        let nodes = status.map(|status| status.nodes).unwrap_or_default();
+        nodes.iter().filter(|node| node.state == NodeState::Up).count()
+    }
+
+    /// What a node has executed.
+    pub async fn state(&self, n: usize, parameters: &str) -> Result<State, reqwest::Error> {
+        self.get_json(n, &format!("/v1/apps/{KV}{parameters}")).await
+    }
+
+    /// Every key of a node, in the state that the answer names.
+    pub async fn entries(&self, n: usize) -> Page {
+        let page: Page = self.get_json(n, &format!("/v1/apps/{KV}/kv?limit=1000")).await.unwrap();
+        assert!(!page.more, "there are more keys than one page shows");
+        page
+    }
+}
+
+/// The parts of `/v1/apps/{app}` that tests compare.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub state_ndx: StateNdx,
+    chain: String,
+}
+
+impl State {
+    pub fn chain(&self) -> Digest {
+        self.chain.parse().unwrap()
+    }
+}
+
+/// The parts of `/v1/apps/{app}/kv` that tests compare.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    pub state_ndx: StateNdx,
+    pub entries: Vec<PageEntry>,
+    more: bool,
+}
+
+#[derive(Deserialize, Debug)]
+pub struct PageEntry {
+    pub key: String,
+    pub value: String,
+    pub changed: StateNdx,
+}
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        while !condition().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    assert!(timeout(PATIENCE, holds).await.is_ok(), "not within {PATIENCE:?}: {what}");
+}
+
+pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Bytes {
+    KvOp::Put { key: key.into(), value: value.into() }.encode().into()
+}
+
+/// Runs a node that is not to start; gives what it said.
+#[track_caller]
+pub fn refused(config: &Path) -> String {
+    let mut command = Command::new(SYNOD);
+    // Should it start, it stops at once, since its standard input is at its end.
+    command.args(["node", "--until-stdin-closes", "--config"]).arg(config).stdin(Stdio::null());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&stderr), String::from_utf8_lossy(&stdout));
+    assert_eq!(status.code(), Some(1), "{told}\n{said}");
+    assert!(stdout.is_empty(), "it was ready: {told}");
+    said.into_owned()
+}
