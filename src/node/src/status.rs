@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use synod_auth::Genesis;
 use synod_gateway::{AppDoor, AppStatus, ClusterStatus, GroupRole, NodeState, NodeStatus};
 use synod_mesh::Mesh;
+use synod_paxos::RoleName;
 use synod_types::{AppNdx, ClusterId, NodeId};
 
 use crate::driver::Groups;
@@ -65,9 +66,9 @@ impl StatusSource {
                 name: door.name().to_owned(),
                 kind: door.kind().to_owned(),
                 role: group.map_or(GroupRole::Follower, |group| match group.role {
-                    "leader" => GroupRole::Leader,
-                    "candidate" => GroupRole::Candidate,
-                    _ => GroupRole::Follower,
+                    RoleName::Leader => GroupRole::Leader,
+                    RoleName::Candidate => GroupRole::Candidate,
+                    RoleName::Follower => GroupRole::Follower,
                 }),
                 leader: door.leader().as_deref().cloned(),
                 state_ndx: view.state_ndx,

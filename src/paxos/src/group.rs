@@ -73,11 +73,22 @@ enum Own {
     Accepted(Ballot, Slot),
 }
 
+/// A [`Role`] without what is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoleName {
+    /// Accepts and learns.
+    Follower,
+    /// Gathers promises.
+    Candidate,
+    /// Proposes.
+    Leader,
+}
+
 /// Where a group stands, for people and for checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupStatus {
-    /// "leader", "candidate" or "follower".
-    pub role: &'static str,
+    /// What it does beside accepting and learning.
+    pub role: RoleName,
     /// The leader that this node sees working.
     pub leader: Option<Ballot>,
     /// The acceptor's promise.
@@ -116,9 +127,9 @@ impl Group {
     /// Where this node stands.
     pub fn status(&self) -> GroupStatus {
         let (role, open) = match &self.role {
-            Role::Follower => ("follower", 0),
-            Role::Candidate(_) => ("candidate", 0),
-            Role::Leader(leader) => ("leader", leader.open.len()),
+            Role::Follower => (RoleName::Follower, 0),
+            Role::Candidate(_) => (RoleName::Candidate, 0),
+            Role::Leader(leader) => (RoleName::Leader, leader.open.len()),
         };
         GroupStatus {
             role,

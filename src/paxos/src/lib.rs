@@ -20,6 +20,6 @@ pub mod reads;
 
 pub use crate::core::{Config, Core};
 pub use event::{Effect, Event, PersistNdx, ReadId};
-pub use group::{Group, GroupConfig, GroupStatus};
+pub use group::{Group, GroupConfig, GroupStatus, RoleName};
 pub use outbox::Outbox;
 pub use quorum::Members;

@@ -1,9 +1,11 @@
 //! The core by itself: three nodes whose messages arrive at once and whose disks are instant. What goes wrong in the
 //! world is the simulator's business; this is the plain way through.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use synod_paxos::{Config, Core, Effect, Event, ReadId};
+use synod_paxos::{Config, Core, Effect, Event, ReadId, RoleName};
 use synod_types::{
     AppNdx, Ballot, Decree, Digest, Message, NodeId, RefusalCode, SignedCommand, Slot, TimeMs,
 };
@@ -92,7 +94,7 @@ impl Cluster {
     }
 
     fn leader(&self) -> Option<NodeId> {
-        let leads = |(_, core): &(&NodeId, &Core)| core.status(APP).unwrap().role == "leader";
+        let leads = |(_, core): &(&NodeId, &Core)| core.status(APP).unwrap().role == RoleName::Leader;
         let of_highest =
             self.nodes.iter().filter(leads).max_by_key(|(_, core)| core.status(APP).unwrap().promised);
         of_highest.map(|(&id, _)| id)
@@ -147,7 +149,9 @@ fn a_cut_leader_is_replaced_and_catches_up() {
     for id in [1, 2, 3] {
         assert_eq!(cluster.commands(node(id)), [command(1), command(2)], "at node {id}");
     }
-    assert!(cluster.nodes.values().filter(|core| core.status(APP).unwrap().role == "leader").count() == 1);
+    assert!(
+        cluster.nodes.values().filter(|core| core.status(APP).unwrap().role == RoleName::Leader).count() == 1
+    );
 }
 
 #[test]
