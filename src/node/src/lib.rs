@@ -13,6 +13,7 @@ mod inbox;
 pub mod intake;
 pub mod node;
 mod status;
+mod tasks;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};

@@ -15,14 +15,13 @@ use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, ReadQuestions};
 use synod_http::{HttpConfig, HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
-use synod_journal::{Journal, OpenError, ReadError, Stamp};
+use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
 use synod_machine::Machine;
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
 use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, ClusterId, NodeId, Recovered, Slot};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use crate::applier;
@@ -32,6 +31,7 @@ use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::status::StatusSource;
+use crate::tasks::{Fatal, Tasks};
 
 /// Messages that wait for the driver; the mesh waits beyond that.
 const MESSAGES_MAX: usize = 1024;
@@ -126,9 +126,8 @@ pub struct Node {
     gateway: Gateway,
     intake: Arc<Intake>,
     journal: Journal,
-    stop: watch::Sender<bool>,
-    fatal: watch::Receiver<Option<String>>,
-    tasks: Vec<(String, JoinHandle<()>)>,
+    fatal: Fatal,
+    tasks: Tasks,
 }
 
 impl Node {
@@ -144,10 +143,10 @@ impl Node {
         };
         info!(name, id = node.short(), cluster = cluster.short(), "node starts");
 
-        let (fatal_sender, fatal) = watch::channel(None);
-        let on_fatal = move |why: synod_journal::JournalError| {
-            error!(%why, "the journal has stopped, and this node stops with it");
-            fatal_sender.send_replace(Some(why.to_string()));
+        let fatal = Fatal::new();
+        let on_fatal = {
+            let fatal = fatal.clone();
+            move |why: JournalError| fatal.raise(why.to_string())
         };
         let app_ndxs: Vec<AppNdx> = genesis.apps.iter().map(|app| app.ndx).collect();
         let stamp = Stamp { cluster, node };
@@ -176,17 +175,16 @@ impl Node {
         })?;
         let mesh = Arc::new(mesh);
 
-        let (stop, stopped) = watch::channel(false);
         let (inputs, input_queue) = mpsc::unbounded_channel();
-        let mut tasks = Vec::new();
+        let mut tasks = Tasks::new(fatal.clone());
         let mut driven = BTreeMap::new();
         for Room { app, machine, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
             driven.insert(app, App::new(Arc::clone(&publisher), chosen));
             let applying = applier::run(machine, publisher, Arc::clone(&intake), decrees);
-            tasks.push((format!("applier of application {app}"), tokio::spawn(applying)));
+            tasks.spawn(format!("applier of application {app}"), applying);
             let asking = ask(app, questions, inputs.clone());
-            tasks.push((format!("reads of application {app}"), tokio::spawn(asking)));
+            tasks.spawn(format!("reader of application {app}"), asking);
         }
         let groups: Arc<ArcSwap<Groups>> = Arc::default();
         let core = Core::new(CoreConfig::new(node, genesis.members(), app_ndxs), recovered);
@@ -194,7 +192,8 @@ impl Node {
         let ways =
             Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };
         let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
-        tasks.push(("driver".to_owned(), tokio::spawn(driver.run(received, input_queue, stopped))));
+        let stopping = tasks.stopping();
+        tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
 
         let status = StatusSource {
             cluster,
@@ -215,7 +214,7 @@ impl Node {
         let addresses =
             Addresses { mesh: mesh.local_address(), backend: backend.local_addr(), http: http.local_addr() };
         info!(mesh = %addresses.mesh, backend = %addresses.backend, http = %addresses.http, "node runs");
-        Ok(Node { addresses, mesh, backend, http, gateway, intake, journal, stop, fatal, tasks })
+        Ok(Node { addresses, mesh, backend, http, gateway, intake, journal, fatal, tasks })
     }
 
     /// Where it listens, with the real ports.
@@ -231,31 +230,19 @@ impl Node {
     /// Returns when this node cannot go on, and why. It has then acknowledged nothing that is not durable, and is to
     /// be stopped.
     pub async fn failed(&self) -> String {
-        let mut fatal = self.fatal.clone();
-        match fatal.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            // The journal was closed in order; it cannot fail any more.
-            Err(_) => std::future::pending().await,
-        }
+        self.fatal.raised().await
     }
 
-    /// Stops in order: front ends first, then the commanders' port with what is in flight there, then the mesh, and
-    /// the journal last.
+    /// Stops in order: front ends first, then the commanders' port with what is in flight there, then the protocol and
+    /// the mesh, and the journal last.
     pub async fn stop(self) {
         info!("node stops");
         self.gateway.stop();
         self.http.close().await;
         self.backend.close().await;
         self.intake.stop();
+        self.tasks.stop().await;
         self.mesh.close().await;
-        self.stop.send_replace(true);
-        for (name, task) in self.tasks {
-            if name == "driver"
-                && let Err(why) = task.await
-            {
-                error!(%why, "the driver did not end by itself");
-            }
-        }
         let journal = self.journal;
         if let Err(why) = tokio::task::spawn_blocking(move || journal.close()).await {
             error!(%why, "the journal did not close by itself");
