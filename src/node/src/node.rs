@@ -187,7 +187,9 @@ impl Node {
             tasks.spawn(format!("reader of application {app}"), asking);
         }
         let groups: Arc<ArcSwap<Groups>> = Arc::default();
-        let core = Core::new(CoreConfig::new(node, genesis.members(), app_ndxs), recovered);
+        let incarnation = rand::random();
+        let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, genesis.members(), app_ndxs) };
+        let core = Core::new(core_config, recovered);
         let names = genesis.nodes.iter().map(|one| (one.id(), one.name.clone())).collect();
         let ways =
             Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };

@@ -31,6 +31,9 @@ pub struct Config {
     pub read_ticks: u32,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
+    /// Differs from start to start of this node; the driver draws it at random. What this node numbers in memory only,
+    /// its questions to others, is numbered from here, so that an answer to its former life is none to this one.
+    pub incarnation: u32,
     /// What is wrong on purpose; nothing, without the cargo feature.
     pub broken: Broken,
 }
@@ -47,9 +50,15 @@ impl Config {
             retry_ticks: 25,
             read_ticks: 50,
             pipeline_slots: PIPELINE_SLOTS_MAX,
+            incarnation: 0,
             broken: Broken::NOT,
         }
     }
+}
+
+/// Questions of one incarnation are numbered from here; it never asks as many as there are up to the next one.
+fn first_number(incarnation: u32) -> u64 {
+    u64::from(incarnation) << 32
 }
 
 /// The protocol of one node: a function of its state and an event.
@@ -59,7 +68,7 @@ pub struct Core {
     members: Members,
     groups: BTreeMap<AppNdx, Group>,
     last_persist: PersistNdx,
-    /// The heartbeat round that is under way; 0 before the first.
+    /// The heartbeat round that is under way.
     round: u64,
     /// Ticks left of it.
     ticks_left: u32,
@@ -79,6 +88,7 @@ impl Core {
                 retry_ticks: config.retry_ticks,
                 read_ticks: config.read_ticks,
                 pipeline_slots: config.pipeline_slots,
+                first_number: first_number(config.incarnation),
                 broken: config.broken,
             };
             let recovered = recovered.remove(&app).unwrap_or_default();
@@ -89,7 +99,7 @@ impl Core {
             members,
             groups,
             last_persist: PersistNdx(0),
-            round: 0,
+            round: first_number(config.incarnation),
             ticks_left: 1,
             heard: BTreeMap::new(),
             config,
@@ -153,7 +163,7 @@ impl Core {
             return;
         }
         self.ticks_left = self.config.heartbeat_ticks;
-        if self.round > 0 {
+        if self.round > first_number(self.config.incarnation) {
             let oldest = self.round.saturating_sub(self.config.heartbeat_misses_max);
             self.heard.retain(|_, (round, _)| *round > oldest || *round == self.round);
             let heard = std::mem::take(&mut self.heard);

@@ -42,6 +42,8 @@ pub struct GroupConfig {
     pub read_ticks: u32,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
+    /// Reads that are asked of another node are numbered from here: see `Config::incarnation`.
+    pub first_number: u64,
     /// What is wrong on purpose.
     pub broken: Broken,
 }
@@ -117,7 +119,7 @@ impl Group {
             proposals: Proposals::default(),
             own: VecDeque::new(),
             asked: BTreeMap::new(),
-            asked_last: 0,
+            asked_last: config.first_number,
             told: (None, false),
             members,
             config,

@@ -199,7 +199,7 @@ impl Client {
         let administers = !self.others.is_empty() && (self.seq.0 < 3 || random.chance(100));
         let operation = if !administers {
             operations::any(floor, random)
-        } else if self.seq.0 < 3 || random.chance(700) {
+        } else if self.seq.0 < 3 || random.chance(850) {
             operations::grant(random.pick(&self.others).clone())
         } else {
             operations::revoke(random.pick::<Bytes>(&self.others))

@@ -13,7 +13,7 @@ use synod_types::{
     Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
 };
 
-use crate::broken::{DriverFault, Mistake};
+use crate::broken::{DriverFault, Mistake, without_sessions};
 use crate::checks::Checks;
 use crate::client::{Answer, Caller, Request};
 use crate::clock::Clock;
@@ -183,8 +183,9 @@ impl Node {
             });
             recovered_groups.insert(app, recovered);
         }
+        let config = Config { incarnation: self.incarnation, ..self.setting.config.clone() };
         self.running = Some(Running {
-            core: Core::new(self.setting.config.clone(), recovered_groups),
+            core: Core::new(config, recovered_groups),
             groups,
             effects: Vec::new(),
             ticks: 0,
@@ -446,8 +447,11 @@ impl Node {
             }
             waits
         });
-        if self.setting.snapshot_slots.is_some_and(|slots| slot.0 % slots == 0) {
-            self.disk.keep_snapshot(app, Snapshot { applied, bytes: group.machine.snapshot() });
+        if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
+            let bytes = group.machine.snapshot();
+            let spoil = self.has(DriverFault::SnapshotWithoutSessions);
+            let bytes = if spoil { without_sessions(&bytes) } else { bytes };
+            self.disk.keep_snapshot(app, Snapshot { applied, bytes });
         }
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use synod_types::{AppNdx, Digest, Slot};
 
+use crate::broken::Mistake;
 use crate::checks::Violation;
 use crate::client::{Answer, Doing};
 use crate::disk::CrashLoss;
@@ -114,6 +115,14 @@ pub fn rewrite_file(file: &Path) -> Result<(), ScenarioError> {
 /// # Errors
 /// [`ScenarioError`] if it cannot be played to its end.
 pub fn play(steps: &str) -> Result<Vec<String>, ScenarioError> {
+    play_with(steps, None)
+}
+
+/// Plays the steps of a scenario with something wrong on purpose.
+///
+/// # Errors
+/// [`ScenarioError`] if it cannot be played to its end.
+pub fn play_with(steps: &str, mistake: Option<Mistake>) -> Result<Vec<String>, ScenarioError> {
     let mut stage: Option<Stage> = None;
     let mut plan = Plan::calm(3);
     for (place, text) in steps.lines().enumerate() {
@@ -127,7 +136,7 @@ pub fn play(steps: &str) -> Result<Vec<String>, ScenarioError> {
                 return Err(ScenarioError::Step { line, error: StepError::SetupTooLate });
             }
             (step, stage) => {
-                let stage = stage.get_or_insert_with(|| Stage::new(plan.clone()));
+                let stage = stage.get_or_insert_with(|| Stage::new(plan.clone(), mistake));
                 stage.perform(step).map_err(|what| stage.unexpected(line, what))?;
                 if let Some(violation) = stage.world.violation().cloned() {
                     return Err(ScenarioError::Violation { line, violation, trace: stage.story() });
@@ -135,7 +144,7 @@ pub fn play(steps: &str) -> Result<Vec<String>, ScenarioError> {
             }
         }
     }
-    let mut stage = stage.unwrap_or_else(|| Stage::new(plan));
+    let mut stage = stage.unwrap_or_else(|| Stage::new(plan, mistake));
     stage.collect();
     Ok(stage.told)
 }
@@ -159,8 +168,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(plan: Plan) -> Stage {
-        let mut world = World::new(plan, Random::new(0), Sink::Keep(Kept::default()), None);
+    fn new(plan: Plan, mistake: Option<Mistake>) -> Stage {
+        let mut world = World::new(plan, Random::new(0), Sink::Keep(Kept::default()), mistake);
         world.clients_begin = false;
         let answers = vec![None; world.clients.len()];
         Stage { world, told: Vec::new(), hushed: false, answers }
@@ -196,6 +205,10 @@ impl Stage {
                 world.network.split(|node| side(node).unwrap_or(usize::MAX));
             }
             Step::Lose(filter) => world.network.lose(filter),
+            Step::Road(from, to, delay_ms) => {
+                let weather = Weather { reorder: true, ..Weather::calm(delay_ms) };
+                world.network.set_road(from, to, Some(weather));
+            }
             Step::Heal => world.network.heal(),
             Step::Put { key, value, node, client } => {
                 let id = world.clients[client].command(operations::put(&key, &value));

@@ -103,6 +103,12 @@ impl Storm {
                 let node = self.any_or_leader(world);
                 self.crash(node, world);
             }
+            FaultKind::RestartLeader => {
+                let node = self.any_leader(world);
+                world.crash(node, self.plan.crash_loss);
+                let in_ms = world.random.within(1..=30);
+                self.set_alarm(in_ms, Alarm::Start(node), world);
+            }
             FaultKind::CrashAll => {
                 for node in 0..nodes {
                     self.crash(node, world);
@@ -188,16 +194,10 @@ impl Storm {
 
     fn crash(&mut self, node: usize, world: &mut World) {
         world.crash(node, self.plan.crash_loss);
-        if self.may_rot && world.random.chance(300) {
+        if self.may_rot && world.random.chance(500) {
             self.may_rot = world.damage_any(node).is_none();
         }
-        // A process that is restarted at once meets what it sent before.
-        if world.random.chance(400) {
-            let in_ms = world.random.within(1..=60);
-            self.set_alarm(in_ms, Alarm::Start(node), world);
-        } else {
-            self.later(Alarm::Start(node), world);
-        }
+        self.later(Alarm::Start(node), world);
     }
 
     fn flap(&mut self, from: usize, left: u64, world: &mut World) {

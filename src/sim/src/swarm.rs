@@ -14,6 +14,8 @@ use crate::random::Random;
 pub enum FaultKind {
     /// A node stops at once and starts again later.
     Crash,
+    /// The leader stops and is back in no time, while its messages are still under way.
+    RestartLeader,
     /// All nodes stop at once.
     CrashAll,
     /// A node answers nothing for a while, and then goes on as if nothing had been.
@@ -44,8 +46,9 @@ pub enum FaultKind {
     ClockJump,
 }
 
-const ALL_FAULTS: [FaultKind; 15] = [
+const ALL_FAULTS: [FaultKind; 16] = [
     FaultKind::Crash,
+    FaultKind::RestartLeader,
     FaultKind::CrashAll,
     FaultKind::Pause,
     FaultKind::Split,
@@ -121,17 +124,21 @@ impl Plan {
         let mut faults = ALL_FAULTS.to_vec();
         random.shuffle(&mut faults);
         faults.truncate(if violence == 0 { 0 } else { random.index(ALL_FAULTS.len()) + 1 });
-        let gap_ms = if violence < 5 { 1500..=8000 } else { 200..=3000 };
+        let gap_ms = match violence {
+            0..3 => 1500..=8000,
+            3..7 => 300..=3000,
+            _ => 50..=1000,
+        };
         let lasting_ms = *random.pick(&[300, 1500, 4000]);
         Plan {
             nodes,
             groups,
             stormy_ms: random.within(10_000..=35_000),
             weather: weather(random, violence),
-            clocks: (0..nodes).map(|_| clock(random)).collect(),
+            clocks: clocks(nodes, random),
             sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
             crash_loss: crash_loss(random),
-            bit_rot: random.chance(200),
+            bit_rot: random.chance(300),
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
             retry_ticks: *random.pick(&[5, 10, 25]),
@@ -200,8 +207,8 @@ fn weather(random: &mut Random, violence: u64) -> Weather {
 /// A road as it is in [`FaultKind::RoughRoads`].
 pub fn rough_road(random: &mut Random) -> Weather {
     Weather {
-        delay_ms: random.within(0..=200),
-        jitter_ms: random.within(0..=300),
+        delay_ms: random.within(0..=500),
+        jitter_ms: random.within(0..=500),
         loss_per_mille: random.within(0..=300),
         duplicate_per_mille: random.within(0..=300),
         straggler_per_mille: random.within(0..=100),
@@ -210,14 +217,18 @@ pub fn rough_road(random: &mut Random) -> Weather {
     }
 }
 
-fn clock(random: &mut Random) -> Clock {
-    let rate = match random.below(4) {
-        0 | 1 => 1000,
-        2 => random.within(950..=1050),
-        _ => random.within(600..=1700),
+/// In a third of the runs clocks are so wrong that a node sees a leader long after others have replaced it.
+fn clocks(nodes: usize, random: &mut Random) -> Vec<Clock> {
+    let rates = match random.below(3) {
+        0 => 1000..=1000,
+        1 => 970..=1030,
+        _ => 400..=2000,
     };
-    let skew_ms = i64::try_from(random.below(20_000)).expect("small") - 10_000;
-    Clock::new(rate, random.below(20), if random.chance(500) { 0 } else { skew_ms })
+    let clock = |_| {
+        let skew_ms = i64::try_from(random.below(20_000)).expect("small") - 10_000;
+        Clock::new(random.within(rates.clone()), random.below(20), skew_ms)
+    };
+    (0..nodes).map(clock).collect()
 }
 
 fn crash_loss(random: &mut Random) -> CrashLoss {
@@ -226,7 +237,7 @@ fn crash_loss(random: &mut Random) -> CrashLoss {
         1 => CrashLoss::Everything,
         _ => CrashLoss::Some {
             lost_per_mille: random.within(100..=900),
-            torn_per_mille: *random.pick(&[0, 100, 500]),
+            torn_per_mille: *random.pick(&[0, 200, 600]),
         },
     }
 }

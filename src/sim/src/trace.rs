@@ -218,9 +218,9 @@ impl fmt::Display for Show<&Message> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = kind(self.0);
         match self.0 {
-            Message::Heartbeat { round } => write!(f, "{name} {round}"),
+            Message::Heartbeat { round } => write!(f, "{name} {}", Numbered(*round)),
             Message::HeartbeatReply { round, groups } => {
-                write!(f, "{name} {round}")?;
+                write!(f, "{name} {}", Numbered(*round))?;
                 for beat in groups {
                     let happy = if beat.happy { "happy" } else { "unhappy" };
                     let (app, ballot, leader) = (Show(beat.app), Show(beat.ballot), Show(beat.leader));
@@ -264,8 +264,8 @@ impl fmt::Display for Show<&GroupMessage> {
                 write!(f, "from {from}")?;
                 decrees.iter().try_for_each(|decree| write!(f, " {}", Show(decree)))
             }
-            GroupMessage::ReadIndexRequest { read } => write!(f, "{read}"),
-            GroupMessage::ReadIndex { read, index } => write!(f, "{read} slot {index}"),
+            GroupMessage::ReadIndexRequest { read } => write!(f, "{}", Numbered(*read)),
+            GroupMessage::ReadIndex { read, index } => write!(f, "{} slot {index}", Numbered(*read)),
             GroupMessage::Confirm { ballot, round } | GroupMessage::Confirmed { ballot, round } => {
                 write!(f, "{} round {round}", Show(*ballot))
             }
@@ -296,6 +296,15 @@ impl fmt::Display for Show<&Answer> {
             Answer::State { state_ndx, .. } => write!(f, "state {state_ndx}"),
             Answer::Refused(code) => f.write_str(code.name()),
         }
+    }
+}
+
+/// A number that a node counts from another beginning in each incarnation, as `incarnation/number`.
+struct Numbered(u64);
+
+impl fmt::Display for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0 >> 32, self.0 & u64::from(u32::MAX))
     }
 }
 

@@ -229,7 +229,9 @@ impl World {
 
     /// The node that leads a group; of several that believe so, the one with the highest ballot.
     pub fn leader(&self, app: AppNdx) -> Option<usize> {
-        let leads = |node: &Node| node.status(app).filter(|status| status.role == "leader")?.leader;
+        let leads = |node: &Node| {
+            node.status(app).filter(|status| status.role == synod_paxos::RoleName::Leader)?.leader
+        };
         let leaders = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((leads(node)?, index)));
         leaders.max().map(|(_, index)| index)
     }

@@ -101,12 +101,18 @@ fn command(name: &'static [u8]) -> Decree {
 }
 
 fn ballot(number: u64, node: usize) -> Ballot {
-    Ballot { number, priority: u32::try_from(node).unwrap(), node: node_id(node) }
+    Ballot { number, priority: u32::try_from(node).expect("three nodes"), node: node_id(node) }
 }
 
 fn new_group(node: usize, recovered: Recovered) -> Group {
     let members = Members::new(node_id(node), (0..NODES).map(node_id).collect());
-    let config = GroupConfig { retry_ticks: 25, read_ticks: 50, pipeline_slots: 1, broken: Broken::NOT };
+    let config = GroupConfig {
+        retry_ticks: 25,
+        read_ticks: 50,
+        pipeline_slots: 1,
+        first_number: 0,
+        broken: Broken::NOT,
+    };
     Group::new(APP, members, config, recovered)
 }
 

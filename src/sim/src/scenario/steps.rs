@@ -6,6 +6,7 @@
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
 //! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | clock 2 +5000ms
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
+//! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
 //! run 500ms
 //! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
 //! expect leader 1 | expect leader not 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
@@ -63,6 +64,7 @@ pub enum Step {
     Isolate(usize),
     Split(Vec<Vec<usize>>),
     Lose(Filter),
+    Road(usize, usize, u64),
     Heal,
     Put { key: String, value: String, node: usize, client: usize },
     Repeat { node: usize, client: usize },
@@ -128,6 +130,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["lose", kind, from, ">", to] => {
             Step::Lose(Filter { kind: (*kind).to_owned(), from: node_of(from)?, to: node_of(to)? })
         }
+        ["road", from, ">", to, takes] => Step::Road(node_of(from)?, node_of(to)?, ms(takes)?),
         ["heal"] => Step::Heal,
         ["put", key, value, "at", node, "by", client] => Step::Put {
             key: (*key).to_owned(),
