@@ -24,8 +24,8 @@ const HTTP_PORT_OFFSET: u16 = 2000;
 /// Found a cluster: make its authority, keys, certificates, genesis document and configurations
 ///
 /// Everything goes into one directory, which has to be empty or new. Each node then needs its own three files
-/// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json. Keep ca-key.pem and admin.pem off the nodes: with the
-/// first one can make nodes, with the second one commands.
+/// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json. Keep ca-key.pem and admin.pem off the nodes: whoever has
+/// the former can make nodes, whoever has the latter commands.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -24,7 +24,7 @@ use crate::output::Output;
 Examples:
   synod node --config cluster/node1.toml
   synod node --config cluster/node1.toml --check       # report all mistakes, start nothing
-  RUST_LOG=info,synod_paxos=debug synod node --config cluster/node1.toml --log-format json")]
+  RUST_LOG=info,synod_mesh=debug synod node --config cluster/node1.toml --log-format json")]
 pub(crate) struct Node {
     /// The configuration: .toml or .json
     #[arg(long, value_name = "FILE")]

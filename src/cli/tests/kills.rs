@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 const SEED: &str = "SYNOD_KILLS_SEED";
 const NODES: usize = 3;
-const KILLS: usize = 60;
+const KILLS: usize = 80;
 const WRITERS: usize = 6;
 /// Commands that the writers may have acknowledged from one kill to the next. Half of them are waited for, so that the
 /// others are on their way when a node is killed.
@@ -39,9 +39,9 @@ const SHARED_KEYS: usize = 4;
 const OWN_KEYS: usize = 8;
 /// A writer gives up soon: its command is then one of unknown outcome.
 const IMPATIENT: Timeouts = Timeouts {
-    connect: Duration::from_millis(500),
-    attempt: Duration::from_millis(400),
-    total: Duration::from_millis(1_500),
+    connect: Duration::from_millis(300),
+    attempt: Duration::from_millis(300),
+    total: Duration::from_millis(700),
     idle: Duration::from_secs(1),
 };
 

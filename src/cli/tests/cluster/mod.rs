@@ -3,13 +3,14 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range), so that none of them takes the port of a
 /// node while it is down.
 const PORTS: Range<u16> = 12_000..32_000;
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// How often a cluster is founded because another process took one of its ports in between.
 const FOUND_TRIES: usize = 5;
 /// How often a condition is looked at.
@@ -95,8 +97,8 @@ impl Drop for Process {
     }
 }
 
-/// Ports that are free for TCP and UDP.
-pub fn free_ports(count: usize) -> Vec<u16> {
+/// Ports that are free for TCP and UDP, and that no other test of this program was given: its node may be down just now.
+fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     for _ in 0..10_000 {
         if held.len() == count {
@@ -104,7 +106,9 @@ pub fn free_ports(count: usize) -> Vec<u16> {
         }
         let port = rand::random_range(PORTS);
         let address = (Ipv4Addr::LOCALHOST, port);
-        if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) {
+        if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address))
+            && GIVEN.lock().unwrap().insert(port)
+        {
             held.push((port, tcp, udp));
         }
     }
@@ -305,11 +309,11 @@ impl Readers {
         Ok(serde_json::from_slice(&self.get(n, path).await?).unwrap())
     }
 
-    /// How many other nodes a node has sessions with; none if it does not answer.
-    pub async fn sees(&self, n: usize) -> usize {
+    /// The names of the nodes that a node has sessions with; none if it does not answer.
+    pub async fn up(&self, n: usize) -> Vec<String> {
         let status: Result<ClusterStatus, _> = self.get_json(n, "/v1/cluster").await;
         let nodes = status.map(|status| status.nodes).unwrap_or_default();
-        nodes.iter().filter(|node| node.state == NodeState::Up).count()
+        nodes.into_iter().filter(|node| node.state == NodeState::Up).map(|node| node.name).collect()
     }
 
     /// What a node has executed.
