@@ -88,9 +88,9 @@ impl AppDoor {
         self.leader.load_full()
     }
 
-    /// Whether this node has something to say: it knows the leader, or has applied all that was chosen when it started.
+    /// Whether clients are well served here: the node knows the leader, and has had everything since it started.
     pub fn is_ready(&self) -> bool {
-        self.leader.load().is_some() || self.caught_up.load(Ordering::Acquire)
+        self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire)
     }
 
     /// A place among those who wait; `None` when there is none left.
@@ -136,7 +136,7 @@ impl AppPublisher {
         self.door.leader.store(leader.map(Arc::new));
     }
 
-    /// Says that this node has applied all that was chosen when it started.
+    /// Says that this node has applied all that any node had chosen; from now on it is behind by what is under way only.
     pub fn set_caught_up(&self) {
         self.door.caught_up.store(true, Ordering::Release);
     }

@@ -258,7 +258,14 @@ impl Driver {
         for (app, commands) in again {
             self.hand_on(app, commands);
         }
-        let groups = self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?))).collect();
+        let groups: Groups =
+            self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?))).collect();
+        for (app, status) in &groups {
+            let Some(state) = self.apps.get(app) else { continue };
+            if status.leader.is_some() && state.door.view().applied >= status.known {
+                state.publisher.set_caught_up();
+            }
+        }
         self.groups.store(Arc::new(groups));
     }
 

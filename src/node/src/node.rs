@@ -157,7 +157,6 @@ impl Node {
             let state = recovered.entry(app.ndx).or_default();
             let machine = machine(&genesis, cluster, app, &journal, state)?;
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
-            publisher.set_caught_up();
             doors.insert(app.ndx, door);
             rooms.push(Room { app: app.ndx, machine, publisher: Arc::new(publisher), questions });
         }

@@ -60,7 +60,7 @@ impl StatusSource {
         let status = |(&app_ndx, door): (&AppNdx, &Arc<AppDoor>)| {
             let view = door.view();
             let group = groups.get(&app_ndx);
-            let chosen = group.map_or(view.applied, |group| group.chosen.max(view.applied));
+            let chosen = group.map_or(view.applied, |group| group.known.max(view.applied));
             AppStatus {
                 app_ndx,
                 name: door.name().to_owned(),

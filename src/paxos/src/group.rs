@@ -95,8 +95,10 @@ pub struct GroupStatus {
     pub leader: Option<Ballot>,
     /// The acceptor's promise.
     pub promised: Ballot,
-    /// The last slot up to which everything is chosen.
+    /// The last slot up to which everything is chosen, and known here.
     pub chosen: Slot,
+    /// The last slot up to which some node has said that everything is chosen.
+    pub known: Slot,
     /// Slots that this node proposed in and that are not chosen.
     pub open: usize,
     /// Commands that wait for a slot.
@@ -138,6 +140,7 @@ impl Group {
             leader: self.visible_leader(),
             promised: self.acceptor.promised(),
             chosen: self.learner.chosen(),
+            known: self.learner.known(),
             open,
             queued: self.proposals.waiting(),
         }

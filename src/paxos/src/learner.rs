@@ -59,6 +59,11 @@ impl Learner {
         self.chosen
     }
 
+    /// How far anybody is known to have chosen.
+    pub fn known(&self) -> Slot {
+        self.peers.values().copied().max().unwrap_or_default().max(self.chosen)
+    }
+
     /// The leader of `ballot` says that everything up to `chosen` is chosen.
     pub fn on_claim(&mut self, ballot: Ballot, chosen: Slot) {
         if (ballot, chosen) > self.claim {

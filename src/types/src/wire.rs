@@ -10,7 +10,7 @@ use crate::frame::{FrameTooLarge, put_frame};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot decode a {what}: {why}")]
 pub struct WireError {
-    /// The type that was expected.
+    /// The name of the type that was expected.
     pub what: &'static str,
     /// What is wrong.
     pub why: String,
@@ -43,7 +43,9 @@ pub fn put<T: Serialize>(out: &mut Vec<u8>, max: usize, value: &T) -> Result<(),
 /// # Errors
 /// [`WireError`] if they are not exactly one `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let error = |why: String| WireError { what: std::any::type_name::<T>(), why };
+    let name = std::any::type_name::<T>();
+    let what = name.rsplit("::").next().unwrap_or(name);
+    let error = |why: String| WireError { what, why };
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(error(format!("{} bytes too many", rest.len()))),

@@ -61,8 +61,10 @@ async fn readiness_follows_the_applications_and_the_end() {
     let json = house.get("/readyz").await.assert_problem(503, "not-ready", "/readyz");
     assert!(json["detail"].as_str().unwrap().ends_with("application 1, 2"), "{json}");
     house.publisher.set_leader(Some(leader()));
+    house.publisher.set_caught_up();
     let json = house.get("/readyz").await.assert_problem(503, "not-ready", "/readyz");
     assert!(json["detail"].as_str().unwrap().ends_with("application 2"), "{json}");
+    house.blank.set_leader(Some(leader()));
     house.blank.set_caught_up();
     let ready = house.get("/readyz").await;
     assert_eq!((ready.status, ready.state_ndx()), (200, "1=0, 2=0"));
