@@ -29,6 +29,8 @@ const SEND_WINDOW_BYTES: u64 = 4 << 20;
 /// Bytes of early packets kept for one handshake, and for all of them.
 const HANDSHAKE_BUFFER_BYTES: u64 = 16 << 10;
 const HANDSHAKE_BUFFERS_BYTES: u64 = 4 << 20;
+/// How long the last packets of closed connections are waited for.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The endpoint on `socket`.
 pub(crate) fn endpoint(
@@ -73,6 +75,11 @@ pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping:
     loop {
         tokio::select! {
             incoming = endpoint.accept() => match incoming {
+                // A connection may outlive its session while it is closed, and holds memory until then.
+                Some(incoming) if sessions.len().max(endpoint.open_connections()) >= BACKEND_SESSIONS_MAX => {
+                    count(&shared.counters.sessions_turned_away);
+                    incoming.refuse();
+                }
                 Some(incoming) => admit(incoming, &mut sessions, &handshakes, &shared, &mut stopping),
                 None => break,
             },
@@ -97,7 +104,9 @@ pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping:
         warn!(sessions = sessions.len(), "sessions of commanders did not end in time and are cut off");
     }
     endpoint.close(VarInt::from_u32(0), b"the node stops");
-    endpoint.wait_idle().await;
+    // Those who are there get to know. A connection that was given up while it was opened stays until it is idle for
+    // too long, which nobody waits for.
+    let _ = timeout(PARTING, endpoint.wait_idle()).await;
 }
 
 /// Lets a connection in, or turns it away.
@@ -108,10 +117,6 @@ fn admit(
     shared: &Arc<Shared>,
     stopping: &mut watch::Receiver<bool>,
 ) {
-    if sessions.len() >= BACKEND_SESSIONS_MAX {
-        count(&shared.counters.sessions_turned_away);
-        return incoming.refuse();
-    }
     let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
         // Half-open handshakes cost the sender nothing, if its address is not its own: let it prove the address.
         if incoming.may_retry() && !incoming.remote_address_validated() {

@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
@@ -18,6 +19,8 @@ use synod_types::limits::{
 use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
 use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
 use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, SignedCommand, wire};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 /// A client that sends what it is told.
 struct Raw {
@@ -32,11 +35,8 @@ struct Raw {
 
 impl Raw {
     async fn connect(tls: &Tls, backend: &Backend) -> Raw {
-        let mut config = (*tls.client).clone();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let connecting = endpoint.connect_with(config, backend.local_addr(), "localhost").unwrap();
+        let connecting = endpoint.connect_with(quic(tls), backend.local_addr(), "localhost").unwrap();
         let connection = soon(connecting).await.unwrap();
         let (send, recv) = soon(connection.open_bi()).await.unwrap();
         let frames = FrameReader::new(FRAME_BYTES_MAX);
@@ -112,6 +112,12 @@ impl Raw {
         assert_eq!(self.reply().await, None);
         soon(self.connection.closed()).await;
     }
+}
+
+fn quic(tls: &Tls) -> quinn::ClientConfig {
+    let mut config = (*tls.client).clone();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
 }
 
 struct House {
@@ -342,4 +348,24 @@ async fn closing_answers_what_is_in_flight_and_refuses_what_is_new() {
     assert!(answered.contains(&first));
     assert_eq!(raw.reply().await, None);
     soon(closing).await.unwrap();
+}
+
+/// Of a client that gives up, the first packet may be lost and the last one arrive: it opens a connection and closes it
+/// in one, which quinn keeps until it has been idle for too long.
+#[tokio::test]
+async fn a_client_that_has_given_up_does_not_hold_up_closing() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connecting = endpoint.connect_with(quic(&tls), relay.local_addr().unwrap(), "localhost").unwrap();
+    let mut packet = [0; 2048];
+    let lost = soon(relay.recv(&mut packet)).await.unwrap();
+    drop(connecting);
+    let last = soon(relay.recv(&mut packet)).await.unwrap();
+    assert!(lost >= 1200 && last >= 1200, "each could open a connection");
+    relay.send_to(&packet[..last], backend.local_addr()).await.unwrap();
+    // It came first, so by now it was let in.
+    drop(Raw::open(&tls, &backend, &key).await);
+    let closing = timeout(Duration::from_secs(15), backend.close());
+    assert!(closing.await.is_ok(), "who has given up is waited for");
 }
