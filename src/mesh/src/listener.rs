@@ -149,7 +149,9 @@ where
             Err(end) => {
                 if let SessionEnd::Violation(violation) = &end {
                     self.shared.counters.count_refused_hello();
-                    tracing::warn!(peer = %peer.config, "refused a Hello: {violation}");
+                    if peer.on_refused() {
+                        tracing::warn!(peer = %peer.config, "refused a Hello: {violation}");
+                    }
                 }
                 part(&connection, &mut control, &end).await;
                 Err(end)

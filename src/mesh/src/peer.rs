@@ -1,6 +1,6 @@
 //! One other node: what waits for it, the sessions with it, and what there is to say about them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -76,6 +76,8 @@ pub(crate) struct Peer {
     sent: Traffic,
     received: Traffic,
     dropped: AtomicU64,
+    /// Its last Hello was refused.
+    is_refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Peer {
             sent: Traffic::default(),
             received: Traffic::default(),
             dropped: AtomicU64::new(0),
+            is_refused: AtomicBool::new(false),
         }
     }
 
@@ -168,11 +171,17 @@ impl Peer {
 
     /// The session that the peer opened is acknowledged. It replaces an older one.
     pub(crate) fn on_inbound_up(&self, connection: &Connection) {
+        self.is_refused.store(false, Ordering::Relaxed);
         let older = self.inbound().replace(connection.clone());
         if let Some(older) = older {
             older.close(REPLACED, b"replaced by a newer connection");
         }
         self.came_up.notify_waiters();
+    }
+
+    /// The peer's Hello was refused. Says whether that is news: it calls again and again, and is logged once.
+    pub(crate) fn on_refused(&self) -> bool {
+        !self.is_refused.swap(true, Ordering::Relaxed)
     }
 
     /// The session that the peer opened has ended.
