@@ -15,11 +15,13 @@
 //! A single entry is written by `insert`: one message, whole by its own checksum. Several take `apply_batch`, which
 //! costs a second write to the disk. Which entries share a batch is the caller's to say, and most appends have one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::record::Entry;
 use crate::space_ahead;
@@ -29,6 +31,10 @@ use crate::store::{Store, StoreError};
 pub const SEGMENT_BYTES: usize = 2 << 20;
 /// Bytes of pages that sled keeps in memory.
 pub const CACHE_BYTES: u64 = 64 << 20;
+
+/// How often, and after which wait, a lock is tried that a closed database may still hold.
+const RELEASE_TRIES: u32 = 400;
+const RELEASE_WAIT: Duration = Duration::from_millis(5);
 
 /// A sled database and a second handle on its file.
 pub struct SledStore {
@@ -52,6 +58,7 @@ impl SledStore {
 
     fn open_sized(dir: &Path, segment_bytes: usize) -> Result<SledStore, StoreError> {
         fs::create_dir_all(dir)?;
+        wait_for_release(&dir.join("db"))?;
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
             .path(dir)
@@ -88,6 +95,24 @@ impl SledStore {
         }
         Ok(count)
     }
+}
+
+/// Waits, for a limited time, until sled's lock on its file is free. A database that was closed in this process is let
+/// go by sled's own threads, a moment later; one that is open is for sled to refuse.
+fn wait_for_release(db: &Path) -> io::Result<()> {
+    for _ in 0..RELEASE_TRIES {
+        let file = match File::open(db) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(RELEASE_WAIT),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return file.unlock(),
+        }
+    }
+    Ok(())
 }
 
 impl Store for SledStore {
