@@ -11,10 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use synod_types::command::CommandError;
 use synod_types::limits::{KEYS_REMEMBERED_MAX, VERIFIED_REMEMBERED_MAX};
-use synod_types::{
-    AppNdx, ClusterId, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, Refusal, RefusalCode,
-    SignedCommand,
-};
+use synod_types::{ClusterId, CommandBody, CommandId, Digest, Message, Refusal, RefusalCode, SignedCommand};
 
 use crate::batch::{self, Claim};
 use crate::key::PublicKey;
@@ -174,7 +171,7 @@ impl Verifier {
         &self,
         Unverified(message): Unverified<Message>,
     ) -> Result<Verified<Message>, Refusal> {
-        if let Some((app, commands)) = commands_of(&message) {
+        if let Some((app, commands)) = message.commands() {
             for facts in self.check(commands) {
                 let signed_for = facts?.body.app;
                 if signed_for != app {
@@ -268,33 +265,6 @@ enum Proof {
     Remembered,
     /// The signature has to be verified with `key`, and remembered as `proof`.
     Needed { key: Arc<PublicKey>, is_known: bool, proof: Digest },
-}
-
-/// The application of which a message speaks, and the commands in it; `None` if it can have none.
-fn commands_of(message: &Message) -> Option<(AppNdx, Vec<&SignedCommand>)> {
-    match message {
-        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::ForwardRefused { .. } => None,
-        Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
-        Message::Group { app, message } => {
-            let commands = match message {
-                GroupMessage::Accept { decree, .. } => decree.commands().iter().collect(),
-                GroupMessage::CatchUp { decrees, .. } => decrees.iter().flat_map(Decree::commands).collect(),
-                GroupMessage::Promise { accepted, .. } => {
-                    accepted.iter().flat_map(|slot| slot.decree.commands()).collect()
-                }
-                GroupMessage::Prepare { .. }
-                | GroupMessage::Accepted { .. }
-                | GroupMessage::Nack { .. }
-                | GroupMessage::Learn { .. }
-                | GroupMessage::CatchUpRequest { .. }
-                | GroupMessage::ReadIndexRequest { .. }
-                | GroupMessage::ReadIndex { .. }
-                | GroupMessage::Confirm { .. }
-                | GroupMessage::Confirmed { .. } => return None,
-            };
-            Some((*app, commands))
-        }
-    }
 }
 
 /// Stands for one verified command: equal exactly where body, signature and key are equal. The id binds the body, the

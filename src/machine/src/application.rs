@@ -1,7 +1,9 @@
 //! The trait that every application implements.
 
+use std::any::Any;
+
 use bytes::Bytes;
-use synod_types::{CommanderId, Digest, Refusal, StateNdx, TimeMs};
+use synod_types::{CommanderId, ContentKey, Digest, Refusal, StateNdx, TimeMs};
 
 /// What an application knows of the command that it executes, and nothing else: no clock, no randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +23,12 @@ pub struct Context {
 ///
 /// An `operation` here is what follows [`synod_types::command::Operation::APP`] in the command: the machine takes that
 /// first byte off. The bytes may be part of a whole batch; what an application keeps, it copies.
-pub trait Application: Send + Sync {
+///
+/// **Content.** A state may refer to files by their hash. They travel beside the log, and what an application makes of
+/// them (zones built for look-up, say) is derived: outcomes, snapshot and digest depend on commands alone, so that an old
+/// command can be executed again when the file that it named is long gone. An application without files leaves out the
+/// methods about content.
+pub trait Application: Any + Send + Sync {
     /// The name of this kind of application, as in a configuration (`"kv"`).
     fn kind(&self) -> &'static str;
 
@@ -60,6 +67,34 @@ pub trait Application: Send + Sync {
 
     /// A copy that shares structure with this one: O(1).
     fn fork(&self) -> Box<dyn Application>;
+
+    /// The files to which an operation refers by their keys: a majority of the nodes stores them before the command is
+    /// ordered. At most [`synod_types::limits::OPERATION_CONTENTS_MAX`].
+    fn content_of(&self, _operation: &[u8]) -> Vec<ContentKey> {
+        Vec::new()
+    }
+
+    /// Looks, where an operation enters, whether a file is what the operation says of it. May take as long as reading
+    /// the file does. Called for each key of [`Application::content_of`] whose file is at hand.
+    ///
+    /// # Errors
+    /// A refusal; the command is not ordered.
+    fn check_content(&self, _operation: &[u8], _key: &ContentKey, _file: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Whether the state refers to this file: then the node keeps it.
+    fn refers_to(&self, _key: &ContentKey) -> bool {
+        false
+    }
+
+    /// Files to which the state refers and that are to be supplied before it is shown to readers.
+    fn wanted(&self) -> Vec<ContentKey> {
+        Vec::new()
+    }
+
+    /// Takes a wanted file. Changes what is derived, and never the state.
+    fn supply(&mut self, _key: &ContentKey, _file: &[u8]) {}
 }
 
 /// The bytes are not a query of this application.

@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, Decree, Digest, Outcome, Receipt, Refusal, RefusalCode, Seq,
-    SignedCommand, Slot,
+    AppNdx, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Outcome, Receipt, Refusal,
+    RefusalCode, Seq, SignedCommand, Slot,
 };
 
 use crate::application::{Application, Context};
@@ -158,6 +158,16 @@ impl Machine {
                 Ok(Bytes::new())
             }
         }
+    }
+
+    /// Files to which the state refers and that are to be supplied before it is shown to readers.
+    pub fn wanted(&self) -> Vec<ContentKey> {
+        self.state.app.wanted()
+    }
+
+    /// Gives the application a wanted file. The state stays as it is.
+    pub fn supply(&mut self, key: &ContentKey, file: &[u8]) {
+        self.state.app.supply(key, file);
     }
 
     /// The state as it is now, for readers: O(1).

@@ -5,8 +5,8 @@ use std::fmt;
 
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, Digest, Receipt, Refusal, RefusalCode, Seq, Slot, StateNdx,
-    TimeMs,
+    AppNdx, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode, Seq,
+    Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
@@ -85,6 +85,21 @@ impl View {
         }
     }
 
+    /// Whether a commander may upload the file for which `body` is a ticket, as far as this state can tell.
+    ///
+    /// # Errors
+    /// The refusal to give to the commander.
+    pub fn admit_upload(&self, body: &CommandBody, now: TimeMs) -> Result<ContentTicket, Refusal> {
+        self.check_address(body)?;
+        let ticket = ContentTicket::decode(&body.operation).ok_or_else(|| {
+            Refusal::new(RefusalCode::Malformed, "the operation is not a ticket to upload a file")
+        })?;
+        // Whoever may command the application may bring the files for it.
+        self.authority.permits(body.commander, &Operation::App(&[]))?;
+        check_expiry(body, now.max(self.time))?;
+        Ok(ticket)
+    }
+
     /// The receipt of a command that was executed, while it is inside its commander's window.
     pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
         let executed = self.sessions.find(commander, seq, command).ok()??;
@@ -139,13 +154,18 @@ impl View {
             )
         })?;
         self.authority.permits(body.commander, &operation)?;
-        match body.not_after {
-            Some(not_after) if not_after < time => Err(Refusal::new(
-                RefusalCode::Expired,
-                format_args!("the command was valid until {not_after} ms; the cluster's time is {time} ms"),
-            )),
-            _ => Ok(operation),
-        }
+        check_expiry(body, time)?;
+        Ok(operation)
+    }
+}
+
+fn check_expiry(body: &CommandBody, time: TimeMs) -> Result<(), Refusal> {
+    match body.not_after {
+        Some(not_after) if not_after < time => Err(Refusal::new(
+            RefusalCode::Expired,
+            format_args!("the command was valid until {not_after} ms; the cluster's time is {time} ms"),
+        )),
+        _ => Ok(()),
     }
 }
 

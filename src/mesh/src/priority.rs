@@ -4,7 +4,7 @@
 //! delays the heartbeat that keeps a leader. Within a priority, messages arrive in the order in which they were
 //! sent; between priorities there is no order.
 
-use synod_types::{GroupMessage, Message};
+use synod_types::{ContentMessage, GroupMessage, Message};
 
 /// How urgent a message is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -24,7 +24,16 @@ impl Priority {
     /// The priority of a message.
     pub fn of(message: &Message) -> Priority {
         match message {
-            Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => Priority::Control,
+            Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::States(_) => {
+                Priority::Control
+            }
+            Message::Content(message) => match message {
+                ContentMessage::Held(_)
+                | ContentMessage::Seek { .. }
+                | ContentMessage::NotHeld { .. }
+                | ContentMessage::PieceRequest { .. } => Priority::Control,
+                ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => Priority::Bulk,
+            },
             Message::Forward { .. } | Message::ForwardRefused { .. } => Priority::Replication,
             Message::Group { message, .. } => match message {
                 GroupMessage::Nack { .. }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use synod_auth::{Unverified, Verified, VerifyPool};
-use synod_types::{GroupMessage, Message, NodeId, Refusal};
+use synod_types::{Message, NodeId, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -39,7 +39,7 @@ impl Inbox {
         if self.verify == Verify::Entry {
             return Ok(message.0);
         }
-        if commands(&message.0) > INLINE_MAX {
+        if message.0.commands().is_some_and(|(_, commands)| commands.len() > INLINE_MAX) {
             let (sender, verified) = oneshot::channel();
             let job = message.clone();
             let queued = self.pool.submit(move |verifier| {
@@ -54,21 +54,5 @@ impl Inbox {
         }
         // Few commands, or the threads are busy: then this stream waits for its own work, which slows its sender down.
         self.pool.verifier().verify_message(message).map(Verified::into_inner)
-    }
-}
-
-/// How many commands a message carries.
-fn commands(message: &Message) -> usize {
-    match message {
-        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::ForwardRefused { .. } => 0,
-        Message::Forward { commands, .. } => commands.len(),
-        Message::Group { message, .. } => match message {
-            GroupMessage::Accept { decree, .. } => decree.commands().len(),
-            GroupMessage::CatchUp { decrees, .. } => decrees.iter().map(|one| one.commands().len()).sum(),
-            GroupMessage::Promise { accepted, .. } => {
-                accepted.iter().map(|one| one.decree.commands().len()).sum()
-            }
-            _ => 0,
-        },
     }
 }

@@ -152,7 +152,10 @@ impl Core {
                 }
             }
             // The driver's own.
-            Message::Forward { .. } | Message::ForwardRefused { .. } => {}
+            Message::Forward { .. }
+            | Message::ForwardRefused { .. }
+            | Message::Content(_)
+            | Message::States(_) => {}
         }
     }
 

@@ -176,6 +176,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::HeartbeatReply { .. } => "HeartbeatReply",
         Message::Forward { .. } => "Forward",
         Message::ForwardRefused { .. } => "ForwardRefused",
+        Message::Content(_) => "Content",
+        Message::States(_) => "States",
         Message::Group { message, .. } => match message {
             GroupMessage::Prepare { .. } => "Prepare",
             GroupMessage::Promise { .. } => "Promise",

@@ -250,6 +250,8 @@ impl Node {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands, around),
             // Kept here until executed, and tried again in time.
             Message::ForwardRefused { .. } => {}
+            // The key-value application refers to no files, and nobody here asks how far the others are.
+            Message::Content(_) | Message::States(_) => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);
             }

@@ -236,6 +236,7 @@ impl fmt::Display for Show<&Message> {
                 write!(f, "{}{name} {}", Show(*app), refused.len())?;
                 refused.first().map_or(Ok(()), |(_, refusal)| write!(f, " {}", refusal.code.name()))
             }
+            Message::Content(_) | Message::States(_) => f.write_str(name),
         }
     }
 }
@@ -311,9 +312,12 @@ impl fmt::Display for Numbered {
 /// How much a message matters to a reader.
 pub fn weight(message: &Message) -> Weight {
     match message {
-        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => Weight::Routine,
+        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::States(_) => Weight::Routine,
         Message::Group { message: GroupMessage::Learn { .. }, .. } => Weight::Refrain,
-        Message::Group { .. } | Message::Forward { .. } | Message::ForwardRefused { .. } => Weight::Notable,
+        Message::Group { .. }
+        | Message::Forward { .. }
+        | Message::ForwardRefused { .. }
+        | Message::Content(_) => Weight::Notable,
     }
 }
 

@@ -58,6 +58,10 @@ digest_id!(
     /// SHA3-256 of a command's signed body: what was commanded, not how it was signed.
     CommandId
 );
+digest_id!(
+    /// SHA3-256 of a file that commands refer to.
+    ContentKey
+);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

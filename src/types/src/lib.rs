@@ -5,6 +5,7 @@
 //! (what a slot holds) and [`message`] (what nodes say to each other).
 
 pub mod command;
+pub mod content;
 pub mod decree;
 pub mod digest;
 pub mod frame;
@@ -18,9 +19,12 @@ pub mod session;
 pub mod wire;
 
 pub use command::{CommandBody, SignedCommand};
+pub use content::{ContentMessage, ContentReceipt, ContentTicket, Manifest};
 pub use decree::{Batch, Decree};
 pub use digest::Digest;
-pub use ids::{AppNdx, Ballot, ClusterId, CommandId, CommanderId, NodeId, Seq, Slot, StateNdx, TimeMs};
+pub use ids::{
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, NodeId, Seq, Slot, StateNdx, TimeMs,
+};
 pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};

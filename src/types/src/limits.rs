@@ -53,6 +53,20 @@ pub const HELLO_FRAME_BYTES_MAX: usize = 4 << 10;
 pub const PEER_QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of small frames that the mesh writes to a peer in one piece.
 pub const MESH_WRITE_BYTES: usize = 256 << 10;
+/// Bytes of a file that commands refer to.
+pub const CONTENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a piece in which such a file travels.
+pub const CONTENT_PIECE_BYTES: usize = 256 << 10;
+/// Files that a node keeps.
+pub const CONTENT_FILES_MAX: usize = 1_000_000;
+/// Files that a node is receiving at a time, from commanders and from other nodes.
+pub const CONTENT_PARTIAL_MAX: usize = 256;
+/// Pieces that a node has asked another one for and not got yet.
+pub const CONTENT_PIECES_ASKED_MAX: usize = 8;
+/// Milliseconds that a file stays which nothing refers to: the time to submit the command for it.
+pub const CONTENT_UNREFERRED_MS_MAX: u64 = 3_600_000;
+/// Files to which one operation may refer.
+pub const OPERATION_CONTENTS_MAX: usize = 1000;
 /// Bytes in flight on one stream of the mesh.
 pub const MESH_STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// Sessions that peers may be opening at one node at a time; more are ignored.

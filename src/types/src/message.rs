@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::SignedCommand;
+use crate::content::ContentMessage;
 use crate::decree::Decree;
-use crate::ids::{AppNdx, Ballot, CommandId, Slot};
+use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
 
 /// A message between two nodes.
@@ -46,6 +47,45 @@ pub enum Message {
         /// Which, and why.
         refused: Vec<(CommandId, Refusal)>,
     },
+    /// About files that commands refer to.
+    Content(ContentMessage),
+    /// How many commands the sender has executed, of each of its applications.
+    States(Vec<(AppNdx, StateNdx)>),
+}
+
+impl Message {
+    /// The application of which the message speaks, and the commands in it; `None` if it can have none.
+    pub fn commands(&self) -> Option<(AppNdx, Vec<&SignedCommand>)> {
+        match self {
+            Message::Heartbeat { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::ForwardRefused { .. }
+            | Message::Content(_)
+            | Message::States(_) => None,
+            Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
+            Message::Group { app, message } => {
+                let commands = match message {
+                    GroupMessage::Accept { decree, .. } => decree.commands().iter().collect(),
+                    GroupMessage::CatchUp { decrees, .. } => {
+                        decrees.iter().flat_map(Decree::commands).collect()
+                    }
+                    GroupMessage::Promise { accepted, .. } => {
+                        accepted.iter().flat_map(|slot| slot.decree.commands()).collect()
+                    }
+                    GroupMessage::Prepare { .. }
+                    | GroupMessage::Accepted { .. }
+                    | GroupMessage::Nack { .. }
+                    | GroupMessage::Learn { .. }
+                    | GroupMessage::CatchUpRequest { .. }
+                    | GroupMessage::ReadIndexRequest { .. }
+                    | GroupMessage::ReadIndex { .. }
+                    | GroupMessage::Confirm { .. }
+                    | GroupMessage::Confirmed { .. } => return None,
+                };
+                Some((*app, commands))
+            }
+        }
+    }
 }
 
 /// Where a node stands in one group, for the election (OmniPaxos, section 5: "Ballot Leader Election").

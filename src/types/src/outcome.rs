@@ -51,6 +51,8 @@ pub enum RefusalCode {
     Timeout,
     /// The node is stopping; try elsewhere.
     Stopping,
+    /// A file to which the operation refers is not held by a majority of the nodes; upload it first.
+    ContentMissing,
 }
 
 impl RefusalCode {
@@ -76,6 +78,7 @@ impl RefusalCode {
             RefusalCode::NoLeader => "no-leader",
             RefusalCode::Timeout => "timeout",
             RefusalCode::Stopping => "stopping",
+            RefusalCode::ContentMissing => "content-missing",
         }
     }
 

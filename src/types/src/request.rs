@@ -2,10 +2,12 @@
 //! directions are numbered as in [`crate::session`]; answers name the number of what they answer and come in any
 //! order.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::SignedCommand;
-use crate::ids::{AppNdx, Seq};
+use crate::content::{ContentReceipt, Manifest};
+use crate::ids::{AppNdx, ContentKey, Seq};
 use crate::outcome::{Receipt, Refusal};
 use crate::session::Control;
 
@@ -29,6 +31,28 @@ pub enum Request {
     NextSeq {
         /// The application.
         app: AppNdx,
+    },
+    /// May this session send this file? Answered by [`Reply::Wanted`] or [`Reply::Refused`].
+    Offer {
+        /// A command whose operation is a [`crate::ContentTicket`].
+        ticket: SignedCommand,
+        /// The file's pieces.
+        manifest: Manifest,
+    },
+    /// A piece of a file that this session offered. Answered by [`Reply::Taken`] or [`Reply::Refused`].
+    Piece {
+        /// Which file.
+        content: ContentKey,
+        /// Which piece, from 0.
+        number: u32,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// Which nodes have a file that this session offered, as soon as a majority does? Answered by [`Reply::Held`] or
+    /// [`Reply::Refused`].
+    AwaitHeld {
+        /// Which file.
+        content: ContentKey,
     },
 }
 
@@ -66,5 +90,24 @@ pub enum Reply {
         your_msg_n: u64,
         /// The seq.
         seq: Seq,
+    },
+    /// The pieces of an offered file that the node does not have; none: it has the file.
+    Wanted {
+        /// The number of the request.
+        your_msg_n: u64,
+        /// Their numbers, rising.
+        pieces: Vec<u32>,
+    },
+    /// The node has the piece.
+    Taken {
+        /// The number of the request.
+        your_msg_n: u64,
+    },
+    /// A majority of the nodes has stored the file durably.
+    Held {
+        /// The number of the request.
+        your_msg_n: u64,
+        /// The word of each of them.
+        receipts: Vec<ContentReceipt>,
     },
 }

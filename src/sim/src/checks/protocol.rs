@@ -275,7 +275,11 @@ impl ProtocolChecks {
                     truth.demand_chosen(beat.chosen, verdict, || format!("a heartbeat of n{}", node + 1));
                 }
             }
-            Message::Heartbeat { .. } | Message::Forward { .. } | Message::ForwardRefused { .. } => {}
+            Message::Heartbeat { .. }
+            | Message::Forward { .. }
+            | Message::ForwardRefused { .. }
+            | Message::Content(_)
+            | Message::States(_) => {}
         }
     }
 }
