@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use synod_machine::View;
 use synod_types::limits::READS_PENDING_MAX;
 use synod_types::{AppNdx, Slot, StateNdx};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
+use crate::freshness::Freshness;
 use crate::reads::{ReadIndexes, ReadQuestions, ReadRefused, read_indexes};
 use crate::status::Leader;
 use crate::waiters::Waiters;
@@ -21,6 +24,7 @@ pub struct AppDoor {
     view: ArcSwap<View>,
     leader: ArcSwapOption<Leader>,
     caught_up: AtomicBool,
+    freshness: Freshness,
     state_waiters: Waiters<StateNdx>,
     slot_waiters: Waiters<Slot>,
     read_indexes: ReadIndexes,
@@ -45,6 +49,7 @@ impl AppDoor {
             view: ArcSwap::from_pointee(first),
             leader: ArcSwapOption::empty(),
             caught_up: AtomicBool::new(false),
+            freshness: Freshness::new(),
             state_waiters: Waiters::new(),
             slot_waiters: Waiters::new(),
             read_indexes,
@@ -79,7 +84,7 @@ impl AppDoor {
     }
 
     /// Its state on this node, for a look: cheaper than [`AppDoor::view`], not to be held across a wait.
-    pub(crate) fn peek(&self) -> Guard<Arc<View>> {
+    pub fn peek(&self) -> Guard<Arc<View>> {
         self.view.load()
     }
 
@@ -91,6 +96,17 @@ impl AppDoor {
     /// Whether clients are well served here: the node knows the leader, and has had everything since it started.
     pub fn is_ready(&self) -> bool {
         self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// Whether this node knew, at most `max` ago, that it had applied all that was chosen by then. False as long as it
+    /// never knew: what it has may be old, and nobody can tell how old.
+    pub fn fresh_within(&self, max: Duration) -> bool {
+        self.freshness.age().is_some_and(|age| age <= max)
+    }
+
+    /// How long ago this node last knew that it had applied all that was chosen by then; `None`: it never knew.
+    pub fn age(&self) -> Option<Duration> {
+        self.freshness.age()
     }
 
     /// A place among those who wait; `None` when there is none left.
@@ -139,6 +155,13 @@ impl AppPublisher {
     /// Says that this node has applied all that any node had chosen; from now on it is behind by what is under way only.
     pub fn set_caught_up(&self) {
         self.door.caught_up.store(true, Ordering::Release);
+    }
+
+    /// Says that this node has applied all that was chosen at `as_of`. That is the moment when the question was asked
+    /// of which a quorum's or the leader's answer proves it, not the moment when the answer came: what was chosen in
+    /// between may be missing. An earlier moment than one already said changes nothing.
+    pub fn set_fresh(&self, as_of: Instant) {
+        self.door.freshness.set(as_of);
     }
 
     /// The door that this publishes to.

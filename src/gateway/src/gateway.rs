@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use synod_machine::View;
 use synod_types::limits::READ_WAIT_MS_MAX;
-use synod_types::{AppNdx, Digest, StateNdx};
+use synod_types::{AppNdx, ContentKey, Digest, StateNdx};
 use tokio::sync::watch;
 
 use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
+use crate::files::{Files, NoFiles};
+use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
-use crate::status::ClusterStatus;
+use crate::status::{ClusterStatus, NodeState};
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,6 +85,8 @@ struct Inner {
     /// In the order of their numbers.
     doors: Vec<Arc<AppDoor>>,
     status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
+    files: Arc<dyn Files>,
+    nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
 }
 
@@ -100,7 +104,35 @@ impl Gateway {
             doors.is_sorted_by(|a, b| a.ndx() < b.ndx()),
             "each application has one door: the configuration was checked for that"
         );
-        Gateway(Arc::new(Inner { doors, status: Box::new(status), stopping: watch::Sender::new(false) }))
+        Gateway(Arc::new(Inner {
+            doors,
+            status: Box::new(status),
+            files: Arc::new(NoFiles),
+            nodes: Arc::new(NodeStates::new()),
+            stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// The same gateway, with files to give out; without this, there are none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_files(mut self, files: Arc<dyn Files>) -> Gateway {
+        self.own().files = files;
+        self
+    }
+
+    /// The same gateway, with what the other nodes say of how far they are; without this, nothing is known of them.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_node_states(mut self, nodes: Arc<NodeStates>) -> Gateway {
+        self.own().nodes = nodes;
+        self
+    }
+
+    fn own(&mut self) -> &mut Inner {
+        Arc::get_mut(&mut self.0).expect("a gateway is put together before it is cloned")
     }
 
     /// Every application, in the order of their numbers.
@@ -151,6 +183,71 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         Ok(door.view())
+    }
+
+    /// A file to which a state refers; `None` if this node does not have it, or cannot read it.
+    pub async fn file(&self, key: ContentKey) -> Option<Bytes> {
+        self.0.files.read(key).await
+    }
+
+    /// How far each node has come towards a state of an application, as this node knows.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownApp`].
+    pub fn change(&self, app: AppNdx, state_ndx: StateNdx) -> Result<Change, GatewayError> {
+        Ok(self.change_behind(self.app(app)?, state_ndx))
+    }
+
+    /// As [`Gateway::change`], and waits until every node has come so far: `wait` at most, of which more than
+    /// [`READ_WAIT_MS_MAX`] counts as that. Who is still behind then is in the answer.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownApp`]; [`GatewayError::Busy`] and [`GatewayError::Stopping`] where it would have to wait.
+    pub async fn await_everywhere(
+        &self,
+        app: AppNdx,
+        state_ndx: StateNdx,
+        wait: Duration,
+    ) -> Result<Change, GatewayError> {
+        let door = self.app(app)?;
+        // Before the first look, so that nothing is missed between the look and the wait.
+        let mut heard = self.0.nodes.subscribe();
+        let change = self.change_behind(door, state_ndx);
+        if change.is_everywhere() || wait.is_zero() {
+            return Ok(change);
+        }
+        let Some(_place) = door.place() else {
+            return Err(GatewayError::Busy { app, state_ndx: door.state_ndx() });
+        };
+        let everywhere = async {
+            door.until_state(state_ndx).await;
+            while !self.change_behind(door, state_ndx).is_everywhere() {
+                // The sender is in this gateway.
+                let _ = heard.changed().await;
+            }
+        };
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            biased;
+            () = everywhere => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                return Err(GatewayError::Stopping { app, state_ndx: door.state_ndx() });
+            }
+            () = tokio::time::sleep(wait.min(Read::WAIT_MAX)) => {}
+        }
+        Ok(self.change_behind(door, state_ndx))
+    }
+
+    fn change_behind(&self, door: &AppDoor, state_ndx: StateNdx) -> Change {
+        let app_ndx = door.ndx();
+        let at = |node: crate::status::NodeStatus| {
+            let said = match node.state {
+                NodeState::Own => Some(door.state_ndx()),
+                NodeState::Up | NodeState::Down => self.0.nodes.of(node.id, app_ndx),
+            };
+            NodeAt { id: node.id, name: node.name, is_up: node.state != NodeState::Down, state_ndx: said }
+        };
+        Change { app_ndx, state_ndx, nodes: self.status().nodes.into_iter().map(at).collect() }
     }
 
     /// How the cluster is, as this node sees it.

@@ -1,5 +1,5 @@
 //! The only door for front ends: read an application's state at the level that a client asks for, wait for a state,
-//! ask how the cluster is.
+//! ask how the cluster is, how far each node has come, and how fresh a state is; read a file to which a state refers.
 //!
 //! The node puts states in ([`AppPublisher`]) and answers read-index questions ([`ReadQuestions`]); front ends hold a
 //! [`Gateway`] and take answers out. Nothing here changes state, and nothing here knows of Paxos, journal, mesh or any
@@ -10,14 +10,19 @@
 
 mod door;
 mod error;
+mod files;
+mod freshness;
 mod gateway;
+mod nodes;
 mod reads;
 pub mod status;
 mod waiters;
 
 pub use door::{AppDoor, AppPublisher};
 pub use error::{Awaited, GatewayError};
+pub use files::{FileRead, Files};
 pub use gateway::{Answer, Consistency, Gateway, Read, Readiness};
+pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{AppStatus, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus};
 pub use synod_machine::{Commander, View};

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use synod_gateway::{
-    AppDoor, AppPublisher, AppStatus, Awaited, ClusterStatus, Consistency, Gateway, GatewayError, GroupRole,
-    Leader, NodeState, NodeStatus, Read, ReadQuestions, ReadRefused,
+    AppDoor, AppPublisher, AppStatus, Awaited, ClusterStatus, Consistency, FileRead, Files, Gateway,
+    GatewayError, GroupRole, Leader, NodeState, NodeStates, NodeStatus, Read, ReadQuestions, ReadRefused,
 };
 use synod_machine::{Application, Context, QueryError, RestoreError, View};
 use synod_types::limits::READS_PENDING_MAX;
-use synod_types::{AppNdx, ClusterId, Digest, NodeId, Refusal, Slot, StateNdx};
+use synod_types::{AppNdx, ClusterId, ContentKey, Digest, NodeId, Refusal, Slot, StateNdx};
 
 /// Answers "?" with the state that it was made for.
 struct Echo(u64);
@@ -254,6 +254,103 @@ async fn a_node_is_ready_when_it_knows_a_leader_and_has_caught_up() {
     assert!(gateway.ready().is_ready());
     publisher.set_leader(None);
     assert!(!gateway.ready().is_ready(), "it may be cut off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_is_fresh_for_as_long_as_it_is_known_to_miss_nothing() {
+    let (gateway, publisher, _questions) = house();
+    let door = gateway.app(APP).unwrap();
+    assert!(!door.fresh_within(Duration::MAX), "never known is never fresh");
+    assert_eq!(door.age(), None);
+    let asked = tokio::time::Instant::now();
+    tokio::time::advance(Duration::from_millis(300)).await;
+    publisher.set_fresh(asked);
+    assert_eq!(door.age(), Some(Duration::from_millis(300)), "from the question on, not from the answer");
+    assert!(door.fresh_within(Duration::from_millis(300)));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!door.fresh_within(Duration::from_millis(300)));
+}
+
+/// Node "a", which is this one, and node "b".
+const B: NodeId = NodeId(Digest([0xbb; 32]));
+
+fn two_nodes() -> (Gateway, AppPublisher, Arc<NodeStates>) {
+    let (door, publisher, _) = AppDoor::open("echo", view(7, 9));
+    let nodes = Arc::new(NodeStates::new());
+    let status = || {
+        let mut status = status();
+        let b = NodeStatus { id: B, name: "b".to_owned(), state: NodeState::Up, ..status.nodes[0].clone() };
+        status.nodes.push(b);
+        status
+    };
+    (Gateway::new(vec![door], status).with_node_states(Arc::clone(&nodes)), publisher, nodes)
+}
+
+#[tokio::test]
+async fn a_change_is_everywhere_when_every_node_has_said_so() {
+    let (gateway, publisher, nodes) = two_nodes();
+    let at = |state_ndx| {
+        let change = gateway.change(APP, StateNdx(state_ndx)).unwrap();
+        let nodes: Vec<_> = change.nodes.iter().map(|node| node.state_ndx.map(|at| at.0)).collect();
+        (nodes, change.is_everywhere())
+    };
+    assert_eq!(at(7), (vec![Some(7), None], false), "who has said nothing may have nothing");
+    nodes.heard(B, &[(AppNdx(1), StateNdx(99)), (APP, StateNdx(6))]);
+    assert_eq!(at(7), (vec![Some(7), Some(6)], false));
+    assert_eq!(at(6), (vec![Some(7), Some(6)], true));
+    nodes.heard(B, &[(APP, StateNdx(8))]);
+    assert_eq!(at(7), (vec![Some(7), Some(8)], true));
+    assert_eq!(at(8), (vec![Some(7), Some(8)], false));
+    publisher.publish(view(8, 10));
+    assert_eq!(at(8), (vec![Some(8), Some(8)], true));
+    nodes.forget(B);
+    assert_eq!(at(8), (vec![Some(8), None], false), "it may have restarted with less");
+    nodes.heard(B, &[(APP, StateNdx(3))]);
+    assert_eq!(at(8), (vec![Some(8), Some(3)], false));
+    assert!(matches!(gateway.change(AppNdx(4), StateNdx(0)), Err(GatewayError::UnknownApp { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_can_be_waited_for_until_it_is_everywhere() {
+    let (gateway, publisher, nodes) = two_nodes();
+    let mut waiting = Box::pin(gateway.await_everywhere(APP, StateNdx(8), Read::WAIT_MAX));
+    assert!(is_waiting(&mut waiting));
+    nodes.heard(B, &[(APP, StateNdx(8))]);
+    assert!(is_waiting(&mut waiting), "this node is behind");
+    publisher.publish(view(9, 11));
+    assert!(waiting.await.unwrap().is_everywhere());
+
+    let behind = gateway.await_everywhere(APP, StateNdx(9), Duration::from_secs(1)).await.unwrap();
+    assert!(!behind.is_everywhere() && behind.is_applied_by(&behind.nodes[0]), "it says who is behind");
+    let now = gateway.await_everywhere(APP, StateNdx(9), Duration::ZERO).await.unwrap();
+    assert_eq!(now, behind);
+
+    let mut waiting = Box::pin(gateway.await_everywhere(APP, StateNdx(9), Duration::MAX));
+    assert!(is_waiting(&mut waiting));
+    nodes.forget(B);
+    assert!(is_waiting(&mut waiting));
+    nodes.heard(B, &[(APP, StateNdx(9))]);
+    assert!(waiting.await.unwrap().is_everywhere());
+    let mut waiting = Box::pin(gateway.await_everywhere(APP, StateNdx(10), Duration::MAX));
+    assert!(is_waiting(&mut waiting));
+    gateway.stop();
+    assert_eq!(waiting.await, Err(GatewayError::Stopping { app: APP, state_ndx: StateNdx(9) }));
+}
+
+#[tokio::test]
+async fn a_file_is_what_the_node_has() {
+    struct One(Bytes);
+    impl Files for One {
+        fn read(&self, key: ContentKey) -> FileRead<'_> {
+            Box::pin(async move { (key == ContentKey::of(&self.0)).then(|| self.0.clone()) })
+        }
+    }
+    let (gateway, _publisher, _questions) = house();
+    let key = ContentKey::of(b"a file");
+    assert_eq!(gateway.file(key).await, None, "a node without files has none");
+    let gateway = gateway.with_files(Arc::new(One(Bytes::from_static(b"a file"))));
+    assert_eq!(gateway.file(key).await, Some(Bytes::from_static(b"a file")));
+    assert_eq!(gateway.file(ContentKey::of(b"another")).await, None);
 }
 
 #[test]
