@@ -1,37 +1,46 @@
 //! What a client asks: the address, and the gateway to ask.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use axum::http::Uri;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use synod_app_zones::{ZoneName, ZonesApp};
 use synod_gateway::{AppDoor, Gateway, GatewayError, Read};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::parameters::Parameters;
 use crate::percent;
 use crate::problem::{ProblemType, gateway_problem, mistakes, problem};
 use crate::reply::{Refused, Stamp};
+use crate::routes::FrontEnd;
 
 /// One request. Its address has the shape of the route that it was taken to.
 pub(crate) struct Ask {
     pub(crate) gateway: Gateway,
     pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    front_end: FrontEnd,
 }
 
-impl FromRequestParts<Gateway> for Ask {
+impl FromRequestParts<FrontEnd> for Ask {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Ask, Infallible> {
-        Ok(Ask { gateway: gateway.clone(), uri: std::mem::take(&mut parts.uri) })
+    async fn from_request_parts(parts: &mut Parts, front_end: &FrontEnd) -> Result<Ask, Infallible> {
+        Ok(Ask {
+            gateway: front_end.gateway.clone(),
+            uri: std::mem::take(&mut parts.uri),
+            headers: std::mem::take(&mut parts.headers),
+            front_end: front_end.clone(),
+        })
     }
 }
 
 impl Ask {
-    /// The application in `/v1/apps/{app}…`.
+    /// The application in `/v1/apps/{app}…` and `/v1/changes/{app}…`.
     pub(crate) fn app(&self) -> Result<&AppDoor, Refused> {
-        let segment = self.uri.path().split('/').nth(3).unwrap_or_default();
-        let name =
-            percent::decode(segment).map_err(|why| self.invalid_path(Stamp::of_all(&self.gateway), why))?;
+        let name = self.segment(3, || Stamp::of_all(&self.gateway))?;
         let door = std::str::from_utf8(&name).ok().and_then(|name| self.gateway.find(name));
         door.ok_or_else(|| {
             let name = String::from_utf8_lossy(&name);
@@ -53,8 +62,62 @@ impl Ask {
         Err(problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::WrongKind, &detail))
     }
 
+    /// The application in `/v1/apps/{app}/zones…`, which must be of that kind, or the one that `/v1/zones…` stands for:
+    /// the first of that kind.
+    pub(crate) fn zones_app(&self) -> Result<&AppDoor, Refused> {
+        if self.names_app() {
+            return self.app_of_kind(ZonesApp::KIND);
+        }
+        let first = self.gateway.apps().iter().find(|door| door.kind() == ZonesApp::KIND);
+        first.map(|door| &**door).ok_or_else(|| {
+            let detail = "this cluster has no application of kind \"zones\"; /v1/apps lists what it has";
+            problem(Stamp::of_all(&self.gateway), &self.uri, ProblemType::UnknownApp, detail)
+        })
+    }
+
+    /// The zone in `/v1/zones/{zone}…` and `/v1/apps/{app}/zones/{zone}…`.
+    pub(crate) fn zone(&self, door: &AppDoor) -> Result<ZoneName, Refused> {
+        let stamp = || Stamp::of(door.state_ndx());
+        let segment = self.segment(if self.names_app() { 5 } else { 3 }, stamp)?;
+        let text = String::from_utf8_lossy(&segment);
+        ZoneName::parse(&text).map_err(|why| {
+            let detail = format!("in the path, {text:?} is no zone's name: {why}");
+            problem(stamp(), &self.uri, ProblemType::InvalidPath, &detail)
+        })
+    }
+
+    /// Whether the path has the form `/v1/apps/{app}…`.
+    pub(crate) fn names_app(&self) -> bool {
+        self.uri.path().starts_with("/v1/apps/")
+    }
+
+    /// One segment of the path, decoded; the first one, counted from 0, is the empty one in front.
+    pub(crate) fn segment(
+        &self,
+        nth: usize,
+        stamp: impl FnOnce() -> Stamp,
+    ) -> Result<Cow<'_, [u8]>, Refused> {
+        let segment = self.uri.path().split('/').nth(nth).unwrap_or_default();
+        percent::decode(segment).map_err(|why| self.invalid_path(stamp(), why))
+    }
+
+    /// A place for a file, to keep for as long as the file is.
+    pub(crate) fn place_for_file(&self, door: &AppDoor) -> Result<OwnedSemaphorePermit, Refused> {
+        self.front_end.place_for_file().map_err(|_full| self.busy_with_files(door))
+    }
+
+    /// A place for a comparison of two files, to keep for as long as it takes.
+    pub(crate) fn place_for_comparison(&self, door: &AppDoor) -> Result<OwnedSemaphorePermit, Refused> {
+        self.front_end.place_for_comparison().map_err(|_full| self.busy_with_files(door))
+    }
+
+    fn busy_with_files(&self, door: &AppDoor) -> Refused {
+        let detail = "too many zone files are being read on this node; try again later or ask another node";
+        problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::Busy, detail)
+    }
+
     /// The rest of the path behind `/v1/apps/{app}/{word}/`, decoded.
-    pub(crate) fn rest<'a>(&'a self, door: &AppDoor) -> Result<std::borrow::Cow<'a, [u8]>, Refused> {
+    pub(crate) fn rest<'a>(&'a self, door: &AppDoor) -> Result<Cow<'a, [u8]>, Refused> {
         let rest = self.uri.path().splitn(6, '/').nth(5).unwrap_or_default();
         percent::decode(rest).map_err(|why| self.invalid_path(Stamp::of(door.state_ndx()), why))
     }

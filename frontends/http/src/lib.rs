@@ -7,6 +7,11 @@
 //! | `/v1/apps/{app}/commanders` | who may command it |
 //! | `/v1/apps/{app}/kv/{key}` | the bytes under a key, and the state that last changed it in `Last-Change` |
 //! | `/v1/apps/{app}/kv?prefix=&after=&limit=` | entries in the order of their keys, as JSON |
+//! | `/v1/zones`, `/v1/apps/{app}/zones` | zones, as JSON: content key, serial, the state that changed it |
+//! | `…/zones/{zone}` | one of them, as JSON, or its very file as `text/dns` (RFC 4027) |
+//! | `…/zones/{zone}/history` | what it held, and in which states |
+//! | `…/zones/{zone}/diff?from=&to=` | the records that differ between two states |
+//! | `/v1/changes/{app}/{state}` | which nodes have applied it |
 //! | `/v1/cluster` | nodes and applications as this node sees them |
 //! | `/livez`, `/readyz` | whether the process answers, whether to send it clients |
 //!
@@ -16,6 +21,7 @@
 //! This crate never changes state, never reads a request's body, and knows nothing of Paxos, journal or mesh. Start
 //! with [`HttpServer::start`]; the addresses are in `routes`.
 
+mod accept;
 mod ask;
 mod parameters;
 mod percent;

@@ -86,6 +86,22 @@ impl<'a> Parameters<'a> {
         Read { consistency, min, wait }
     }
 
+    /// The value of `name`, as `value` reads it.
+    pub(crate) fn value<T, E: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        value: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let bytes = self.bytes(name)?;
+        match value(&String::from_utf8_lossy(&bytes)) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.mistake(name.as_bytes(), format!("does not fit: {why}"));
+                None
+            }
+        }
+    }
+
     /// Nothing is wrong and nothing is left.
     ///
     /// # Errors
@@ -100,7 +116,8 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    fn seconds(&mut self, name: &str, max: Duration) -> Option<Duration> {
+    /// The value of `name`, seconds up to `max`.
+    pub(crate) fn seconds(&mut self, name: &str, max: Duration) -> Option<Duration> {
         let value = self.bytes(name)?;
         let seconds = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

@@ -30,6 +30,16 @@ pub(crate) enum ProblemType {
     WrongKind,
     /// No such key.
     NoSuchKey,
+    /// No such zone.
+    NoSuchZone,
+    /// What a zone held in some state is not known, or not yet.
+    NoSuchVersion,
+    /// The zone's file is none that can be compared.
+    BrokenZone,
+    /// The node does not have the file that it should have.
+    FileNotHere,
+    /// The client takes none of the forms that there are.
+    NotAcceptable,
     /// The application does not understand the question.
     NotAQuery,
     /// No leader confirms a linearizable read.
@@ -71,6 +81,21 @@ impl ProblemType {
                 (StatusCode::NOT_FOUND, "/problems/wrong-kind", "The application is of another kind")
             }
             ProblemType::NoSuchKey => (StatusCode::NOT_FOUND, "/problems/no-such-key", "No such key"),
+            ProblemType::NoSuchZone => (StatusCode::NOT_FOUND, "/problems/no-such-zone", "No such zone"),
+            ProblemType::NoSuchVersion => {
+                (StatusCode::NOT_FOUND, "/problems/no-such-version", "What the zone held then is not known")
+            }
+            ProblemType::BrokenZone => {
+                (StatusCode::CONFLICT, "/problems/broken-zone", "The zone's file does not load")
+            }
+            ProblemType::FileNotHere => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/file-not-here",
+                "This node does not have the file",
+            ),
+            ProblemType::NotAcceptable => {
+                (StatusCode::NOT_ACCEPTABLE, "/problems/not-acceptable", "Not in a form that you accept")
+            }
             ProblemType::NotAQuery => {
                 (StatusCode::BAD_REQUEST, "/problems/not-a-query", "The application does not answer this")
             }

@@ -1,8 +1,7 @@
 //! `/v1/apps`: the applications, and who may command them.
 
-use axum::extract::State;
 use serde::Serialize;
-use synod_gateway::{AppDoor, Commander, Gateway, Leader, View};
+use synod_gateway::{AppDoor, Commander, Leader, View};
 use synod_types::{AppNdx, Slot, StateNdx, TimeMs};
 
 use crate::ask::Ask;
@@ -42,14 +41,14 @@ impl App<'_> {
 }
 
 /// `GET /v1/apps`
-pub(super) async fn all(State(gateway): State<Gateway>, ask: Ask) -> Outcome {
+pub(super) async fn all(ask: Ask) -> Outcome {
     #[derive(Serialize)]
     struct Apps<'a> {
         apps: Vec<App<'a>>,
     }
     ask.without_parameters()?;
-    let apps = gateway.apps().iter().map(|door| App::of(door, &door.view())).collect();
-    Ok(Reply::json(Stamp::of_all(&gateway), &Apps { apps }))
+    let apps = ask.gateway.apps().iter().map(|door| App::of(door, &door.view())).collect();
+    Ok(Reply::json(Stamp::of_all(&ask.gateway), &Apps { apps }))
 }
 
 /// `GET /v1/apps/{app}`

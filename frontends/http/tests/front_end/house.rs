@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const NODE: NodeId = NodeId(Digest([0xab; 32]));
-const ADMINISTRATOR_KEY: &[u8] = b"an administrator's key";
+pub const ADMINISTRATOR_KEY: &[u8] = b"an administrator's key";
 /// The longest that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -117,7 +117,7 @@ pub fn leader() -> Leader {
     Leader { id: NODE, name: "a".to_owned() }
 }
 
-fn status() -> ClusterStatus {
+pub fn status() -> ClusterStatus {
     ClusterStatus {
         cluster_id: CLUSTER,
         cluster_name: "fleet".to_owned(),
@@ -136,7 +136,7 @@ fn status() -> ClusterStatus {
 }
 
 /// An application with nothing in it.
-struct Blank;
+pub struct Blank;
 
 impl Application for Blank {
     fn kind(&self) -> &'static str {
@@ -205,8 +205,14 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub async fn ask(addr: SocketAddr, method: &str, target: &str) -> Answer {
+    ask_accepting(addr, method, target, "*/*").await
+}
+
+/// One request on a connection of its own, for an answer in one of some forms.
+pub async fn ask_accepting(addr: SocketAddr, method: &str, target: &str, accept: &str) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     parse(&read_to_end(&mut stream).await)
 }

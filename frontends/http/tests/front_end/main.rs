@@ -1,9 +1,13 @@
 //! The front end as its clients see it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod changes;
 mod connections;
+mod diffs;
 mod house;
 mod reads;
+mod zones;
+mod zones_house;
 
 use house::{House, NODE, ask, commander, leader};
 
@@ -78,7 +82,7 @@ async fn readiness_follows_the_applications_and_the_end() {
 async fn what_is_not_there_says_so_with_a_state() {
     let mut house = House::open().await;
     house.put(b"a", b"1");
-    for target in ["/", "/v1", "/v1/apps/", "/v1/apps/1/", "/v1/apps/1/zones", "/v2/apps", "/v1/cluster/x"] {
+    for target in ["/", "/v1", "/v1/apps/", "/v1/apps/1/", "/v1/apps/1/stones", "/v2/apps", "/v1/cluster/x"] {
         let answer = house.get(target).await;
         answer.assert_problem(404, "not-found", target);
         assert_eq!(answer.state_ndx(), "1=1, 2=0");
@@ -92,6 +96,12 @@ async fn what_is_not_there_says_so_with_a_state() {
     answer.assert_problem(404, "wrong-kind", "/v1/apps/blank/kv/a");
     assert_eq!(answer.state_ndx(), "0");
     house.get("/v1/apps/2/kv").await.assert_problem(404, "wrong-kind", "/v1/apps/2/kv");
+    house.get("/v1/apps/1/zones").await.assert_problem(404, "wrong-kind", "/v1/apps/1/zones");
+    for target in ["/v1/zones", "/v1/zones/a.example", "/v1/zones/a.example/diff"] {
+        let answer = house.get(target).await;
+        answer.assert_problem(404, "unknown-app", target);
+        assert_eq!(answer.state_ndx(), "1=1, 2=0");
+    }
     let answer = house.get("/v1/apps/1/kv/nope").await;
     answer.assert_problem(404, "no-such-key", "/v1/apps/1/kv/nope");
     assert_eq!(answer.state_ndx(), "1");
@@ -106,6 +116,8 @@ async fn only_get_and_head_are_answered() {
             ("/v1/apps/1/kv/a", "1"),
             ("/v1/apps", "1=1, 2=0"),
             ("/v1/apps/9", "1=1, 2=0"),
+            ("/v1/zones", "1=1, 2=0"),
+            ("/v1/changes/1/1", "1"),
             ("/livez", "1=1, 2=0"),
         ] {
             let answer = ask(house.addr(), method, target).await;

@@ -1,0 +1,295 @@
+//! `/v1/zones` and `/v1/apps/{app}/zones`: reading the zones application.
+
+use axum::http::header::{ETAG, HeaderName, HeaderValue, VARY};
+use bytes::Bytes;
+use serde::Serialize;
+use synod_app_zones::query::LIST_ENTRIES_MAX;
+use synod_app_zones::{Version, ZoneEntry, ZoneHistory, ZoneName, ZonesAnswer, ZonesQuery};
+use synod_gateway::{AppDoor, Consistency, Read};
+use synod_types::{AppNdx, ContentKey, StateNdx, TimeMs};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::accept::preferred;
+use crate::ask::Ask;
+use crate::percent::encode_into;
+use crate::problem::{ProblemType, problem};
+use crate::reply::{Outcome, Refused, Reply, Stamp};
+
+/// The state that last changed a zone.
+const LAST_CHANGE: HeaderName = HeaderName::from_static("last-change");
+/// Zones in a page where the client does not say how many.
+const LIMIT_DEFAULT: u32 = 100;
+const JSON: &str = "application/json";
+/// A zone file (RFC 4027).
+const DNS: &str = "text/dns";
+
+/// What a zone holds from some state on. Without content it was deleted there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VersionView {
+    /// The content key: SHA3-256 of the file.
+    key: Option<String>,
+    serial: Option<u32>,
+    /// Of the file.
+    bytes: Option<u64>,
+    /// The state that made it.
+    pub(super) changed: StateNdx,
+    /// That state's time, milliseconds since 1970.
+    time_ms: TimeMs,
+    commander: String,
+    /// The earlier state that had this content, if it was a rollback.
+    rolled_back_to: Option<StateNdx>,
+}
+
+impl VersionView {
+    pub(super) fn of(version: &Version) -> VersionView {
+        VersionView {
+            key: version.content.map(|content| content.key.to_string()),
+            serial: version.content.map(|content| content.serial),
+            bytes: version.content.map(|content| content.bytes),
+            changed: version.changed,
+            time_ms: version.time,
+            commander: version.commander.to_string(),
+            rolled_back_to: version.rolled_back_to,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ZoneView<'a> {
+    zone: String,
+    #[serde(flatten)]
+    version: VersionView,
+    /// How many earlier versions are known.
+    earlier: u32,
+    /// Why queries for it are answered with SERVFAIL, if they are.
+    broken: Option<&'a str>,
+}
+
+impl ZoneView<'_> {
+    fn of(entry: &ZoneEntry) -> ZoneView<'_> {
+        ZoneView {
+            zone: entry.zone.to_string(),
+            version: VersionView::of(&entry.version),
+            earlier: entry.earlier,
+            broken: entry.broken.as_deref(),
+        }
+    }
+}
+
+/// `GET …/zones?below=&after=&limit=`
+pub(super) async fn list(ask: Ask) -> Outcome {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Page<'a> {
+        app_ndx: AppNdx,
+        state_ndx: StateNdx,
+        zones: Vec<ZoneView<'a>>,
+        /// Whether there are zones behind these.
+        more: bool,
+        /// The address of the next page, from this state or a later one.
+        next: Option<String>,
+    }
+    let door = ask.zones_app()?;
+    let mut parameters = ask.parameters();
+    let read = parameters.read();
+    let below = parameters.value("below", ZoneName::parse);
+    let after = parameters.value("after", ZoneName::parse);
+    let limit_max = u64::try_from(LIST_ENTRIES_MAX).expect("a small number");
+    let limit = parameters.number("limit", 1..=limit_max).and_then(|limit| u32::try_from(limit).ok());
+    ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
+
+    let query = ZonesQuery::List { below: below.clone(), after, limit: limit.unwrap_or(LIMIT_DEFAULT) };
+    let (state_ndx, answer) = query_zones(&ask, door, read, &query).await?;
+    let ZonesAnswer::List { entries, more } = answer else {
+        unreachable!("a list is answered by a list, not by {answer:?}");
+    };
+    let last = entries.last().filter(|_| more);
+    let page = Page {
+        app_ndx: door.ndx(),
+        state_ndx,
+        zones: entries.iter().map(ZoneView::of).collect(),
+        more,
+        next: last.map(|last| next_page(&ask, below.as_ref(), &last.zone, limit, read, state_ndx)),
+    };
+    Ok(Reply::json(Stamp::of(state_ndx), &page))
+}
+
+/// The address of the page behind `last`. It asks for at least the state of this page, so that a client that goes to
+/// another node for it does not walk back.
+fn next_page(
+    ask: &Ask,
+    below: Option<&ZoneName>,
+    last: &ZoneName,
+    limit: Option<u32>,
+    read: Read,
+    state_ndx: StateNdx,
+) -> String {
+    let mut next = format!("{}?after=", ask.uri.path());
+    encode_into(last.to_string().as_bytes(), &mut next);
+    if let Some(below) = below {
+        next.push_str("&below=");
+        encode_into(below.to_string().as_bytes(), &mut next);
+    }
+    if let Some(limit) = limit {
+        next.push_str(&format!("&limit={limit}"));
+    }
+    if read.consistency == Consistency::Linearizable {
+        next.push_str("&consistency=linearizable");
+    }
+    next.push_str(&format!("&min={state_ndx}"));
+    next
+}
+
+/// `GET …/zones/{zone}`: what is known of it, or its file.
+pub(super) async fn one(ask: Ask) -> Outcome {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct One<'a> {
+        app_ndx: AppNdx,
+        state_ndx: StateNdx,
+        #[serde(flatten)]
+        zone: ZoneView<'a>,
+    }
+    let door = ask.zones_app()?;
+    let zone = ask.zone(door)?;
+    let read = ask.read_of(door)?;
+    let form = acceptable(&ask, door, &[JSON, DNS])?;
+    let (state_ndx, answer) = query_zones(&ask, door, read, &ZonesQuery::Get { zone: zone.clone() }).await?;
+    let ZonesAnswer::Get(entry) = answer else {
+        unreachable!("a zone is answered by one entry, not by {answer:?}");
+    };
+    let stamp = Stamp::of(state_ndx);
+    let (entry, content) = match entry {
+        Some(entry @ ZoneEntry { version: Version { content: Some(content), .. }, .. }) => (entry, content),
+        Some(deleted) => {
+            let changed = deleted.version.changed;
+            let detail = format!(
+                "zone {zone} was deleted in stateNdx {changed}; its history is at {}/history",
+                ask.uri.path()
+            );
+            return Err(problem(stamp, &ask.uri, ProblemType::NoSuchZone, &detail));
+        }
+        None => return Err(no_such_zone(&ask, door, stamp, &zone, state_ndx)),
+    };
+    let reply = if form == DNS {
+        let file = file(&ask, door, state_ndx, content.key).await?;
+        Reply::bytes(stamp, DNS, file.into_bytes())
+    } else {
+        Reply::json(stamp, &One { app_ndx: door.ndx(), state_ndx, zone: ZoneView::of(&entry) })
+    };
+    let tag = HeaderValue::try_from(format!("\"{}\"", content.key)).expect("hex digits in quotes");
+    Ok(reply
+        .header(ETAG, tag)
+        .header(LAST_CHANGE, HeaderValue::from(entry.version.changed.0))
+        .header(VARY, HeaderValue::from_static("accept")))
+}
+
+/// `GET …/zones/{zone}/history`
+pub(super) async fn history(ask: Ask) -> Outcome {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct History {
+        app_ndx: AppNdx,
+        state_ndx: StateNdx,
+        zone: String,
+        /// The latest first.
+        versions: Vec<VersionView>,
+        /// There were versions before these.
+        cut: bool,
+    }
+    let door = ask.zones_app()?;
+    let zone = ask.zone(door)?;
+    let read = ask.read_of(door)?;
+    let (state_ndx, known) = history_of(&ask, door, read, &zone).await?;
+    let answer = History {
+        app_ndx: door.ndx(),
+        state_ndx,
+        zone: zone.to_string(),
+        versions: known.versions.iter().map(VersionView::of).collect(),
+        cut: known.is_cut,
+    };
+    Ok(Reply::json(Stamp::of(state_ndx), &answer))
+}
+
+/// A zone's history, and the state that it is of.
+pub(super) async fn history_of(
+    ask: &Ask,
+    door: &AppDoor,
+    read: Read,
+    zone: &ZoneName,
+) -> Result<(StateNdx, ZoneHistory), Refused> {
+    let query = ZonesQuery::History { zone: zone.clone() };
+    let (state_ndx, answer) = query_zones(ask, door, read, &query).await?;
+    let ZonesAnswer::History(known) = answer else {
+        unreachable!("a history is answered by a history, not by {answer:?}");
+    };
+    let known = known.ok_or_else(|| no_such_zone(ask, door, Stamp::of(state_ndx), zone, state_ndx))?;
+    Ok((state_ndx, known))
+}
+
+/// Asks the application, in its own words.
+async fn query_zones(
+    ask: &Ask,
+    door: &AppDoor,
+    read: Read,
+    query: &ZonesQuery,
+) -> Result<(StateNdx, ZonesAnswer), Refused> {
+    let answer = ask.gateway.query(door.ndx(), read, &query.encode()).await;
+    let answer = answer.map_err(|error| ask.refused_by_gateway(door, &error))?;
+    let body = ZonesAnswer::decode(&answer.body).expect("the zones application in this process encoded it");
+    Ok((answer.state_ndx, body))
+}
+
+/// The form that the client prefers among those that there are.
+pub(super) fn acceptable(
+    ask: &Ask,
+    door: &AppDoor,
+    offers: &[&'static str],
+) -> Result<&'static str, Refused> {
+    preferred(&ask.headers, offers).ok_or_else(|| {
+        let detail = format!("the answer is {}; accept one of them", offers.join(" or "));
+        problem(Stamp::of(door.state_ndx()), &ask.uri, ProblemType::NotAcceptable, &detail)
+    })
+}
+
+/// A stored file, and the place that it takes.
+pub(super) struct File {
+    pub(super) bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl File {
+    /// The bytes, which hold the place until they are gone.
+    fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for File {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The file with this key, which some version of a zone refers to.
+pub(super) async fn file(
+    ask: &Ask,
+    door: &AppDoor,
+    state_ndx: StateNdx,
+    key: ContentKey,
+) -> Result<File, Refused> {
+    let place = ask.place_for_file(door)?;
+    match ask.gateway.file(key).await {
+        Some(bytes) => Ok(File { bytes, _place: place }),
+        None => {
+            let detail = format!("this node does not have the file {key}; ask another node");
+            Err(problem(Stamp::of(state_ndx), &ask.uri, ProblemType::FileNotHere, &detail))
+        }
+    }
+}
+
+fn no_such_zone(ask: &Ask, door: &AppDoor, stamp: Stamp, zone: &ZoneName, state_ndx: StateNdx) -> Refused {
+    let detail = format!("application {} has no zone {zone} in state {state_ndx}", door.ndx());
+    problem(stamp, &ask.uri, ProblemType::NoSuchZone, &detail)
+}
