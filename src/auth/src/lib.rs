@@ -6,7 +6,7 @@
 //!
 //! Start with [`key`] (what a key is, and what a valid signature), then [`verified`] (commands and messages).
 //! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS, [`hello`] ties a session to
-//! a key.
+//! a key, [`receipt`] is a node's word for a file.
 
 mod batch;
 pub mod certificate;
@@ -16,6 +16,7 @@ pub mod hello;
 pub mod key;
 pub mod pool;
 mod random;
+pub mod receipt;
 mod recent;
 pub mod signing_key;
 pub mod tls;
@@ -26,6 +27,7 @@ pub use genesis::{Genesis, GenesisAdministrator, GenesisApp, GenesisError, Genes
 pub use hello::{sign_hello, verify_hello};
 pub use key::{Algorithm, KeyError, PublicKey, SignatureError};
 pub use pool::{Busy, VerifyPool};
+pub use receipt::{ReceiptError, sign_content_receipt, verify_content_receipt};
 pub use signing_key::SigningKey;
 pub use tls::TlsIdentity;
 pub use verified::{Unverified, Verified, Verifier, VerifierCounters};

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use crate::bind::{Sockets, bind};
+use crate::content::ContentDoor;
 use crate::counters::CounterValues;
 use crate::intake::Intake;
 use crate::shared::Shared;
@@ -75,14 +76,18 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Opens the port; from now on `intake` gets commands. Must be called in a tokio runtime.
+    /// Opens the port; from now on `intake` gets commands, and `door` files. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`BackendError`] says why the port cannot be opened.
-    pub fn start(config: BackendConfig, intake: Arc<dyn Intake>) -> Result<Backend, BackendError> {
+    pub fn start(
+        config: BackendConfig,
+        intake: Arc<dyn Intake>,
+        door: Arc<dyn ContentDoor>,
+    ) -> Result<Backend, BackendError> {
         let BackendConfig { addr, tls, cluster, pool } = config;
         let Sockets { tcp, udp, addr } = bind(addr)?;
-        let shared = Arc::new(Shared::new(cluster, pool, intake));
+        let shared = Arc::new(Shared::new(cluster, pool, intake, door));
         let endpoint = quic::endpoint(udp, &tls)?;
         let (stopping, watch) = watch::channel(false);
         let quic = tokio::spawn(quic::serve(endpoint, shared.clone(), watch));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use synod_types::RefusalCode;
 
 /// Every code, in the order in which it is counted.
-const CODES: [RefusalCode; 19] = [
+const CODES: [RefusalCode; 20] = [
     RefusalCode::BadSignature,
     RefusalCode::Malformed,
     RefusalCode::TooLarge,
@@ -25,6 +25,7 @@ const CODES: [RefusalCode; 19] = [
     RefusalCode::NoLeader,
     RefusalCode::Timeout,
     RefusalCode::Stopping,
+    RefusalCode::ContentMissing,
 ];
 
 /// The values of the back end's counters at one time. All but the `_open` and `_held` ones only rise.
@@ -34,7 +35,7 @@ pub struct CounterValues {
     pub commands: u64,
     /// Commands answered with a receipt.
     pub executed: u64,
-    /// Commands answered with a refusal, by code; codes that never occurred are left out.
+    /// Commands and requests about files answered with a refusal, by code; codes that never occurred are left out.
     pub refused: Vec<(RefusalCode, u64)>,
     /// QUIC sessions whose Hello was accepted.
     pub sessions: u64,
@@ -48,12 +49,16 @@ pub struct CounterValues {
     pub http_requests: u64,
     /// HTTPS connections turned away because there were too many.
     pub http_turned_away: u64,
-    /// Bytes of commands that wait for their answers now.
+    /// Files offered, over both transports.
+    pub files_offered: u64,
+    /// Pieces of files that the node took.
+    pub pieces_taken: u64,
+    /// Bytes of commands and files that wait for their answers now.
     pub bytes_held: usize,
 }
 
 impl CounterValues {
-    /// How many commands were refused with `code`.
+    /// How many commands and requests about files were refused with `code`.
     pub fn refused_with(&self, code: RefusalCode) -> u64 {
         self.refused.iter().find(|(counted, _)| *counted == code).map_or(0, |(_, count)| *count)
     }
@@ -71,6 +76,8 @@ pub(crate) struct Counters {
     pub(crate) sessions_broken: AtomicU64,
     pub(crate) http_requests: AtomicU64,
     pub(crate) http_turned_away: AtomicU64,
+    pub(crate) files_offered: AtomicU64,
+    pub(crate) pieces_taken: AtomicU64,
     pub(crate) bytes_held: AtomicUsize,
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 impl Counters {
-    /// A command was refused.
+    /// A command, or what is about a file, was refused.
     pub(crate) fn refuse(&self, code: RefusalCode) {
         if let Some(place) = CODES.iter().position(|known| *known == code) {
             count(&self.refused[place]);
@@ -101,6 +108,8 @@ impl Counters {
             sessions_broken: read(&self.sessions_broken),
             http_requests: read(&self.http_requests),
             http_turned_away: read(&self.http_turned_away),
+            files_offered: read(&self.files_offered),
+            pieces_taken: read(&self.pieces_taken),
             bytes_held: self.bytes_held.load(Ordering::Relaxed),
         }
     }

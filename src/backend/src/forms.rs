@@ -1,9 +1,11 @@
-//! Commands and receipts as JSON: bytes are base64 (RFC 4648, with padding), ids are hex, numbers are numbers.
+//! Commands, receipts and what is said about files as JSON: bytes are base64 (RFC 4648, with padding), ids are hex, numbers are numbers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
-use synod_types::{Outcome, Receipt, Refusal, SignedCommand};
+use synod_types::{
+    ContentReceipt, ContentTicket, Digest, Manifest, Outcome, Receipt, Refusal, SignedCommand,
+};
 
 /// A signed command.
 #[derive(Deserialize)]
@@ -79,4 +81,59 @@ impl From<&Receipt> for ReceiptForm {
 pub(crate) struct NextSeqForm {
     pub(crate) app_ndx: u32,
     pub(crate) seq: u64,
+}
+
+/// How a file falls into pieces.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ManifestForm {
+    bytes: u64,
+    pieces: Vec<String>,
+}
+
+impl ManifestForm {
+    /// The manifest, or what is wrong with it.
+    pub(crate) fn decode(self) -> Result<Manifest, String> {
+        let digest = |(number, text): (usize, &String)| {
+            text.parse::<Digest>().map_err(|error| format!("piece {number}: {error}"))
+        };
+        let pieces = self.pieces.iter().enumerate().map(digest).collect::<Result<_, _>>()?;
+        Ok(Manifest { bytes: self.bytes, pieces })
+    }
+}
+
+/// The pieces of a file that the node does not have.
+#[derive(Serialize)]
+pub(crate) struct WantedForm {
+    pub(crate) wanted: Vec<u32>,
+}
+
+/// Who has stored a file.
+#[derive(Serialize)]
+pub(crate) struct HeldForm {
+    content: String,
+    bytes: u64,
+    receipts: Vec<ContentReceiptForm>,
+}
+
+#[derive(Serialize)]
+struct ContentReceiptForm {
+    node: String,
+    key: String,
+    signature: String,
+}
+
+impl HeldForm {
+    pub(crate) fn new(file: ContentTicket, receipts: &[ContentReceipt]) -> HeldForm {
+        let form = |receipt: &ContentReceipt| ContentReceiptForm {
+            node: receipt.node.to_string(),
+            key: BASE64.encode(&receipt.key),
+            signature: BASE64.encode(&receipt.signature),
+        };
+        HeldForm {
+            content: file.content.to_string(),
+            bytes: file.bytes,
+            receipts: receipts.iter().map(form).collect(),
+        }
+    }
 }

@@ -1,15 +1,18 @@
 //! The commanders' port: one port number, two transports. UDP carries QUIC, on which a commander's session has many
 //! commands in flight; TCP carries HTTPS, for everything that speaks HTTP.
 //!
-//! A command is verified here and handed to the node through [`Intake`]; its [`Answer`] finds the way back. Nothing
-//! here orders or executes a command, knows who may command what, or keeps a command beyond its answer. Whatever a
-//! client sends, the worst that happens is that its own session is closed.
+//! A command is verified here and handed to the node through [`Intake`]; its [`Answer`] finds the way back. A file to which
+//! commands refer comes in pieces, which go through [`ContentDoor`]. Nothing here orders or executes a command, knows who
+//! may command what, keeps a command beyond its answer, or keeps a file at all. Whatever a client sends, the worst that
+//! happens is that its own session is closed.
 //!
-//! Start with [`intake`] (what the node implements), then [`backend`] (starting and stopping); `session` is a QUIC
-//! session, `routes` is HTTPS.
+//! Start with [`intake`] and [`content`] (what the node implements), then [`backend`] (starting and stopping); `session` is
+//! a QUIC session and `uploads` its files, `routes` and `content_routes` are HTTPS.
 
 pub mod backend;
 mod bind;
+pub mod content;
+mod content_routes;
 pub mod counters;
 mod forms;
 mod https;
@@ -20,8 +23,11 @@ mod quic;
 mod routes;
 mod session;
 mod shared;
+mod ticket;
+mod uploads;
 
 pub use backend::{Backend, BackendConfig, BackendError};
+pub use content::{BoxFuture, ContentDoor};
 pub use counters::CounterValues;
 pub use intake::{Answer, AnswerSink, Answered, Intake, Submission, Ticket};
 pub use quic::ALPN;

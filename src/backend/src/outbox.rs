@@ -32,6 +32,8 @@ struct State {
     replies: Vec<Reply>,
     commands: usize,
     bytes: usize,
+    /// Requests about files, which are answered by tasks of the session.
+    files: usize,
     /// Nothing follows the replies that are there.
     finished: bool,
 }
@@ -73,6 +75,12 @@ impl Outbox {
         }
     }
 
+    /// Takes on a request about a file.
+    pub(crate) fn open(self: &Arc<Self>, number: u64) -> OpenRequest {
+        self.state().files += 1;
+        OpenRequest { outbox: self.clone(), number }
+    }
+
     /// Adds a reply.
     pub(crate) fn push(&self, reply: Reply) {
         self.change(|state| state.replies.push(reply));
@@ -109,7 +117,7 @@ impl Outbox {
 
     /// Waits until nothing is in flight.
     pub(crate) async fn drained(&self) {
-        self.wait(|state| state.commands == 0).await;
+        self.wait(|state| state.commands == 0 && state.files == 0).await;
     }
 
     async fn wait(&self, mut until: impl FnMut(&State) -> bool) {
@@ -163,6 +171,38 @@ impl Outbox {
     }
 }
 
+/// A request about a file, in progress until this is dropped.
+pub(crate) struct OpenRequest {
+    outbox: Arc<Outbox>,
+    number: u64,
+}
+
+impl OpenRequest {
+    /// Answers with what `reply` makes of the request's number.
+    pub(crate) fn answer(self, answered: Result<impl FnOnce(u64) -> Reply, Refusal>) {
+        let your_msg_n = self.number;
+        self.outbox.push(match answered {
+            Ok(reply) => reply(your_msg_n),
+            Err(refusal) => {
+                self.outbox.shared.counters.refuse(refusal.code);
+                Reply::Refused { your_msg_n, refusal }
+            }
+        });
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let mut state = self.outbox.state();
+        state.files -= 1;
+        let is_drained = state.commands == 0 && state.files == 0;
+        drop(state);
+        if is_drained {
+            self.outbox.relief.notify_waiters();
+        }
+    }
+}
+
 impl AnswerSink for Outbox {
     fn answer(&self, ticket: Ticket, answered: Answered) {
         self.shared.answered(ticket.bytes, &answered);
@@ -170,7 +210,7 @@ impl AnswerSink for Outbox {
         let mut state = self.state();
         state.commands -= 1;
         state.bytes -= ticket.bytes;
-        let is_drained = state.commands == 0;
+        let is_drained = state.commands == 0 && state.files == 0;
         let is_first = state.replies.is_empty() && !state.finished;
         if !state.finished {
             state.replies.push(reply);
@@ -199,7 +239,7 @@ fn put(out: &mut Vec<u8>, frame: ReplyFrame) {
         let refusal = Refusal::new(RefusalCode::Timeout, text);
         let your_msg_n = match frame.reply {
             Reply::Executed { your_msg_n, .. } => your_msg_n,
-            _ => unreachable!("only a receipt carries bytes without a limit of their own"),
+            _ => unreachable!("only a command's receipt carries bytes without a limit of their own"),
         };
         let frame = ReplyFrame { msg_n: frame.msg_n, reply: Reply::Refused { your_msg_n, refusal } };
         wire::put(out, FRAME_BYTES_MAX, &frame).expect("a refusal is far below the limit");

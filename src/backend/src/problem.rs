@@ -63,7 +63,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The status of a command that was not executed.
+/// The status of what was refused, and not executed.
 fn status(code: RefusalCode) -> StatusCode {
     match code {
         RefusalCode::Malformed | RefusalCode::WrongCluster => StatusCode::BAD_REQUEST,
@@ -76,6 +76,8 @@ fn status(code: RefusalCode) -> StatusCode {
         RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalCode::Busy | RefusalCode::NoLeader | RefusalCode::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         RefusalCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        // Upload the file, and submit the same bytes again.
+        RefusalCode::ContentMissing => StatusCode::CONFLICT,
         // Stale, reused and far seqs, failed conditions, and what a later version adds.
         _ => StatusCode::CONFLICT,
     }

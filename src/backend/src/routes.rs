@@ -18,6 +18,7 @@ use synod_types::{AppNdx, CommanderId, Outcome, Receipt, Refusal, RefusalCode, S
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::content_routes;
 use crate::counters::count;
 use crate::forms::{CommandForm, NextSeqForm, ReceiptForm};
 use crate::intake::{Answer, Answered};
@@ -27,7 +28,7 @@ use crate::shared::Shared;
 /// The state that an answer speaks of.
 const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
 const OCTET_STREAM: &str = "application/octet-stream";
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 /// Bytes of a body: base64 takes four bytes for three, and the form around it a little.
 const BODY_BYTES_MAX: usize = COMMAND_BYTES_MAX.div_ceil(3) * 4 + 256;
 /// How long a command may take: what the node allows, and a little for the way.
@@ -40,6 +41,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/commands", post(submit))
         .route("/v1/seq/{app_ndx}/{commander}", get(next_seq))
+        .merge(content_routes::routes(shared.clone()))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -129,7 +131,6 @@ async fn read_command(request: Request) -> Result<SignedCommand, Problem> {
         return Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     let body = read_body(request).await?;
-    let malformed = |why: String| Problem::from(Refusal::new(RefusalCode::Malformed, why));
     if is_json {
         let form: CommandForm<'_> =
             serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
@@ -162,7 +163,6 @@ async fn next_seq(
     State(shared): State<Arc<Shared>>,
     Path((app, commander)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let malformed = |why: String| Problem::from(Refusal::new(RefusalCode::Malformed, why));
     let app: AppNdx = app.parse().map_err(|error| malformed(format!("{app:?} is not an appNdx: {error}")))?;
     let commander: CommanderId = commander.parse().map_err(|error| malformed(format!("{error}")))?;
     let seq = shared.intake.next_seq(app, commander)?;
@@ -171,16 +171,22 @@ async fn next_seq(
 }
 
 async fn no_such_route() -> Problem {
-    let detail = "this port has POST /v1/commands and GET /v1/seq/{appNdx}/{commander}";
+    let detail = "this port has POST /v1/commands, GET /v1/seq/{appNdx}/{commander}, and /v1/content/{appNdx}/{key} for files";
     Problem::http(StatusCode::NOT_FOUND, "no-such-route", detail)
 }
 
 async fn no_such_method() -> Problem {
-    let detail = "POST to /v1/commands, GET from /v1/seq/{appNdx}/{commander}";
+    let detail = "POST to /v1/commands; GET from /v1/seq/{appNdx}/{commander}; PUT, POST or GET /v1/content/{appNdx}/{key}; PUT its pieces";
     Problem::http(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", detail)
 }
 
-fn json<T: serde::Serialize>(form: &T) -> Vec<u8> {
+/// What cannot be read.
+fn malformed(why: String) -> Problem {
+    Problem::from(Refusal::new(RefusalCode::Malformed, why))
+}
+
+/// The bytes of a form.
+pub(crate) fn json<T: serde::Serialize>(form: &T) -> Vec<u8> {
     serde_json::to_vec(form).expect("strings and numbers always serialize")
 }
 

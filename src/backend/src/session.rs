@@ -1,7 +1,8 @@
 //! One commander's session over QUIC, from its first stream to its end.
 //!
 //! The reader is this file; the writer is [`Outbox::write`]. All frames that have arrived are taken together, the
-//! commands among them are verified together, and the node gets them in one hand-over, in their order.
+//! commands among them are verified together, and the node gets them in one hand-over, in their order. What is about
+//! files goes to [`Uploads`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use quinn::{Connection, ReadError, RecvStream, VarInt};
 use synod_types::frame::FrameReader;
 use synod_types::limits::{
-    BACKEND_CLOSE_MS_MAX, BACKEND_HELLO_MS_MAX, COMMAND_BYTES_MAX, HELLO_FRAME_BYTES_MAX,
+    BACKEND_CLOSE_MS_MAX, BACKEND_HELLO_MS_MAX, COMMAND_BYTES_MAX, CONTENT_PIECE_BYTES, HELLO_FRAME_BYTES_MAX,
 };
 use synod_types::request::{Reply, Request, RequestFrame};
 use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
@@ -25,9 +26,12 @@ use crate::counters::count;
 use crate::intake::Answer;
 use crate::outbox::Outbox;
 use crate::shared::Shared;
+use crate::uploads::{UploadRequest, Uploads};
 
 /// Bytes of a request: a command, and what the frame says beside it.
 const REQUEST_BYTES_MAX: usize = COMMAND_BYTES_MAX + 16;
+const _: () =
+    assert!(CONTENT_PIECE_BYTES + 64 <= REQUEST_BYTES_MAX, "a piece is smaller than a command may be");
 /// Pieces of the stream that are taken at a time; a piece is at most one packet's payload.
 const PIECES: usize = 32;
 /// How long the other side gets to take our last words.
@@ -70,6 +74,7 @@ pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>, mut stopp
         stream,
         frames: FrameReader::new(HELLO_FRAME_BYTES_MAX),
         numbers: MsgCounter::default(),
+        uploads: Uploads::new(shared.clone(), outbox.clone()),
     };
     let end = tokio::select! {
         end = session.run(&connection, &mut stopping) => end,
@@ -110,6 +115,7 @@ struct Session {
     stream: RecvStream,
     frames: FrameReader,
     numbers: MsgCounter,
+    uploads: Uploads,
 }
 
 /// The gauge of open sessions.
@@ -206,19 +212,25 @@ impl Session {
     async fn turn(&mut self, commander: CommanderId) -> Result<(), End> {
         self.outbox.room().await;
         self.read().await?;
-        let mut commands = Vec::new();
-        let taken = self.take_frames(commander, &mut commands);
-        // What came before a broken frame was in order, and is done.
-        self.shared.execute(commands).await;
-        taken
+        loop {
+            let mut commands = Vec::new();
+            let taken = self.take_frames(commander, &mut commands);
+            // What came before a broken frame was in order, and is done; and it does not wait for room for a file.
+            self.shared.execute(commands).await;
+            match taken? {
+                Some((number, request)) => self.uploads.take(number, request).await,
+                None => return Ok(()),
+            }
+        }
     }
 
-    /// Takes every frame that is whole; commands that were admitted go into `commands`.
+    /// Takes the frames that are whole, up to the next one that is about a file, and gives that; commands that were
+    /// admitted go into `commands`.
     fn take_frames(
         &mut self,
         commander: CommanderId,
         commands: &mut Vec<(SignedCommand, Answer)>,
-    ) -> Result<(), End> {
+    ) -> Result<Option<(u64, UploadRequest)>, End> {
         while let Some(frame) = self.next_frame()? {
             let request = self.decode(&frame)?;
             let number = self.numbers.last();
@@ -233,6 +245,15 @@ impl Session {
                         Ok(seq) => Reply::NextSeq { your_msg_n: number, seq },
                         Err(refusal) => Reply::Refused { your_msg_n: number, refusal },
                     });
+                }
+                Request::Offer { ticket, manifest } => {
+                    return Ok(Some((number, UploadRequest::Offer { ticket, manifest })));
+                }
+                Request::Piece { content, number: piece, bytes } => {
+                    return Ok(Some((number, UploadRequest::Piece { content, piece, bytes })));
+                }
+                Request::AwaitHeld { content } => {
+                    return Ok(Some((number, UploadRequest::AwaitHeld { content })));
                 }
                 Request::Control(Control::KeepAlive) => {
                     self.outbox.push(Reply::Control(Control::Ack { your_msg_n: number }));
@@ -251,7 +272,7 @@ impl Session {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Reads what has arrived; waits if nothing has.

@@ -1,4 +1,6 @@
 //! What both transports share: the node, the verifiers, the counters, and how much may be in flight.
+//!
+//! Commands go through [`Shared::admit`] and [`Shared::execute`]; files through `crate::ticket`, and hold their [`Room`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,6 +10,7 @@ use synod_types::limits::BACKEND_BYTES_MAX;
 use synod_types::{ClusterId, Refusal, RefusalCode, SignedCommand};
 use tokio::sync::oneshot;
 
+use crate::content::ContentDoor;
 use crate::counters::{Counters, count};
 use crate::intake::{Answer, Answered, Intake, Submission};
 
@@ -20,14 +23,21 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) door: Arc<dyn ContentDoor>,
     pub(crate) pool: Arc<VerifyPool>,
     pub(crate) counters: Counters,
     stopping: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(cluster: ClusterId, pool: Arc<VerifyPool>, intake: Arc<dyn Intake>) -> Shared {
-        Shared { cluster, intake, pool, counters: Counters::default(), stopping: AtomicBool::new(false) }
+    pub(crate) fn new(
+        cluster: ClusterId,
+        pool: Arc<VerifyPool>,
+        intake: Arc<dyn Intake>,
+        door: Arc<dyn ContentDoor>,
+    ) -> Shared {
+        let (counters, stopping) = (Counters::default(), AtomicBool::new(false));
+        Shared { cluster, intake, door, pool, counters, stopping }
     }
 
     /// From now on new commands are refused.
@@ -35,21 +45,40 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a command that arrived and makes room for it. The room is given back by [`Shared::answered`].
-    pub(crate) fn admit(&self, command: &SignedCommand) -> Result<usize, Refusal> {
-        count(&self.counters.commands);
+    /// Refuses what comes when the back end closes.
+    pub(crate) fn check_not_stopping(&self) -> Result<(), Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::new(RefusalCode::Stopping, "this node is stopping; submit elsewhere"));
         }
+        Ok(())
+    }
+
+    /// Counts a command that arrived and makes room for it. The room is given back by [`Shared::answered`].
+    pub(crate) fn admit(&self, command: &SignedCommand) -> Result<usize, Refusal> {
+        count(&self.counters.commands);
+        self.check_not_stopping()?;
         command.check_sizes().map_err(|error| Refusal::new(RefusalCode::TooLarge, error))?;
         let bytes = command.len();
+        self.hold(bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes room for bytes of files.
+    pub(crate) fn room(self: &Arc<Self>, bytes: usize) -> Result<Room, Refusal> {
+        self.hold(bytes)?;
+        Ok(Room { shared: self.clone(), bytes })
+    }
+
+    fn hold(&self, bytes: usize) -> Result<(), Refusal> {
         let held = self.counters.bytes_held.fetch_add(bytes, Ordering::Relaxed);
         if held + bytes > BACKEND_BYTES_MAX {
             self.give_back(bytes);
-            let text = format!("{held} bytes of commands wait at this node; submit again later or elsewhere");
+            let text = format!(
+                "{held} bytes of commands and files wait at this node; submit again later or elsewhere"
+            );
             return Err(Refusal::new(RefusalCode::Busy, text));
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Gives back the room of a command.
@@ -105,6 +134,18 @@ impl Shared {
         if !submissions.is_empty() {
             self.intake.submit_all(submissions);
         }
+    }
+}
+
+/// Room for bytes in flight, given back when it is dropped.
+pub(crate) struct Room {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shared.give_back(self.bytes);
     }
 }
 

@@ -142,7 +142,7 @@ async fn ask(
 
 /// Whether a refusal proves that no other attempt executed the same bytes: it follows from the bytes alone, or their
 /// seq is known to belong to another command.
-fn is_last_word(code: RefusalCode) -> bool {
+pub(crate) fn is_last_word(code: RefusalCode) -> bool {
     matches!(
         code,
         RefusalCode::BadSignature
@@ -155,7 +155,7 @@ fn is_last_word(code: RefusalCode) -> bool {
 
 /// The pause after so many attempts: hardly any before each node was asked once, then doubling, and never the same for
 /// two callers.
-fn pause(attempts: u32, nodes: usize) -> Duration {
+pub(crate) fn pause(attempts: u32, nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).expect("a roster has at most MEMBERS_MAX seats");
     let round = attempts / nodes;
     if round == 0 {

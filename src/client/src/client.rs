@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use synod_auth::Algorithm;
+use synod_types::command::CommandError;
 use synod_types::limits::APPS_MAX;
 use synod_types::request::{Reply, Request};
 use synod_types::{AppNdx, Receipt, Refusal, RefusalCode, Seq, SignedCommand};
+use tokio::sync::Semaphore;
 
 use crate::call::{CallError, call};
 use crate::commander::{CommandOptions, Commander};
@@ -18,6 +20,8 @@ use crate::seqs::{HeldSeq, Seqs};
 
 /// How often an operation is signed anew because its seq was taken or out of reach.
 const SEQ_TRIES: u32 = 8;
+/// Files that are uploaded at a time. A node lets a session have more, so none of them is forgotten there.
+const UPLOADS_MAX: usize = 4;
 
 /// A commander's way into a cluster. Cheap to clone; clones share their sessions, one for each node, each opened when
 /// it is first needed and again when it was lost. Thousands of calls may be in flight at a time.
@@ -31,6 +35,7 @@ struct Inner {
     commander: Commander,
     timeouts: Timeouts,
     seqs: Mutex<HashMap<AppNdx, Arc<Seqs>>>,
+    uploads: Semaphore,
 }
 
 impl Client {
@@ -42,7 +47,8 @@ impl Client {
         let commander = config.commander.clone();
         let timeouts = config.timeouts;
         let roster = Roster::new(config)?;
-        Ok(Client { inner: Arc::new(Inner { roster, commander, timeouts, seqs: Mutex::default() }) })
+        let (seqs, uploads) = (Mutex::default(), Semaphore::new(UPLOADS_MAX));
+        Ok(Client { inner: Arc::new(Inner { roster, commander, timeouts, seqs, uploads }) })
     }
 
     /// Whose client it is.
@@ -126,6 +132,19 @@ impl Client {
         self.inner.roster.close().await;
     }
 
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.inner.roster
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.inner.timeouts
+    }
+
+    /// A turn at uploading.
+    pub(crate) fn uploads(&self) -> &Semaphore {
+        &self.inner.uploads
+    }
+
     fn seqs(&self, app: AppNdx) -> Result<Arc<Seqs>, AskError> {
         let mut seqs = self.inner.seqs.lock().expect("nothing panics while it is held");
         if let Some(seqs) = seqs.get(&app) {
@@ -163,20 +182,20 @@ impl Client {
         Ok(())
     }
 
-    async fn sign(
+    pub(crate) async fn sign(
         &self,
         app: AppNdx,
         seq: Seq,
         operation: Bytes,
         options: CommandOptions,
-    ) -> Result<SignedCommand, ExecuteError> {
+    ) -> Result<SignedCommand, CommandError> {
         let commander = self.inner.commander.clone();
         let sign = move || commander.sign(app, seq, operation, options);
         if self.inner.commander.key().public().algorithm() == Algorithm::Ed25519 {
-            return Ok(sign()?);
+            return sign();
         }
         // A millisecond and more: not on the threads that carry the traffic.
         let signed = tokio::task::spawn_blocking(sign).await;
-        Ok(signed.expect("signing does not panic, and a blocking task is not aborted")?)
+        signed.expect("signing does not panic, and a blocking task is not aborted")
     }
 }

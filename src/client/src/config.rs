@@ -53,6 +53,8 @@ pub struct Timeouts {
     pub attempt: Duration,
     /// For a call with all its attempts.
     pub total: Duration,
+    /// For an upload since it last came further.
+    pub upload: Duration,
     /// Without a packet from the node its session is given up. Three times as often we say that we are there.
     pub idle: Duration,
 }
@@ -63,6 +65,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(2),
             attempt: Duration::from_secs(10),
             total: Duration::from_secs(30),
+            upload: Duration::from_secs(300),
             idle: Duration::from_secs(3),
         }
     }

@@ -1,6 +1,7 @@
 //! What can go wrong, told apart by the one thing that matters: whether the command may have been executed.
 
 use synod_types::command::CommandError;
+use synod_types::content::ManifestError;
 use synod_types::{Refusal, SignedCommand};
 
 /// Why there is no receipt.
@@ -53,4 +54,21 @@ pub enum ExecuteError {
     /// It was submitted.
     #[error("{0}")]
     Submit(#[from] SubmitError),
+}
+
+/// Why a file was not uploaded. Uploading it again is safe, and sends only what is missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    /// It is empty, or too large.
+    #[error("the file cannot be uploaded: {0}")]
+    File(#[from] ManifestError),
+    /// Refused. With `Timeout` a node has the file, and a majority has not said so.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// No node took it, or the last one was lost on the way.
+    #[error("no node took the file: {why}; check the endpoints and upload it again")]
+    Unreachable {
+        /// What the last attempt met.
+        why: String,
+    },
 }

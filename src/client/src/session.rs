@@ -135,7 +135,7 @@ impl Session {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// Waits for room for a request with a command of `bytes`.
+    /// Waits for room for a request with a command, or a piece of a file, of `bytes`.
     pub(crate) async fn room(&self, bytes: usize) -> Result<Room, Lost> {
         let weight = bytes.clamp(REQUEST_WEIGHT_MIN, BACKEND_SESSION_BYTES_MAX);
         let weight = u32::try_from(weight).expect("the limit is far below 4 GiB");
@@ -188,7 +188,7 @@ impl Session {
         let was_idle = state.out.is_empty();
         let msg_n = state.numbers.advance();
         wire::put(&mut state.out, FRAME_BYTES_MAX, &RequestFrame { msg_n, request })
-            .expect("the parts of a command are within their limits");
+            .expect("the parts of a request are within their limits");
         if was_idle {
             self.ready.notify_one();
         }
@@ -289,7 +289,10 @@ fn on_reply(reply: Reply, answers: &mut Vec<(u64, Reply)>) -> Result<(), Lost> {
     match reply {
         Reply::Executed { your_msg_n, .. }
         | Reply::Refused { your_msg_n, .. }
-        | Reply::NextSeq { your_msg_n, .. } => {
+        | Reply::NextSeq { your_msg_n, .. }
+        | Reply::Wanted { your_msg_n, .. }
+        | Reply::Taken { your_msg_n }
+        | Reply::Held { your_msg_n, .. } => {
             answers.push((your_msg_n, reply));
             Ok(())
         }

@@ -1,20 +1,26 @@
 //! A node in place of the real one, and a port with a certificate of its own authority.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod door;
+pub mod raw;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use synod_auth::tls::{backend_client, load_roots};
 use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, Verified, Verifier, VerifyPool};
 use synod_backend::{Answer, Backend, BackendConfig, BackendError, Intake};
 use synod_types::{
-    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Digest, Outcome, Receipt, Refusal, RefusalCode,
-    Seq, SignedCommand, StateNdx,
+    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, ContentTicket, Digest, Outcome,
+    Receipt, Refusal, RefusalCode, Seq, SignedCommand, StateNdx,
 };
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use self::door::FakeDoor;
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
 pub const APP: AppNdx = AppNdx(1);
@@ -170,10 +176,25 @@ impl Tls {
         Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client: Arc::new(client) }
     }
 
-    pub fn try_start(&self, addr: SocketAddr, node: &Arc<FakeNode>) -> Result<Backend, BackendError> {
+    fn try_start_with(
+        &self,
+        addr: SocketAddr,
+        node: &Arc<FakeNode>,
+        door: &Arc<FakeDoor>,
+    ) -> Result<Backend, BackendError> {
         let pool = Arc::new(VerifyPool::new(Arc::new(Verifier::new(CLUSTER)), 1).unwrap());
         let config = BackendConfig { addr, tls: self.server.clone(), cluster: CLUSTER, pool };
-        Backend::start(config, node.clone())
+        Backend::start(config, node.clone(), door.clone())
+    }
+
+    pub fn try_start(&self, addr: SocketAddr, node: &Arc<FakeNode>) -> Result<Backend, BackendError> {
+        self.try_start_with(addr, node, &FakeDoor::new())
+    }
+
+    /// A port that takes files.
+    pub fn start_with(&self, door: &Arc<FakeDoor>) -> Backend {
+        let node = FakeNode::new(Behaviour::Execute);
+        self.try_start_with("127.0.0.1:0".parse().unwrap(), &node, door).unwrap()
     }
 
     pub fn start(&self, node: &Arc<FakeNode>) -> Backend {
@@ -197,6 +218,17 @@ pub fn body(key: &SigningKey, seq: u64, operation: impl Into<Vec<u8>>) -> Comman
 /// A signed command with that operation.
 pub fn command(key: &SigningKey, seq: u64, operation: impl Into<Vec<u8>>) -> SignedCommand {
     seal(key, body(key, seq, operation).encode().unwrap().to_vec())
+}
+
+/// A ticket for a file, or for what is said to be one.
+pub fn ticket(key: &SigningKey, content: ContentKey, bytes: u64) -> SignedCommand {
+    command(key, 0, ContentTicket { content, bytes }.encode())
+}
+
+/// A file of so many bytes that is like no other; no piece is like another one.
+pub fn file_of(bytes: usize, seed: u64) -> Bytes {
+    let words = (0..u64::MAX).map(|n| (n ^ (seed << 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    words.flatten().take(bytes).collect()
 }
 
 /// Signs bytes as they are.
