@@ -22,12 +22,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use synod_machine::{Application, Context, QueryError, RestoreError};
 use synod_types::{ContentKey, Digest, Refusal, RefusalCode, wire};
+use synod_zone::zone::Served;
 use synod_zone::{Zone, Zones};
 
 pub use name::ZoneName;
 pub use op::{Content, Expected, ZoneChange, ZonesOp, ZonesReply};
 pub use query::{ZoneEntry, ZoneHistory, ZonesAnswer, ZonesQuery};
-use served::Served;
+use served::ServedZones;
 pub use state::Version;
 use state::ZonesState;
 
@@ -35,7 +36,7 @@ use state::ZonesState;
 #[derive(Clone, Default)]
 pub struct ZonesApp {
     state: ZonesState,
-    served: Served,
+    served: ServedZones,
 }
 
 impl ZonesApp {
@@ -68,8 +69,8 @@ impl Zones for ZonesApp {
         self.served.zone(origin).map(Arc::as_ref)
     }
 
-    fn is_broken(&self, origin: &[u8]) -> bool {
-        self.served.is_unservable(origin)
+    fn served(&self, origin: &[u8]) -> Option<Served<'_>> {
+        self.served.served(origin)
     }
 }
 
@@ -107,7 +108,7 @@ impl Application for ZonesApp {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
         self.state = ZonesState::restore(snapshot)?;
-        self.served = Served::of(&self.state);
+        self.served = ServedZones::of(&self.state);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use synod_types::ContentKey;
+use synod_zone::zone::Served;
 use synod_zone::{Zone, zone_file};
 
 use crate::name::{Origin, ZoneName};
@@ -13,7 +14,7 @@ use crate::state::ZonesState;
 
 /// The built zones, in persistent maps: a copy is O(1), and a change touches the zone that changes.
 #[derive(Clone, Default)]
-pub(crate) struct Served {
+pub(crate) struct ServedZones {
     zones: OrdMap<Origin, Slot>,
     /// The files that are missing, and the zones that wait for each.
     missing: OrdMap<ContentKey, OrdSet<ZoneName>>,
@@ -29,10 +30,10 @@ enum Slot {
     Broken(Arc<String>),
 }
 
-impl Served {
+impl ServedZones {
     /// Nothing but the zones of `state`, all of whose files are missing.
-    pub(crate) fn of(state: &ZonesState) -> Served {
-        let mut served = Served::default();
+    pub(crate) fn of(state: &ZonesState) -> ServedZones {
+        let mut served = ServedZones::default();
         for (zone, record) in state.zones(&ZoneName::root(), None) {
             served.on_changed(zone, None, record.current().content);
         }
@@ -96,9 +97,12 @@ impl Served {
         }
     }
 
-    /// Whether there is a zone with this origin, but none to answer from.
-    pub(crate) fn is_unservable(&self, origin: &[u8]) -> bool {
-        matches!(self.zones.get(origin), Some(Slot::Missing | Slot::Broken(_)))
+    /// The zone with this origin, also where there is none to answer from.
+    pub(crate) fn served(&self, origin: &[u8]) -> Option<Served<'_>> {
+        Some(match self.zones.get(origin)? {
+            Slot::Ready(zone) => Served::Whole(zone),
+            Slot::Missing | Slot::Broken(_) => Served::Broken,
+        })
     }
 }
 
