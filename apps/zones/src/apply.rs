@@ -1,12 +1,13 @@
 //! What each operation does. Everything is looked at before anything changes, so that a refusal changes nothing.
 
 use synod_machine::Context;
+use synod_types::limits::{ZONES_BYTES_MAX, ZONES_MAX};
 use synod_types::{Refusal, RefusalCode, StateNdx};
 use synod_zone::serial_is_newer;
 
 use crate::name::ZoneName;
 use crate::op::{Content, Expected, ZoneChange, ZonesOp, ZonesReply};
-use crate::state::{Held, NoRoom, Version, ZONES_BYTES_MAX, ZONES_MAX, ZonesState};
+use crate::state::{Held, NoRoom, Version, ZonesState};
 
 /// Executes an operation that is within its limits; on a refusal nothing has changed.
 ///

@@ -7,14 +7,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
-use synod_types::limits::{CONTENT_BYTES_MAX, OPERATION_CONTENTS_MAX};
+use synod_types::limits::{CONTENT_BYTES_MAX, OPERATION_CONTENTS_MAX, ZONES_CHANGE_BYTES_MAX};
 use synod_types::wire::{self, WireError};
 use synod_types::{ContentKey, Refusal, RefusalCode, StateNdx};
 
 use crate::name::ZoneName;
-
-/// Bytes of all files together that one operation sets, counted for each zone: the node where it enters checks them all.
-pub const CHANGE_BYTES_MAX: u64 = 256 << 20;
 
 /// An operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -144,11 +141,11 @@ fn check_changes(changes: &[ZoneChange]) -> Result<(), Refusal> {
             return Err(malformed(format!("the operation changes zone {} twice", change.zone.shown())));
         }
     }
-    if bytes > CHANGE_BYTES_MAX {
+    if bytes > ZONES_CHANGE_BYTES_MAX {
         return Err(Refusal::new(
             RefusalCode::TooLarge,
             format_args!(
-                "the zone files have {bytes} bytes together; at most {CHANGE_BYTES_MAX} go into one operation"
+                "the zone files have {bytes} bytes together; at most {ZONES_CHANGE_BYTES_MAX} go into one operation"
             ),
         ));
     }
@@ -329,7 +326,7 @@ mod tests {
         assert_eq!(code(&many(OPERATION_CONTENTS_MAX + 1)), Some(RefusalCode::TooLarge));
 
         let large = |last: u64| {
-            let quarter = CHANGE_BYTES_MAX / 4;
+            let quarter = ZONES_CHANGE_BYTES_MAX / 4;
             let sizes = [quarter, quarter, quarter, quarter - 100, last];
             let changes = sizes.iter().enumerate();
             ZonesOp::SetMany(
@@ -361,7 +358,7 @@ mod tests {
         let largest = |n: usize| {
             let text = format!("{n:063}.{labels}.{labels}.{}", &labels[..61]);
             ZoneChange {
-                bytes: CHANGE_BYTES_MAX / 1024,
+                bytes: ZONES_CHANGE_BYTES_MAX / 1024,
                 serial: u32::MAX,
                 expected: Expected::Content(key(1)),
                 ..change(&text)

@@ -3,14 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use synod_machine::QueryError;
+use synod_types::limits::ZONES_LIST_ENTRIES_MAX;
 use synod_types::wire::{self, WireError};
 
 use crate::ZonesApp;
 use crate::name::ZoneName;
 use crate::state::{Version, ZoneRecord};
-
-/// Zones in one answer to a list query.
-pub const LIST_ENTRIES_MAX: usize = 1000;
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,7 +24,7 @@ pub enum ZonesQuery {
         below: Option<ZoneName>,
         /// Only zones behind this one, which is the last of the page before.
         after: Option<ZoneName>,
-        /// At most so many; 0, as everything above it, stands for [`LIST_ENTRIES_MAX`].
+        /// At most so many; 0, as everything above it, stands for [`ZONES_LIST_ENTRIES_MAX`].
         limit: u32,
     },
     /// What did this zone hold? Answered by [`ZonesAnswer::History`].
@@ -68,7 +66,7 @@ pub struct ZoneEntry {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ZoneHistory {
     /// The latest first; the first one is what the zone holds, or that it was deleted. At most
-    /// [`crate::state::ZONE_HISTORY_MAX`] and one.
+    /// [`synod_types::limits::ZONE_HISTORY_MAX`] and one.
     pub versions: Vec<Version>,
     /// There were versions before these.
     pub is_cut: bool,
@@ -120,8 +118,8 @@ pub fn answer(app: &ZonesApp, query: &ZonesQuery) -> ZonesAnswer {
 
 fn list(app: &ZonesApp, below: &ZoneName, after: Option<&ZoneName>, limit: u32) -> ZonesAnswer {
     let limit = match usize::try_from(limit) {
-        Ok(limit @ 1..LIST_ENTRIES_MAX) => limit,
-        _ => LIST_ENTRIES_MAX,
+        Ok(limit @ 1..ZONES_LIST_ENTRIES_MAX) => limit,
+        _ => ZONES_LIST_ENTRIES_MAX,
     };
     let mut zones = app.state().zones(below, after);
     let entries = zones.by_ref().take(limit).map(|(zone, record)| entry(app, zone, record)).collect();

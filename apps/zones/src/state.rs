@@ -11,25 +11,19 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use synod_machine::RestoreError;
-use synod_types::limits::{CONTENT_BYTES_MAX, CONTENT_FILES_MAX};
+use synod_types::limits::{
+    CONTENT_BYTES_MAX, CONTENT_FILES_MAX, ZONE_HISTORY_MAX, ZONES_BYTES_MAX, ZONES_HISTORY_BYTES_MAX,
+    ZONES_HISTORY_MAX, ZONES_MAX,
+};
 use synod_types::{CommanderId, ContentKey, StateNdx, TimeMs, wire};
 
 use crate::name::ZoneName;
 use crate::op::Content;
 
-/// Zones of one zones application.
-pub const ZONES_MAX: usize = 200_000;
-/// Bytes of the files of all zones together, which live in memory, parsed; a file counts for each zone that it serves.
-pub const ZONES_BYTES_MAX: u64 = 2 << 30;
-/// Earlier versions that are kept of one zone.
-pub const ZONE_HISTORY_MAX: usize = 32;
-/// Earlier versions that are kept of all zones together.
-pub const HISTORY_MAX: usize = 600_000;
-/// Bytes of the files of all earlier versions together, which live on disk; a file counts for each version.
-pub const HISTORY_BYTES_MAX: u64 = 16 << 30;
-
-const _: () =
-    assert!(ZONES_MAX + HISTORY_MAX < CONTENT_FILES_MAX, "a node keeps every file to which a zone refers");
+const _: () = assert!(
+    ZONES_MAX + ZONES_HISTORY_MAX < CONTENT_FILES_MAX,
+    "a node keeps every file to which a zone refers"
+);
 
 /// First bytes of a snapshot: what it is, and in which version.
 const SNAPSHOT_DOMAIN: &[u8; 15] = b"synod/zones/v1\0";
@@ -119,8 +113,8 @@ struct Limits {
 const LIMITS: Limits = Limits {
     zones: ZONES_MAX,
     bytes: ZONES_BYTES_MAX,
-    history: HISTORY_MAX,
-    history_bytes: HISTORY_BYTES_MAX,
+    history: ZONES_HISTORY_MAX,
+    history_bytes: ZONES_HISTORY_BYTES_MAX,
 };
 
 /// All zones of one application.
@@ -423,8 +417,8 @@ mod tests {
             Limits {
                 zones: ZONES_MAX,
                 bytes: ZONES_BYTES_MAX,
-                history: HISTORY_MAX,
-                history_bytes: HISTORY_BYTES_MAX
+                history: ZONES_HISTORY_MAX,
+                history_bytes: ZONES_HISTORY_BYTES_MAX
             }
         );
     }

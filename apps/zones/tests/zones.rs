@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use synod_app_zones::state::{Held, ZONE_HISTORY_MAX};
+use synod_app_zones::state::Held;
 use synod_app_zones::{
     Content, Expected, ZoneChange, ZoneEntry, ZoneName, ZonesAnswer, ZonesApp, ZonesOp, ZonesQuery,
     ZonesReply,
 };
 use synod_machine::{Application, Context};
-use synod_types::limits::REFUSAL_TEXT_BYTES_MAX;
+use synod_types::limits::{REFUSAL_TEXT_BYTES_MAX, ZONE_HISTORY_MAX};
 use synod_types::{CommanderId, ContentKey, Digest, Refusal, RefusalCode, StateNdx, TimeMs};
 use synod_zone::Zones as _;
 use synod_zone::zone::Served;
@@ -436,7 +436,7 @@ fn pages_follow_one_another() {
 #[test]
 fn a_page_has_a_limit() {
     let mut app = ZonesApp::new();
-    let max = synod_app_zones::query::LIST_ENTRIES_MAX;
+    let max = synod_types::limits::ZONES_LIST_ENTRIES_MAX;
     let all: Vec<ZoneChange> = (0..max).map(|n| change(&format!("z{n:04}"), 1, 1)).collect();
     apply(&mut app, 1, &ZonesOp::SetMany(all[..max - 1].to_vec())).unwrap();
     let page = |app: &ZonesApp, limit| {

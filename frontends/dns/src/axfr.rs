@@ -5,10 +5,10 @@
 
 use std::iter::Peekable;
 
+use synod_types::limits::DNS_TRANSFER_MESSAGE_BYTES;
 use synod_zone::Rtype;
 use synod_zone::zone::Zone;
 
-use crate::config::DNS_TRANSFER_MESSAGE_BYTES;
 use crate::message::{
     Case, Edns, Full, NameTable, Owner, Query, STREAM_BYTES_MAX, Section, UDP_BYTES_MAX, Writer, flag,
 };

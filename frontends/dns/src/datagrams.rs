@@ -34,7 +34,7 @@ pub(crate) trait Datagrams {
     fn receive(&mut self) -> io::Result<Option<usize>>;
 
     /// Shows each received datagram to `answer`, with an empty buffer; `true`: what it wrote there is the answer. What is
-    /// longer than [`DNS_DATAGRAM_BYTES_MAX`](crate::config::DNS_DATAGRAM_BYTES_MAX) is shown as empty.
+    /// longer than [`DNS_DATAGRAM_BYTES_MAX`](synod_types::limits::DNS_DATAGRAM_BYTES_MAX) is shown as empty.
     fn answer_each(&mut self, answer: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool);
 
     /// Sends the answers, each to where its query came from and from where that query went to; says how many the
@@ -130,7 +130,7 @@ pub(crate) fn bind(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 mod tests {
     use super::portable::PortableDatagrams;
     use super::*;
-    use crate::config::DNS_DATAGRAM_BYTES_MAX;
+    use synod_types::limits::DNS_DATAGRAM_BYTES_MAX;
 
     type Open = fn(BoundSocket) -> Box<dyn Datagrams>;
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use synod_types::limits::{DNS_HANDSHAKE_MS_MAX, DNS_PEM_BYTES_MAX};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::{DNS_HANDSHAKE_MS_MAX, DNS_PEM_BYTES_MAX, Encrypted};
+use crate::config::Encrypted;
 use crate::counters::{Carrier, Counters, TrafficCounters};
 use crate::places::Place;
 use crate::server::{DnsError, LocalAddrs};

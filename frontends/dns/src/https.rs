@@ -21,13 +21,13 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use synod_types::limits::{DNS_HTTP_HEAD_BYTES_MAX, DNS_STREAMS_MAX};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::answer::Reply;
-use crate::config::{DNS_HTTP_HEAD_BYTES_MAX, DNS_STREAMS_MAX};
 use crate::counters::TrafficCounters;
 use crate::encrypted::handshake;
 use crate::message::{HEADER_BYTES, Rcode, STREAM_BYTES_MAX};

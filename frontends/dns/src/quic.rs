@@ -14,14 +14,13 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
 };
+use synod_types::limits::{DNS_CLOSE_MS_MAX, DNS_HANDSHAKE_MS_MAX, DNS_HANDSHAKES_MAX, DNS_STREAMS_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::answer::Reply;
-use crate::config::{
-    DNS_CLOSE_MS_MAX, DNS_HANDSHAKE_MS_MAX, DNS_HANDSHAKES_MAX, DNS_STREAMS_MAX, StreamLimits,
-};
+use crate::config::StreamLimits;
 use crate::counters::TrafficCounters;
 use crate::datagrams;
 use crate::message::STREAM_BYTES_MAX;

@@ -178,7 +178,7 @@ impl DnsServer {
     }
 
     /// Takes no more queries and connections, and returns when the answers in progress are sent, after
-    /// [`DNS_CLOSE_MS_MAX`](crate::config::DNS_CLOSE_MS_MAX) at the latest.
+    /// [`DNS_CLOSE_MS_MAX`](synod_types::limits::DNS_CLOSE_MS_MAX) at the latest.
     pub async fn close(mut self) {
         self.begin_closing();
         if let Err(failure) = (&mut self.streams).await {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use synod_types::limits::{DNS_TRANSFER_WAIT_MS_MAX, DNS_WRITE_BYTES};
 use synod_zone::Name;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::answer::{Reply, Transport, answer, refuse};
 use crate::answers::Answers;
 use crate::axfr;
-use crate::config::{DNS_TRANSFER_WAIT_MS_MAX, DNS_WRITE_BYTES, StreamLimits};
+use crate::config::StreamLimits;
 use crate::counters::TrafficCounters;
 use crate::identity::Identity;
 use crate::message::{Query, Rcode};

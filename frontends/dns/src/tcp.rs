@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use synod_types::limits::DNS_CLOSE_MS_MAX;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::DNS_CLOSE_MS_MAX;
 use crate::counters::TrafficCounters;
 use crate::places::{Place, Places};
 use crate::streams::{Client, Shared, begins};

@@ -139,13 +139,16 @@ pub enum ContentMessage {
     },
     /// The sender has stored the file durably.
     Held(ContentReceipt),
-    /// Who has this file? Answered by [`ContentMessage::Offer`] and [`ContentMessage::Held`], or
-    /// [`ContentMessage::NotHeld`].
+    /// Who has this file? Answered by [`ContentMessage::Held`], and by [`ContentMessage::Offer`] where the sender has it
+    /// not; or by [`ContentMessage::NotHeld`].
     Seek {
         /// Which file.
         content: ContentKey,
+        /// Whether the sender has it itself, and only asks who else does.
+        held: bool,
     },
-    /// The sender does not have the file, or cannot read it.
+    /// The sender does not have the file, or cannot read it. From who has it, this brings an
+    /// [`ContentMessage::Offer`].
     NotHeld {
         /// Which file.
         content: ContentKey,

@@ -65,6 +65,31 @@ pub const CONTENT_PARTIAL_MAX: usize = 256;
 pub const CONTENT_PIECES_ASKED_MAX: usize = 8;
 /// Milliseconds that a file stays which nothing refers to: the time to submit the command for it.
 pub const CONTENT_UNREFERRED_MS_MAX: u64 = 3_600_000;
+/// Files of which a node waits to hear that a majority holds them.
+pub const CONTENT_AWAITED_MAX: usize = 16_384;
+/// Files of [`CONTENT_PARTIAL_MAX`] that a node receives from other nodes.
+pub const CONTENT_FETCHES_MAX: usize = 160;
+/// Files of [`CONTENT_FETCHES_MAX`] that a node went looking for by itself. So many are looked for at a time; others wait.
+pub const CONTENT_SOUGHT_MAX: usize = 32;
+/// Files that a node offers to another one at a time, and that it takes from another one at a time.
+pub const CONTENT_OFFERS_MAX: usize = 16;
+/// Files that wait to be offered to another node. Beyond it, all that the node holds are gone through.
+pub const CONTENT_OFFERS_LATER_MAX: usize = 16_384;
+/// Receipts of other nodes that a node remembers.
+pub const CONTENT_RECEIPTS_MAX: usize = 32_768;
+/// Pairs of a node and a file of which it sent something else, that a node remembers.
+pub const CONTENT_BLAMED_MAX: usize = 4096;
+/// Files that a node remembers as collected.
+pub const CONTENT_COLLECTED_MAX: usize = 65_536;
+/// Pieces that are being read for another node at a time; it asks for at most [`CONTENT_PIECES_ASKED_MAX`], and perhaps
+/// again after a while.
+pub const CONTENT_PIECES_SERVED_MAX: usize = 2 * CONTENT_PIECES_ASKED_MAX;
+/// Answers on what a node holds that another one gets in 100 ms.
+pub const CONTENT_ANSWERS_MAX: usize = 512;
+/// Bytes that files leave free on their disk, for the log.
+pub const CONTENT_DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Damaged files that a node keeps for whoever looks into it.
+pub const CONTENT_DAMAGED_MAX: usize = 16;
 /// Files to which one operation may refer.
 pub const OPERATION_CONTENTS_MAX: usize = 1000;
 /// Bytes in flight on one stream of the mesh.
@@ -135,6 +160,21 @@ pub const KV_RANGE_ENTRIES_MAX: usize = 1000;
 /// Bytes of keys and values in one answer to a range query.
 pub const KV_RANGE_BYTES_MAX: usize = 4 << 20;
 
+/// Zones of one zones application.
+pub const ZONES_MAX: usize = 200_000;
+/// Bytes of the files of all zones together, which live in memory, parsed; a file counts for each zone that it serves.
+pub const ZONES_BYTES_MAX: u64 = 2 << 30;
+/// Earlier versions that are kept of one zone.
+pub const ZONE_HISTORY_MAX: usize = 32;
+/// Earlier versions that are kept of all zones together.
+pub const ZONES_HISTORY_MAX: usize = 600_000;
+/// Bytes of the files of all earlier versions together, which live on disk; a file counts for each version.
+pub const ZONES_HISTORY_BYTES_MAX: u64 = 16 << 30;
+/// Bytes of all files together that one operation sets, counted for each zone: the node where it enters checks them all.
+pub const ZONES_CHANGE_BYTES_MAX: u64 = 256 << 20;
+/// Zones in one answer to a list query.
+pub const ZONES_LIST_ENTRIES_MAX: usize = 1000;
+
 /// Connections at the HTTP front end; more wait in the kernel until one closes.
 pub const HTTP_CONNECTIONS_MAX: usize = 4096;
 /// Bytes of a request's address: the longest key with every byte escaped fits, as do a range's prefix and start.
@@ -149,6 +189,40 @@ pub const HTTP_WRITE_STALL_MS_MAX: u64 = 30_000;
 pub const HTTP_CLOSE_MS_MAX: u64 = 5_000;
 /// Mistakes that one HTTP answer lists.
 pub const HTTP_MISTAKES_MAX: usize = 16;
+
+/// Streams (TCP, TLS, HTTPS, QUIC together) that are open at a time.
+pub const DNS_CONNECTIONS_MAX: usize = 1024;
+/// Of them, those of one client address (of one /64, for IPv6).
+pub const DNS_CONNECTIONS_PER_CLIENT_MAX: usize = 128;
+/// Milliseconds from one answer to the end of the next query; an idle stream is closed then (RFC 7766 section 6.2.3).
+pub const DNS_IDLE_MS_MAX: u64 = 10_000;
+/// Milliseconds that a client may take to receive what is written at once, 128 KiB at most.
+pub const DNS_WRITE_STALL_MS_MAX: u64 = 10_000;
+/// Zones that are transferred at a time; further transfers wait.
+pub const DNS_TRANSFERS_MAX: usize = 16;
+/// Milliseconds that a transfer waits for its turn before it is told to come back later.
+pub const DNS_TRANSFER_WAIT_MS_MAX: u64 = 10_000;
+/// Milliseconds that a TLS or QUIC handshake may take.
+pub const DNS_HANDSHAKE_MS_MAX: u64 = 5_000;
+/// QUIC handshakes at a time with clients that may be anywhere, and again with those that have proved their address.
+/// Where the former are many, a client is asked for that proof; where the latter are, it is turned away.
+pub const DNS_HANDSHAKES_MAX: usize = 256;
+/// Queries in progress on one connection over HTTPS or QUIC.
+pub const DNS_STREAMS_MAX: u32 = 32;
+/// Bytes of the header of a request over HTTPS, the address with the query in it included.
+pub const DNS_HTTP_HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Milliseconds that answers in progress get when the front end closes.
+pub const DNS_CLOSE_MS_MAX: u64 = 5_000;
+/// Bytes of a datagram that comes in; a query has no use for more.
+pub const DNS_DATAGRAM_BYTES_MAX: usize = 4096;
+/// Datagrams that one UDP thread takes, and answers from one state, at a time.
+pub const DNS_DATAGRAMS_AT_ONCE: usize = 64;
+/// Bytes of answers that are gathered before they are written to a stream.
+pub const DNS_WRITE_BYTES: usize = 64 << 10;
+/// Bytes at which a message of a zone transfer is sent and the next one begun; one record may be longer by itself.
+pub const DNS_TRANSFER_MESSAGE_BYTES: usize = 16 << 10;
+/// Bytes of a file with certificates or a key.
+pub const DNS_PEM_BYTES_MAX: u64 = 64 << 10;
 
 /// Parsed public keys that a verifier keeps.
 pub const KEYS_REMEMBERED_MAX: usize = COMMANDERS_MAX;

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use super::{BoundSocket, Closed, Datagrams};
-use crate::config::{DNS_DATAGRAM_BYTES_MAX, DNS_DATAGRAMS_AT_ONCE};
+use synod_types::limits::{DNS_DATAGRAM_BYTES_MAX, DNS_DATAGRAMS_AT_ONCE};
 
 const BATCH: usize = DNS_DATAGRAMS_AT_ONCE;
 

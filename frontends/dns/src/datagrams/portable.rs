@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::{BoundSocket, Closed, Datagrams};
-use crate::config::DNS_DATAGRAM_BYTES_MAX;
+use synod_types::limits::DNS_DATAGRAM_BYTES_MAX;
 
 /// How often a thread that waits for datagrams looks whether it should end.
 const LOOK_UP: Duration = Duration::from_millis(100);

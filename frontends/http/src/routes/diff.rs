@@ -9,7 +9,7 @@ use synod_zone::diff::Retimed;
 use synod_zone::{Diff, Faults, Record, rdata, zone_file};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::zones::{File, VersionView, acceptable, file, history_of};
+use super::zones::{File, VersionView, acceptable, file, held_in, history_of};
 use crate::ask::Ask;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Refused, Reply, Stamp};
@@ -71,26 +71,6 @@ pub(super) async fn diff(ask: Ask) -> Outcome {
         )
     };
     Ok(reply.header(VARY, HeaderValue::from_static("accept")))
-}
-
-/// The version that the zone had in a state, which must be known and not to come yet; `None`: there was none.
-fn held_in<'a>(
-    ask: &Ask,
-    zone: &ZoneName,
-    known: &'a ZoneHistory,
-    now: StateNdx,
-    state_ndx: StateNdx,
-) -> Result<Option<&'a Version>, Refused> {
-    let version = known.versions.iter().find(|version| version.changed <= state_ndx);
-    let detail = if state_ndx > now {
-        format!("the application is in state {now}; to wait for state {state_ndx}, ask with min={state_ndx}")
-    } else if version.is_none() && known.is_cut {
-        let begins = known.versions.last().map_or(now, |version| version.changed);
-        format!("the history of zone {zone} goes back to state {begins} only, not to {state_ndx}")
-    } else {
-        return Ok(version);
-    };
-    Err(problem(Stamp::of(now), &ask.uri, ProblemType::NoSuchVersion, &detail))
 }
 
 /// The version in front of the one that the zone had in a state, and the state that made it; of the first version, what

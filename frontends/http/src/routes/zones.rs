@@ -3,9 +3,9 @@
 use axum::http::header::{ETAG, HeaderName, HeaderValue, VARY};
 use bytes::Bytes;
 use serde::Serialize;
-use synod_app_zones::query::LIST_ENTRIES_MAX;
 use synod_app_zones::{Version, ZoneEntry, ZoneHistory, ZoneName, ZonesAnswer, ZonesQuery};
 use synod_gateway::{AppDoor, Consistency, Read};
+use synod_types::limits::ZONES_LIST_ENTRIES_MAX;
 use synod_types::{AppNdx, ContentKey, StateNdx, TimeMs};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -95,7 +95,7 @@ pub(super) async fn list(ask: Ask) -> Outcome {
     let read = parameters.read();
     let below = parameters.value("below", ZoneName::parse);
     let after = parameters.value("after", ZoneName::parse);
-    let limit_max = u64::try_from(LIST_ENTRIES_MAX).expect("a small number");
+    let limit_max = u64::try_from(ZONES_LIST_ENTRIES_MAX).expect("a small number");
     let limit = parameters.number("limit", 1..=limit_max).and_then(|limit| u32::try_from(limit).ok());
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
 
@@ -141,7 +141,7 @@ fn next_page(
     next
 }
 
-/// `GET …/zones/{zone}`: what is known of it, or its file.
+/// `GET …/zones/{zone}?at=`: what is known of it, or its file.
 pub(super) async fn one(ask: Ask) -> Outcome {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -153,11 +153,14 @@ pub(super) async fn one(ask: Ask) -> Outcome {
     }
     let door = ask.zones_app()?;
     let zone = ask.zone(door)?;
-    let read = ask.read_of(door)?;
+    let mut parameters = ask.parameters();
+    let read = parameters.read();
+    let at = parameters.number("at", 0..=u64::MAX).map(StateNdx);
+    ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
     let form = acceptable(&ask, door, &[JSON, DNS])?;
-    let (state_ndx, answer) = query_zones(&ask, door, read, &ZonesQuery::Get { zone: zone.clone() }).await?;
-    let ZonesAnswer::Get(entry) = answer else {
-        unreachable!("a zone is answered by one entry, not by {answer:?}");
+    let (state_ndx, entry) = match at {
+        None => entry_of(&ask, door, read, &zone).await?,
+        Some(at) => entry_at(&ask, door, read, &zone, at).await?,
     };
     let stamp = Stamp::of(state_ndx);
     let (entry, content) = match entry {
@@ -170,7 +173,7 @@ pub(super) async fn one(ask: Ask) -> Outcome {
             );
             return Err(problem(stamp, &ask.uri, ProblemType::NoSuchZone, &detail));
         }
-        None => return Err(no_such_zone(&ask, door, stamp, &zone, state_ndx)),
+        None => return Err(no_such_zone(&ask, door, stamp, &zone, at.unwrap_or(state_ndx))),
     };
     let reply = if form == DNS {
         let file = file(&ask, door, state_ndx, content.key).await?;
@@ -183,6 +186,40 @@ pub(super) async fn one(ask: Ask) -> Outcome {
         .header(ETAG, tag)
         .header(LAST_CHANGE, HeaderValue::from(entry.version.changed.0))
         .header(VARY, HeaderValue::from_static("accept")))
+}
+
+/// A zone, and the state that it is of.
+async fn entry_of(
+    ask: &Ask,
+    door: &AppDoor,
+    read: Read,
+    zone: &ZoneName,
+) -> Result<(StateNdx, Option<ZoneEntry>), Refused> {
+    let (state_ndx, answer) = query_zones(ask, door, read, &ZonesQuery::Get { zone: zone.clone() }).await?;
+    let ZonesAnswer::Get(entry) = answer else {
+        unreachable!("a zone is answered by one entry, not by {answer:?}");
+    };
+    Ok((state_ndx, entry))
+}
+
+/// A zone as it was in the state `at`; whether its file of then can be served is not looked at.
+async fn entry_at(
+    ask: &Ask,
+    door: &AppDoor,
+    read: Read,
+    zone: &ZoneName,
+    at: StateNdx,
+) -> Result<(StateNdx, Option<ZoneEntry>), Refused> {
+    let (state_ndx, known) = history_of(ask, door, read, zone).await?;
+    let version = held_in(ask, zone, &known, state_ndx, at)?.copied();
+    let so_far = known.versions.iter().filter(|version| version.changed <= at).count();
+    let entry = version.filter(|version| version.content.is_some()).map(|version| ZoneEntry {
+        zone: zone.clone(),
+        version,
+        earlier: u32::try_from(so_far.saturating_sub(1)).expect("a zone has few versions"),
+        broken: None,
+    });
+    Ok((state_ndx, entry))
 }
 
 /// `GET …/zones/{zone}/history`
@@ -226,6 +263,26 @@ pub(super) async fn history_of(
     };
     let known = known.ok_or_else(|| no_such_zone(ask, door, Stamp::of(state_ndx), zone, state_ndx))?;
     Ok((state_ndx, known))
+}
+
+/// The version that the zone had in a state, which must be known and not to come yet; `None`: there was none.
+pub(super) fn held_in<'a>(
+    ask: &Ask,
+    zone: &ZoneName,
+    known: &'a ZoneHistory,
+    now: StateNdx,
+    state_ndx: StateNdx,
+) -> Result<Option<&'a Version>, Refused> {
+    let version = known.versions.iter().find(|version| version.changed <= state_ndx);
+    let detail = if state_ndx > now {
+        format!("the application is in state {now}; to wait for state {state_ndx}, ask with min={state_ndx}")
+    } else if version.is_none() && known.is_cut {
+        let begins = known.versions.last().map_or(now, |version| version.changed);
+        format!("the history of zone {zone} goes back to state {begins} only, not to {state_ndx}")
+    } else {
+        return Ok(version);
+    };
+    Err(problem(Stamp::of(now), &ask.uri, ProblemType::NoSuchVersion, &detail))
 }
 
 /// Asks the application, in its own words.

@@ -1,9 +1,9 @@
 //! What changed between two states of a zone.
 
 use serde_json::{Value, json};
-use synod_app_zones::state::ZONE_HISTORY_MAX;
 use synod_app_zones::{Expected, ZoneName, ZonesOp};
 use synod_types::AppNdx;
+use synod_types::limits::ZONE_HISTORY_MAX;
 
 use crate::zones_house::ZonesHouse;
 

@@ -1,8 +1,8 @@
 //! Zones, their files and their histories.
 
 use serde_json::json;
-use synod_app_zones::query::LIST_ENTRIES_MAX;
 use synod_app_zones::{Expected, ZoneName, ZonesOp};
+use synod_types::limits::ZONES_LIST_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
 use tokio::task::JoinSet;
 
@@ -48,6 +48,40 @@ async fn a_zone_is_what_is_known_of_it_or_its_very_file() {
     let answer = house.get_as(target, "image/png").await;
     answer.assert_problem(406, "not-acceptable", target);
     assert_eq!(answer.state_ndx(), "2");
+}
+
+#[tokio::test]
+async fn a_zone_is_shown_as_it_was() {
+    let mut house = ZonesHouse::open().await;
+    let first = house.set("a.example", 6, "").to_string();
+    house.set("b.example", 1, "");
+    let second = house.set("a.example", 7, "").to_string();
+    house.command(AppNdx(4), &delete("a.example"));
+    for (at, key, changed, earlier) in [(1, &first, 1, 0), (2, &first, 1, 0), (3, &second, 3, 1)] {
+        let target = format!("/v1/zones/a.example?at={at}");
+        let answer = house.get(&target).await;
+        let json = answer.json();
+        assert_eq!(
+            (&json["key"], &json["changed"], &json["earlier"]),
+            (&json!(key), &json!(changed), &json!(earlier))
+        );
+        assert_eq!((answer.state_ndx(), answer.header("last-change")), ("4", &*changed.to_string()));
+        let text = house.get_as(&target, "text/dns").await;
+        assert_eq!(text.body, file(if changed == 1 { 6 } else { 7 }, ""));
+    }
+    for (at, problem) in [(0, "no-such-zone"), (4, "no-such-zone"), (5, "no-such-version")] {
+        house.get(&format!("/v1/zones/a.example?at={at}")).await.assert_problem(
+            404,
+            problem,
+            "/v1/zones/a.example",
+        );
+    }
+    house.get("/v1/zones/a.example?at=x").await.assert_problem(
+        400,
+        "invalid-parameters",
+        "/v1/zones/a.example",
+    );
+    house.get("/v1/zones/c.example?at=1").await.assert_problem(404, "no-such-zone", "/v1/zones/c.example");
 }
 
 #[tokio::test]
@@ -145,7 +179,7 @@ async fn pages_follow_one_another() {
 #[tokio::test]
 async fn wrong_parameters_are_named() {
     let house = ZonesHouse::open().await;
-    let limit = LIST_ENTRIES_MAX + 1;
+    let limit = ZONES_LIST_ENTRIES_MAX + 1;
     let target = format!("/v1/zones?below=a..b&after=&limit={limit}&min=x&prefix=a");
     let json = house.get(&target).await.assert_problem(400, "invalid-parameters", "/v1/zones");
     let named: Vec<_> = json["parameters"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
