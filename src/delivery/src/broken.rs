@@ -1,0 +1,61 @@
+//! Faults on purpose: proof that the tests would find them. Without the cargo feature `broken`, which only this crate's
+//! own test enables, every question here is answered `false` at compile time.
+
+/// One line of the protocol, wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fault {
+    /// A node counts itself as a holder before the file is durable.
+    OwnBeforeDurable,
+    /// One node less than a majority is enough.
+    QuorumOffByOne,
+    /// A receipt counts for every file that is awaited.
+    ReceiptOfOtherFile,
+    /// Nothing is offered a second time, and a peer that comes back is not asked what it holds.
+    OffersOnce,
+    /// A wrong whole is blamed on nobody.
+    WrongWholeForgiven,
+    /// A wrong piece is blamed on nobody.
+    WrongPieceForgiven,
+    /// A donor that does not answer stays the only one.
+    FaithfulToSilence,
+    /// Pieces that were asked of a peer that went down are never asked of another.
+    PiecesOfTheDead,
+    /// Pieces are asked for as fast as they are missed.
+    NoWindow,
+    /// Who holds a file is asked again and again.
+    NeverQuiet,
+    /// Who lost a file does not look for it.
+    LossIgnored,
+}
+
+/// Which fault is switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Broken(#[cfg(feature = "broken")] Option<Fault>);
+
+impl Broken {
+    /// Nothing is wrong.
+    #[cfg(not(feature = "broken"))]
+    pub const NOT: Broken = Broken();
+    /// Nothing is wrong.
+    #[cfg(feature = "broken")]
+    pub const NOT: Broken = Broken(None);
+
+    /// This is wrong.
+    #[cfg(feature = "broken")]
+    pub const fn on(fault: Fault) -> Broken {
+        Broken(Some(fault))
+    }
+
+    /// Whether `fault` is switched on.
+    #[cfg(feature = "broken")]
+    pub fn is(self, fault: Fault) -> bool {
+        self.0 == Some(fault)
+    }
+
+    /// Never, without the feature.
+    #[cfg(not(feature = "broken"))]
+    #[inline(always)]
+    pub const fn is(self, _: Fault) -> bool {
+        false
+    }
+}
