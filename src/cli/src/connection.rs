@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use serde::Deserialize;
+use synod_app_zones::ZonesApp;
 use synod_auth::{Genesis, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_types::{AppNdx, ClusterId};
@@ -63,6 +64,7 @@ struct KnownNode {
     name: String,
     backend: Option<String>,
     http: Option<String>,
+    dns: Option<String>,
 }
 
 /// What the options and the client file come to.
@@ -101,7 +103,9 @@ impl Connection {
             self.endpoint.iter().map(|text| endpoint(text)).collect()
         };
         let http = if self.http.is_empty() {
-            let known = |node: &KnownNode| Some(HttpNode::named(node.name.clone(), node.http.as_ref()?));
+            let known = |node: &KnownNode| {
+                Some(HttpNode::named(node.name.clone(), node.http.as_ref()?).with_dns(node.dns.clone()))
+            };
             file.nodes.iter().filter_map(known).collect()
         } else {
             self.http.iter().map(|address| HttpNode::named(address.clone(), address)).collect()
@@ -181,6 +185,21 @@ impl Cluster {
         Reader::new(self.http.clone(), self.timeout)
     }
 
+    /// The zones application that a number or a name stands for; if none is given, the first one, as for the name
+    /// servers.
+    pub(crate) fn zones_app(&self, text: Option<&str>) -> anyhow::Result<AppNdx> {
+        let (genesis, _) = self.genesis()?;
+        if let Some(text) = text {
+            let app = find_app(&genesis, text)?;
+            let is_zones = genesis.apps.iter().any(|found| found.ndx == app && found.kind == ZonesApp::KIND);
+            let other = || Failure::Usage(format!("application {app} is not of kind {:?}", ZonesApp::KIND));
+            return is_zones.then_some(app).ok_or_else(|| other().into());
+        }
+        let first = genesis.apps.iter().find(|app| app.kind == ZonesApp::KIND).map(|app| app.ndx);
+        let none = || Failure::Usage("this cluster has no application of kind \"zones\"".to_owned());
+        Ok(first.ok_or_else(none)?)
+    }
+
     /// The application that a number or a name stands for.
     pub(crate) fn app(&self, text: &str) -> anyhow::Result<AppNdx> {
         let (genesis, _) = self.genesis()?;
@@ -190,8 +209,9 @@ impl Cluster {
 
 /// No single attempt takes longer than all of them together.
 fn timeouts(total: Duration) -> Timeouts {
-    let Timeouts { connect, attempt, total: _, idle } = Timeouts::default();
-    Timeouts { connect: connect.min(total), attempt: attempt.min(total), total, idle }
+    let Timeouts { connect, attempt, total: _, upload: _, idle } = Timeouts::default();
+    // An upload may take long, as long as it comes further.
+    Timeouts { connect: connect.min(total), attempt: attempt.min(total), total, upload: total, idle }
 }
 
 fn find_app(genesis: &Genesis, text: &str) -> Result<AppNdx, Failure> {

@@ -2,6 +2,7 @@
 
 mod process;
 mod report;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use synod_app_kv::KvOp;
-use synod_auth::{Algorithm, GenesisApp, SigningKey};
+use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, ExecuteError, SubmitError};
 use synod_gateway::{ClusterStatus, GroupRole, NodeState};
 use synod_node::config::Address;
@@ -22,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
-use crate::founding::{CLIENT, Founded, NodePlan, Plan, found};
+use crate::founding::{CLIENT, Founded, KV, NodePlan, Plan, default_apps, found};
 use crate::output::Output;
 use crate::ports;
 use crate::reader::{HttpNode, Reader};
@@ -30,6 +31,7 @@ use crate::status;
 use crate::write;
 use process::{NodeProcess, log_path};
 use report::{Lines, Report};
+use zones::ZONE;
 
 /// All steps together. What takes longer has failed; stopping the nodes comes on top.
 const CHECK_WAIT: Duration = Duration::from_secs(22);
@@ -43,8 +45,8 @@ const NODES_LOOKED_AT: Duration = Duration::from_millis(250);
 const FOUND_TRIES: u32 = 3;
 /// How fast nodes find each other again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// The one application.
-const APP: AppNdx = AppNdx(1);
+/// The application that most of the story is about.
+const APP: AppNdx = KV;
 /// Commands before and after the leader is killed.
 const COMMANDS: usize = 10;
 
@@ -137,6 +139,12 @@ impl Demo {
         let title = format!("Read at every node over HTTP, waiting for stateNdx {}", receipt.state_ndx);
         report.step("read", &title, stage.read_everywhere("before", &receipt)).await?;
 
+        let title = format!("Publish the zone {ZONE} and wait until every node serves it");
+        let published = report.step("zone", &title, stage.publish()).await?;
+
+        let title = "Ask every node's name server over UDP";
+        report.step("dns", title, stage.ask_name_servers(published)).await?;
+
         let title = "A command signed by a key that nobody has granted is refused";
         report.step("stranger", title, stage.refuse_stranger()).await?;
 
@@ -146,11 +154,17 @@ impl Demo {
         let title = format!("Go on writing without it: {COMMANDS} commands");
         let receipt = report.step("write-on", &title, stage.write("after")).await?;
 
+        let title = "Change the zone, too, and wait until a majority serves it";
+        let published = report.step("zone-on", title, stage.change_zone()).await?;
+
         let title = format!("Start {} again, with what it has on disk", stage.name(leader));
         report.step("restart", &title, stage.restart(leader)).await?;
 
         let title = "It has caught up: the same chain of commands at every node";
-        report.step("caught-up", title, stage.read_everywhere("after", &receipt)).await
+        report.step("caught-up", title, stage.read_everywhere("after", &receipt)).await?;
+
+        let title = "It serves the changed zone, as every other node does";
+        report.step("dns-caught-up", title, stage.ask_everywhere(published)).await
     }
 
     /// Says how it went; without --check, stays until Ctrl-C.
@@ -199,18 +213,19 @@ async fn found_and_start(directory: &Path, nodes: u16) -> anyhow::Result<(Stage,
 }
 
 fn plan(nodes: u16) -> anyhow::Result<Plan> {
-    let ports = ports::free(Ipv4Addr::LOCALHOST.into(), usize::from(nodes) * 3)?;
+    let ports = ports::free(Ipv4Addr::LOCALHOST.into(), usize::from(nodes) * 4)?;
     let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
-    let nodes = ports.chunks_exact(3).enumerate().map(|(n, ports)| NodePlan {
+    let nodes = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
         name: format!("node{}", n + 1),
         mesh: address(ports[0]),
         backend: address(ports[1]),
         http: address(ports[2]),
+        dns: Some(address(ports[3])),
     });
     Ok(Plan {
         name: "demo".to_owned(),
         nodes: nodes.collect(),
-        apps: vec![GenesisApp { ndx: APP, name: "kv".to_owned(), kind: "kv".to_owned() }],
+        apps: default_apps(),
         retry_delay: Some(RETRY_DELAY),
     })
 }
@@ -271,9 +286,10 @@ impl Stage {
         )];
         for (n, node) in founded.nodes.iter().enumerate() {
             let pid = processes.get(&n).map_or(0, NodeProcess::pid);
-            let NodePlan { name, backend, http, .. } = &node.plan;
+            let NodePlan { name, backend, http, dns, mesh: _ } = &node.plan;
+            let dns = dns.as_ref().map(ToString::to_string).unwrap_or_default();
             lines.push(format!(
-                "{name} {}  pid {pid}  commanders {backend}  readers http://{http}",
+                "{name} {}  pid {pid}  commanders {backend}  readers http://{http}  dns {dns}",
                 node.id.short()
             ));
         }
@@ -453,21 +469,23 @@ impl Stage {
         let http = self.reader.nodes().first().context("there are nodes")?.url.clone();
         let log = self.founded.nodes.first().map(log_path).context("there are nodes")?;
         let (client, log) = (client.display(), log.display());
+        let (dig, zone) = self.zone_to_try();
         Ok(format!(
             "
 Try it, in another terminal:
 
-  curl -i '{http}/v1/apps/kv/kv/after%2F1'
-  curl -s '{http}/v1/apps/kv/kv?prefix=before/'
+{dig}
+  curl -s '{http}/v1/zones/{ZONE}'
   curl -s '{http}/v1/cluster'
 
   alias synod={program}
   export SYNOD_CLIENT={client}
   synod status
+{zone}
   synod kv put greeting hello
   synod kv get greeting --consistency linearizable
   synod kv cas greeting hi --absent
-  synod commander list --app kv
+  synod commander list --app zones
 
   tail -f {log}
 

@@ -11,11 +11,12 @@ use crate::output::Output;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed, or there is no such key
+  1  failed, or there is no such key or zone; of `zone diff`: there are differences
   2  the arguments are wrong
-  3  refused by the cluster: not executed, or executed and refused by the application
+  3  refused: by the cluster, before or when it was executed; by `synod zone`, which asks for --force
   4  unknown: it may have been executed, or may still be; submit the same bytes again to find out
   5  no node could be reached: not executed
+  6  done, and not live in time at every node that --wait asks for: it will be, without anything more to do
 
 Environment:
   SYNOD_CLIENT  the client file, where --client is not given (default: client.toml)
@@ -30,6 +31,9 @@ pub enum Failure {
     /// There is nothing to print.
     #[error("{0}")]
     NoSuchKey(String),
+    /// A zone is not in order, and it has been said why.
+    #[error("{0}")]
+    BadZone(String),
     /// The cluster refused.
     #[error("{0}")]
     Refused(String),
@@ -39,6 +43,9 @@ pub enum Failure {
     /// No node could be reached.
     #[error("{0}")]
     Unreachable(String),
+    /// The command was executed, and nodes that were to be waited for had not come so far in time.
+    #[error("{0}")]
+    NotLive(String),
 }
 
 /// What an error comes to.
@@ -48,8 +55,14 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::Refused(_)) => 3,
         Some(Failure::Unknown(_)) => 4,
         Some(Failure::Unreachable(_)) => 5,
-        Some(Failure::NoSuchKey(_)) | None => 1,
+        Some(Failure::NotLive(_)) => 6,
+        Some(Failure::NoSuchKey(_) | Failure::BadZone(_)) | None => 1,
     }
+}
+
+/// The same error with exit code 2 where it would be 1, for a subcommand whose 1 is an answer.
+pub(crate) fn not_1(error: anyhow::Error) -> anyhow::Error {
+    if code(&error) == 1 { Failure::Usage(format!("{error:#}")).into() } else { error }
 }
 
 /// Says what went wrong, and gives the exit code.
@@ -111,7 +124,10 @@ mod tests {
             assert_eq!(code(&error), expected);
         }
         assert_eq!(code(&anyhow::anyhow!("anything")), 1);
+        assert_eq!(code(&not_1(anyhow::anyhow!("anything"))), 2);
+        assert_eq!(code(&not_1(Failure::Unreachable("x".to_owned()).into())), 5);
         assert_eq!(code(&Failure::Usage("x".to_owned()).into()), 2);
         assert_eq!(code(&Failure::Unknown("x".to_owned()).into()), 4);
+        assert_eq!(code(&Failure::NotLive("x".to_owned()).into()), 6);
     }
 }

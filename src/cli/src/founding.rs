@@ -15,7 +15,7 @@ use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
 use synod_node::config::Address;
-use synod_types::{ClusterId, CommanderId, NodeId, TimeMs};
+use synod_types::{AppNdx, ClusterId, CommanderId, NodeId, TimeMs};
 
 /// What to found.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct NodePlan {
     pub backend: Address,
     /// Its readers' port.
     pub http: Address,
+    /// Where it answers DNS queries; `None`: nowhere.
+    pub dns: Option<Address>,
 }
 
 /// A founded cluster.
@@ -67,6 +69,17 @@ pub struct FoundedNode {
     pub id: NodeId,
     /// Its configuration.
     pub config: PathBuf,
+}
+
+/// The key-value application of a cluster that is founded without a word on its applications.
+pub const KV: AppNdx = AppNdx(1);
+/// Its zones application.
+pub const ZONES: AppNdx = AppNdx(2);
+
+/// The applications of such a cluster.
+pub fn default_apps() -> Vec<GenesisApp> {
+    let app = |ndx, kind: &str| GenesisApp { ndx, name: kind.to_owned(), kind: kind.to_owned() };
+    vec![app(KV, "kv"), app(ZONES, "zones")]
 }
 
 /// The administrator's key.
@@ -171,6 +184,9 @@ fn node_toml(plan: &Plan, node: &NodePlan) -> String {
         node.backend,
         node.http
     );
+    if let Some(dns) = &node.dns {
+        write!(text, "\n[dns]\naddr = \"{dns}\"\n").expect("a String takes everything");
+    }
     for other in plan.nodes.iter().filter(|other| other.name != *name) {
         write!(text, "\n[[servers]]\naddr = \"{}\"\nserver_name = \"{}\"\n", other.mesh, other.name)
             .expect("a String takes everything");
@@ -190,8 +206,9 @@ fn client_toml(plan: &Plan) -> String {
         plan.name
     );
     for node in &plan.nodes {
-        let NodePlan { name, backend, http, .. } = node;
-        write!(text, "\n[[nodes]]\nname = \"{name}\"\nbackend = \"{backend}\"\nhttp = \"{http}\"\n")
+        let NodePlan { name, mesh: _, backend, http, dns } = node;
+        let dns = dns.as_ref().map(|dns| format!("dns = \"{dns}\"\n")).unwrap_or_default();
+        write!(text, "\n[[nodes]]\nname = \"{name}\"\nbackend = \"{backend}\"\nhttp = \"{http}\"\n{dns}")
             .expect("a String takes everything");
     }
     text
@@ -222,7 +239,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use synod_node::Config;
-    use synod_types::AppNdx;
 
     use super::*;
 
@@ -233,11 +249,12 @@ mod tests {
             mesh: address(7100 + n),
             backend: address(8100 + n),
             http: address(9100 + n),
+            dns: Some(address(10_100 + n)),
         };
         Plan {
             name: "test".to_owned(),
             nodes: (1..=3).map(node).collect(),
-            apps: vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }],
+            apps: default_apps(),
             retry_delay: None,
         }
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use serde_json::json;
+use synod_app_zones::ZonesApp;
 use synod_auth::GenesisApp;
 use synod_node::config::Address;
 use synod_types::AppNdx;
@@ -17,9 +18,10 @@ use crate::founding::{CLIENT, Founded, NodePlan, Plan, found};
 use crate::output::Output;
 use crate::table::Table;
 
-/// The default ports of the back end and of HTTP, above the port for the other nodes.
+/// The default ports of the back end, of HTTP and of DNS, above the port for the other nodes.
 const BACKEND_PORT_OFFSET: u16 = 1000;
 const HTTP_PORT_OFFSET: u16 = 2000;
+const DNS_PORT_OFFSET: u16 = 3000;
 
 /// Found a cluster: make its authority, keys, certificates, genesis document and configurations
 ///
@@ -31,7 +33,7 @@ const HTTP_PORT_OFFSET: u16 = 2000;
 Examples:
   synod init --dir cluster                                   # three nodes on this host, for trying
   synod init --dir cluster --hosts a.example,b.example,c.example
-  synod init --dir cluster --app 1=config:kv --app 2=services:kv --name prod")]
+  synod init --dir cluster --app 1=config:kv --app 2=dns:zones --name prod")]
 pub(crate) struct Init {
     /// The directory to make
     #[arg(long, value_name = "DIR")]
@@ -42,17 +44,20 @@ pub(crate) struct Init {
     /// The cluster's name, for people
     #[arg(long, default_value = "synod")]
     name: String,
-    /// An application: its number, its name and its kind; may be repeated
-    #[arg(long = "app", value_name = "NDX=NAME:KIND", default_value = "1=kv:kv")]
+    /// An application: its number, its name and its kind (kv or zones); may be repeated
+    #[arg(long = "app", value_name = "NDX=NAME:KIND", default_values = ["1=kv:kv", "2=zones:zones"])]
     apps: Vec<AppPlan>,
+    /// Let no node answer DNS queries, though there is a zones application
+    #[arg(long)]
+    no_dns: bool,
     /// The host of all nodes: an IP address or a name
     #[arg(long, default_value = "127.0.0.1", conflicts_with = "hosts")]
     host: String,
     /// The hosts of the nodes, one for each node
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     hosts: Vec<String>,
-    /// The first node's port for the other nodes; its back end gets 1000 more and its HTTP 2000 more. The next node on
-    /// the same host gets the next ports
+    /// The first node's port for the other nodes; its back end gets 1000 more, its HTTP 2000 more, its DNS 3000 more. The
+    /// next node on the same host gets the next ports
     #[arg(long, default_value_t = 7101, value_name = "PORT")]
     base_port: u16,
 }
@@ -69,6 +74,7 @@ impl Init {
                 "mesh": node.plan.mesh.to_string(),
                 "backend": node.plan.backend.to_string(),
                 "http": node.plan.http.to_string(),
+                "dns": node.plan.dns.as_ref().map(ToString::to_string),
             })
         });
         let json = json!({
@@ -91,6 +97,7 @@ impl Init {
         if !(1..=MEMBERS_MAX).contains(&hosts.len()) {
             return Err(Failure::Usage(format!("a cluster has 1 to {MEMBERS_MAX} nodes")).into());
         }
+        let has_dns = !self.no_dns && self.apps.iter().any(|AppPlan(app)| app.kind == ZonesApp::KIND);
         let mut nodes = Vec::new();
         for (n, host) in hosts.iter().enumerate() {
             let same_host = u16::try_from(hosts[..n].iter().filter(|other| *other == host).count())?;
@@ -113,6 +120,7 @@ impl Init {
                 mesh: address(0)?,
                 backend: address(BACKEND_PORT_OFFSET)?,
                 http: address(HTTP_PORT_OFFSET)?,
+                dns: if has_dns { Some(address(DNS_PORT_OFFSET)?) } else { None },
             });
         }
         let apps = self.apps.iter().map(|AppPlan(app)| app.clone()).collect();
@@ -159,11 +167,13 @@ impl fmt::Display for Report<'_> {
             file(&format!("{name}-key.pem"), &format!("SECRET: the key of {name}"));
         }
         writeln!(f, "{files}")?;
-        let mut table = Table::new(&["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT"]);
+        let titles = ["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT", "DNS PORT"];
+        let mut table = Table::new(&titles);
         for node in nodes {
             let plan = &node.plan;
             let addresses = [&plan.mesh, &plan.backend, &plan.http].map(ToString::to_string);
-            table.row([plan.name.clone(), node.id.short()].into_iter().chain(addresses));
+            let dns = plan.dns.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+            table.row([plan.name.clone(), node.id.short()].into_iter().chain(addresses).chain([dns]));
         }
         writeln!(f, "{table}")?;
         let host = &nodes.first().map_or("", |node| &node.plan.mesh.host);
@@ -186,7 +196,14 @@ impl fmt::Display for Report<'_> {
         let client = directory.join(CLIENT);
         let client = std::path::absolute(&client).unwrap_or(client);
         writeln!(f, "and then:\n  export SYNOD_CLIENT={}", client.display())?;
-        writeln!(f, "  synod status\n  synod kv put greeting hello\n  synod kv get greeting")
+        writeln!(f, "  synod status")?;
+        if genesis.apps.iter().any(|app| app.kind == ZonesApp::KIND) {
+            writeln!(f, "  synod zone set example.org example.org.zone --wait all")?;
+        }
+        if genesis.apps.iter().any(|app| app.kind == "kv") {
+            writeln!(f, "  synod kv put greeting hello")?;
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +212,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::founding::default_apps;
 
     #[derive(Parser)]
     struct Arguments {
@@ -210,10 +228,25 @@ mod tests {
     #[test]
     fn nodes_on_one_host_have_ports_of_their_own() {
         let plan = plan("--dir x").unwrap();
-        let ports: Vec<u16> =
-            plan.nodes.iter().flat_map(|node| [node.mesh.port, node.backend.port, node.http.port]).collect();
-        assert_eq!(ports, [7101, 8101, 9101, 7102, 8102, 9102, 7103, 8103, 9103]);
-        assert_eq!(plan.apps[0].kind, "kv");
+        let ports = plan.nodes.iter().flat_map(|node| {
+            [node.mesh.port, node.backend.port, node.http.port, node.dns.as_ref().unwrap().port]
+        });
+        let ports: Vec<u16> = ports.collect();
+        let expected = [7101, 8101, 9101, 10_101, 7102, 8102, 9102, 10_102, 7103, 8103, 9103, 10_103];
+        assert_eq!(ports, expected);
+        assert_eq!(plan.apps, default_apps());
+    }
+
+    #[test]
+    fn dns_is_answered_where_there_are_zones() {
+        for (arguments, has_dns) in [
+            ("--dir x --no-dns", false),
+            ("--dir x --app 1=kv:kv", false),
+            ("--dir x --app 1=kv:kv --app 7=names:zones", true),
+        ] {
+            let plan = plan(arguments).unwrap();
+            assert!(plan.nodes.iter().all(|node| node.dns.is_some() == has_dns), "{arguments}");
+        }
     }
 
     #[test]
@@ -231,7 +264,7 @@ mod tests {
             "",
             "--dir x --nodes 0",
             "--dir x --nodes 16",
-            "--dir x --base-port 64000",
+            "--dir x --base-port 63000",
             "--dir x --base-port 0",
             "--dir x --host a/b",
             "--dir x --app kv",

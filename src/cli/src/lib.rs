@@ -10,6 +10,7 @@ mod bench;
 mod commander;
 mod connection;
 mod demo;
+pub mod dns_query;
 pub mod exit;
 pub mod founding;
 mod init;
@@ -19,12 +20,14 @@ mod kv;
 mod node;
 mod output;
 mod ports;
+pub mod propagation;
 mod public_key;
-mod reader;
+pub mod reader;
 mod status;
 mod submit;
 mod table;
 mod write;
+mod zone;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -56,6 +59,7 @@ enum Command {
     Key(key::Key),
     Commander(commander::Commander),
     Kv(kv::Kv),
+    Zone(zone::Zone),
     Submit(submit::Submit),
     Status(status::Status),
     Bench(bench::Bench),
@@ -89,6 +93,7 @@ impl Cli {
             Command::Key(key) => key.run(output),
             Command::Commander(commander) => block_on(commander.run(output))?,
             Command::Kv(kv) => block_on(kv.run(output))?,
+            Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,
             Command::Status(status) => block_on(status.run(output))?,
             Command::Bench(bench) => bench.run(output),

@@ -80,6 +80,7 @@ impl Node {
         let name = config.me.id.clone();
         let node = synod_node::Node::start(config).await?;
         let addresses = node.addresses();
+        let dns = addresses.dns.map(|dns| format!(", dns {dns}")).unwrap_or_default();
         let said = output.print(
             &json!({
                 "ready": true,
@@ -88,9 +89,10 @@ impl Node {
                 "mesh": addresses.mesh,
                 "backend": addresses.backend,
                 "http": addresses.http,
+                "dns": addresses.dns,
             }),
             format!(
-                "{name} is ready: nodes {}, commanders {}, readers http://{}",
+                "{name} is ready: nodes {}, commanders {}, readers http://{}{dns}",
                 addresses.mesh, addresses.backend, addresses.http
             ),
         );

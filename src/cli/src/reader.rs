@@ -5,33 +5,45 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use rustls::RootCertStore;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use synod_auth::tls;
+use tokio::time::{Instant, sleep};
 
 use crate::exit::Failure;
 
+/// The pause before nodes are asked again that could not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// What is accepted where the form of the answer is the node's to choose.
+const ANY_FORM: &str = "*/*";
 /// To open a connection to one node.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
-/// A readers' port.
+/// Where a node answers readers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct HttpNode {
+pub struct HttpNode {
     /// The node's name, or its address where that is all that is known.
-    pub(crate) name: String,
+    pub name: String,
     /// `http://host:port`, without a slash at the end.
-    pub(crate) url: String,
+    pub url: String,
+    /// Where it answers DNS queries, as `host:port`, if that is known.
+    pub dns: Option<String>,
 }
 
 impl HttpNode {
     /// The port at `address`: `host:port`, or an address with its scheme.
-    pub(crate) fn named(name: String, address: &str) -> HttpNode {
+    pub fn named(name: String, address: &str) -> HttpNode {
         let address = address.trim_end_matches('/');
         let has_scheme = address.contains("://");
         let url = if has_scheme { address.to_owned() } else { format!("http://{address}") };
-        HttpNode { name, url }
+        HttpNode { name, url, dns: None }
+    }
+
+    /// The same node, which answers DNS queries at `dns`.
+    pub fn with_dns(self, dns: Option<String>) -> HttpNode {
+        HttpNode { dns, ..self }
     }
 }
 
@@ -67,9 +79,10 @@ impl ReadOptions {
 
 /// Reads over HTTP.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     http: reqwest::Client,
     nodes: Vec<HttpNode>,
+    timeout: Duration,
 }
 
 /// An answer.
@@ -109,11 +122,20 @@ pub(crate) struct Problem {
     r#type: String,
     detail: String,
     status: u16,
+    /// What `State-Ndx` says, where the problem concerns one application.
+    #[serde(skip)]
+    pub(crate) state_ndx: Option<u64>,
 }
 
 impl Problem {
-    fn is_no_such_key(&self) -> bool {
-        self.r#type.ends_with("/no-such-key")
+    /// There is nothing of that name in the application, which answered.
+    fn is_no_such_thing(&self) -> bool {
+        ["/no-such-key", "/no-such-zone", "/no-such-version"].iter().any(|end| self.r#type.ends_with(end))
+    }
+
+    /// The node was not as far in time as it was asked to be.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.r#type.ends_with("/timeout")
     }
 
     fn text(&self) -> String {
@@ -123,31 +145,62 @@ impl Problem {
 
 impl Reader {
     /// A reader of `nodes`, the preferred one first.
-    pub(crate) fn new(nodes: Vec<HttpNode>, timeout: Duration) -> anyhow::Result<Reader> {
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up.
+    pub fn new(nodes: Vec<HttpNode>, timeout: Duration) -> anyhow::Result<Reader> {
         // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.
         let tls = tls::backend_client(&RootCertStore::empty().into(), &[])?;
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)
             .no_proxy()
             .connect_timeout(CONNECT_WAIT.min(timeout))
-            .timeout(timeout)
             .build()?;
-        Ok(Reader { http, nodes })
+        Ok(Reader { http, nodes, timeout })
     }
 
     /// Where it reads.
-    pub(crate) fn nodes(&self) -> &[HttpNode] {
+    pub fn nodes(&self) -> &[HttpNode] {
         &self.nodes
     }
 
     /// Reads from the first node that has an answer. A node that cannot be reached, or cannot answer now, is passed by.
+    /// While there is one of the latter, all are asked again until the time is over: there may be an election.
     pub(crate) async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
+        self.get_as(ANY_FORM, path, parameters).await
+    }
+
+    /// The same, in this form (a media type).
+    pub(crate) async fn get_as(
+        &self,
+        form: &str,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Answer, Failure> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            match self.ask_each(form, path, parameters).await? {
+                Ok(answer) => return Ok(answer),
+                Err(failure @ Failure::Unreachable(_)) => return Err(failure),
+                Err(failure) if Instant::now() + ASK_AGAIN >= end => return Err(failure),
+                Err(_) => sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Asks each node once, until one has an answer. The inner error is worth another try.
+    async fn ask_each(
+        &self,
+        form: &str,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Result<Answer, Failure>, Failure> {
         let mut failures = Vec::new();
         let mut is_reachable = false;
         for node in &self.nodes {
-            match self.get_from(node, path, parameters).await {
-                Ok(answer) => return Ok(answer),
-                Err(ReadError::Problem(problem)) if problem.is_no_such_key() => {
+            match self.ask(self.timeout, form, node, path, parameters).await {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(ReadError::Problem(problem)) if problem.is_no_such_thing() => {
                     return Err(Failure::NoSuchKey(problem.text()));
                 }
                 Err(ReadError::Problem(problem)) if problem.status < 500 => {
@@ -160,7 +213,7 @@ impl Reader {
             }
         }
         let text = format!("no node answered: {}", failures.join("; "));
-        Err(if is_reachable { Failure::Refused(text) } else { Failure::Unreachable(text) })
+        Ok(Err(if is_reachable { Failure::Refused(text) } else { Failure::Unreachable(text) }))
     }
 
     /// Reads from one node.
@@ -170,12 +223,35 @@ impl Reader {
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<Answer, ReadError> {
+        self.get_within(self.timeout, node, path, parameters).await
+    }
+
+    /// Reads from one node, which has so much time to answer.
+    pub(crate) async fn get_within(
+        &self,
+        timeout: Duration,
+        node: &HttpNode,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Answer, ReadError> {
+        self.ask(timeout, ANY_FORM, node, path, parameters).await
+    }
+
+    async fn ask(
+        &self,
+        timeout: Duration,
+        form: &str,
+        node: &HttpNode,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Answer, ReadError> {
         let mut address = format!("{}{path}", node.url);
         for (n, (name, value)) in parameters.iter().enumerate() {
             let separator = if n == 0 { '?' } else { '&' };
             address.push_str(&format!("{separator}{name}={}", percent_encoded(value.as_bytes())));
         }
-        let response = self.http.get(&address).send().await.map_err(|why| unreachable(&address, &why))?;
+        let asked = self.http.get(&address).header(ACCEPT, form).timeout(timeout).send().await;
+        let response = asked.map_err(|why| unreachable(&address, &why))?;
         let number = |name: &str| response.headers().get(name)?.to_str().ok()?.parse().ok();
         let (state_ndx, last_change) = (number("state-ndx"), number("last-change"));
         let status = response.status();
@@ -187,7 +263,8 @@ impl Reader {
         }
         let problem = is_problem.then(|| serde_json::from_slice(&body).ok()).flatten();
         let plain = Problem { status: status.as_u16(), ..Problem::default() };
-        Err(ReadError::Problem(problem.unwrap_or(plain)))
+        let problem: Problem = problem.unwrap_or(plain);
+        Err(ReadError::Problem(Problem { state_ndx, ..problem }))
     }
 }
 

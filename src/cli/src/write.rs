@@ -51,10 +51,20 @@ pub(crate) async fn execute(
     explain: impl FnOnce(&[u8]) -> Explained,
 ) -> anyhow::Result<ExitCode> {
     let client = cluster.client()?;
-    let executed = client.execute(app, operation.into(), options.options()).await;
+    let receipt = executed(&client, app, operation, options).await;
     client.close().await;
-    match executed {
-        Ok(receipt) => print(&receipt, output, explain),
+    print(&receipt?, output, explain)
+}
+
+/// Has an operation executed and gives its receipt. Where the outcome stays unknown, the command is kept in a file.
+pub(crate) async fn executed(
+    client: &Client,
+    app: AppNdx,
+    operation: Vec<u8>,
+    options: WriteOptions,
+) -> anyhow::Result<Receipt> {
+    match client.execute(app, operation.into(), options.options()).await {
+        Ok(receipt) => Ok(receipt),
         Err(ExecuteError::Submit(SubmitError::Unknown { command, why })) => {
             Err(unknown(&command, &why)?.into())
         }
@@ -96,16 +106,33 @@ fn print(
     output: Output,
     explain: impl FnOnce(&[u8]) -> Explained,
 ) -> anyhow::Result<ExitCode> {
+    let Told { json, text, code } = told(receipt, explain);
+    output.print(&json, text)?;
+    Ok(ExitCode::from(code))
+}
+
+/// A receipt, as it is printed.
+pub(crate) struct Told {
+    /// For programs.
+    pub(crate) json: Value,
+    /// For people, on one line.
+    pub(crate) text: String,
+    /// The exit code: 0, or 3 where the application refused.
+    pub(crate) code: u8,
+}
+
+/// How a receipt is printed; `explain` reads the application's answer.
+pub(crate) fn told(receipt: &Receipt, explain: impl FnOnce(&[u8]) -> Explained) -> Told {
     let (outcome, text, code) = match &receipt.outcome {
         Outcome::Done(answer) => {
             let (json, words) = explain(answer);
             let separator = if words.is_empty() { "" } else { ": " };
-            (json!({ "done": json }), format!("done{separator}{words}"), ExitCode::SUCCESS)
+            (json!({ "done": json }), format!("done{separator}{words}"), 0)
         }
         Outcome::Refused(refusal) => {
             let json = json!({ "refused": { "code": refusal.code.name(), "text": refusal.text } });
             // The code of `Failure::Refused`: the receipt is printed all the same.
-            (json, format!("refused: {refusal}"), ExitCode::from(3))
+            (json, format!("refused: {refusal}"), 3)
         }
     };
     let json = json!({
@@ -115,9 +142,8 @@ fn print(
         "chain": receipt.chain.to_string(),
         "outcome": outcome,
     });
-    output
-        .print(&json, format!("stateNdx {}  chain {}  {text}", receipt.state_ndx, receipt.chain.short()))?;
-    Ok(code)
+    let text = format!("stateNdx {}  chain {}  {text}", receipt.state_ndx, receipt.chain.short());
+    Told { json, text, code }
 }
 
 /// What a command needs of a client, for those who do not print: one operation, one receipt.

@@ -5,13 +5,14 @@
 mod cluster;
 
 use std::io::Write as _;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, eventually, put, refused};
+use cluster::{Cluster, KV, PATIENCE, eventually, put, refused};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use synod::dns_query;
 use synod_auth::{Algorithm, Genesis, SigningKey};
 use synod_client::{Client, CommandOptions, Commander, SubmitError, Timeouts};
 use synod_machine::authority::{AuthorityOp, Role};
@@ -224,7 +225,8 @@ async fn noise_at_every_port_disturbs_nobody() {
     let mut connections = Vec::new();
     for node in &cluster.founded.nodes {
         let plan = &node.plan;
-        for port in [&plan.mesh, &plan.backend] {
+        let dns = plan.dns.as_ref().unwrap();
+        for port in [&plan.mesh, &plan.backend, dns] {
             for n in 0..DATAGRAMS {
                 let mut bytes = noise(&mut random, 1400);
                 if n % 2 == 0 {
@@ -236,7 +238,10 @@ async fn noise_at_every_port_disturbs_nobody() {
                 socket.send_to(&bytes, port.to_string()).unwrap();
             }
         }
-        for port in [&plan.backend, &plan.http] {
+        for bad in DNS_NOISE {
+            socket.send_to(bad, dns.to_string()).unwrap();
+        }
+        for port in [&plan.backend, &plan.http, dns] {
             for n in 0..CONNECTIONS {
                 let mut stream = TcpStream::connect(port.to_string()).unwrap();
                 let begin: &[u8] = match n % 3 {
@@ -248,6 +253,21 @@ async fn noise_at_every_port_disturbs_nobody() {
                 let _ = stream.write_all(&[begin, &noise(&mut random, 4000)].concat());
                 connections.push(stream);
             }
+        }
+        for n in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(dns.to_string()).unwrap();
+            let message = match n % 3 {
+                // Half of a length; the beginning of a message of 64 KiB; a whole one of that size.
+                0 => vec![0],
+                1 => [&[0xff, 0xff][..], &noise(&mut random, 4000)].concat(),
+                _ => vec![0xff; 2 + 0xffff],
+            };
+            let _ = stream.write_all(&message);
+            for bad in DNS_NOISE {
+                let _ =
+                    stream.write_all(&[&u16::try_from(bad.len()).unwrap().to_be_bytes()[..], bad].concat());
+            }
+            connections.push(stream);
         }
     }
     // While these connections still are there, and the clients are new.
@@ -265,11 +285,25 @@ async fn noise_at_every_port_disturbs_nobody() {
         assert!(cluster.runs(node), "{}", cluster.log(node));
         assert_eq!(cluster.readers.up(node).await.len(), 2, "{}", cluster.log(node));
         assert!(!cluster.log(node).contains("panicked"), "{}", cluster.log(node));
+        let dns = cluster.founded.nodes[node].plan.dns.as_ref().unwrap();
+        let server = SocketAddr::new(dns.host.parse().unwrap(), dns.port);
+        assert_eq!(dns_query::ask_state(server, PATIENCE).await.unwrap(), Some(StateNdx(0)));
     }
     drop(connections);
     admin.close().await;
     cluster.stop_all().await;
 }
+
+/// DNS messages that look like some: a name that is a pointer to itself, two that point to each other, a label of a kind
+/// that nobody defined, a question that is not there, 65,535 questions, and an OPT record that ends too early.
+const DNS_NOISE: [&[u8]; 6] = [
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01",
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0e\xc0\x0c\x00\x01\x00\x01",
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x7fabc\x00\x00\x01\x00\x01",
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+    b"\x12\x34\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x01\x00\x01",
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\xff\xff\x00\x13",
+];
 
 fn noise(random: &mut StdRng, bytes_max: usize) -> Vec<u8> {
     let mut bytes = vec![0; random.random_range(1..=bytes_max)];

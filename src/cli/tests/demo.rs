@@ -19,7 +19,7 @@ fn the_demo_passes() {
     let output = Command::new(SYNOD).args(["demo", "--check"]).output().unwrap();
     let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told}\n{said}");
-    assert!(told.contains("All 9 steps passed"), "{told}");
+    assert!(told.contains("All 13 steps passed"), "{told}");
 }
 
 /// A cluster that runs as long as this does. Its nodes hold on to the demo, which is killed when this is dropped.

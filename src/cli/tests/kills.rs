@@ -42,6 +42,7 @@ const IMPATIENT: Timeouts = Timeouts {
     connect: Duration::from_millis(300),
     attempt: Duration::from_millis(300),
     total: Duration::from_millis(700),
+    upload: Duration::from_millis(700),
     idle: Duration::from_secs(1),
 };
 

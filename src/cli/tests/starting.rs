@@ -73,6 +73,7 @@ fn a_port_in_use_is_named_with_what_wanted_it() {
     let node = &cluster.founded.nodes[0];
     let (mesh, backend, http) =
         (node.plan.mesh.to_string(), node.plan.backend.to_string(), node.plan.http.to_string());
+    let dns = node.plan.dns.as_ref().unwrap().to_string();
     let says = |address: &str, expected: [&str; 2]| {
         assert_says(&refused(&node.config), &[address, "in use", expected[0], expected[1]]);
     };
@@ -91,5 +92,13 @@ fn a_port_in_use_is_named_with_what_wanted_it() {
     {
         let _taken = TcpListener::bind(&http).unwrap();
         says(&http, ["HTTP", "`http`"]);
+    }
+    {
+        let _taken = UdpSocket::bind(&dns).unwrap();
+        says(&dns, ["cannot serve DNS over UDP", "give `dns` another address"]);
+    }
+    {
+        let _taken = TcpListener::bind(&dns).unwrap();
+        says(&dns, ["cannot serve DNS over TCP", "give `dns` another address"]);
     }
 }

@@ -8,6 +8,7 @@
 //! Nothing here opens a port or creates a file.
 
 mod address;
+mod dns;
 mod document;
 mod fields;
 mod files;
@@ -21,6 +22,7 @@ use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THR
 use tracing::level_filters::LevelFilter;
 
 pub use address::{Address, AddressError};
+pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
 use mistakes::Mistakes;
@@ -43,6 +45,8 @@ pub struct Config {
     pub backend: Listen,
     /// The readers' port.
     pub http: Listen,
+    /// The name server's port; without it, none is opened.
+    pub dns: Option<Dns>,
     /// Where signatures are verified.
     pub verify: Verify,
     /// Threads that do everything else.
@@ -112,9 +116,10 @@ pub enum Format {
 
 /// Milliseconds in a `retry_delay` that is not given.
 const RETRY_DELAY_MS: u64 = 250;
-/// What the default ports of the back end and of HTTP are above the port of `me.addr`.
+/// What the default ports of the back end, of HTTP and of DNS are above the port of `me.addr`.
 const BACKEND_PORT_OFFSET: u16 = 1000;
 const HTTP_PORT_OFFSET: u16 = 2000;
+const DNS_PORT_OFFSET: u16 = 3000;
 
 impl Config {
     /// Reads a file, and checks it against the file system and the genesis document.
@@ -197,6 +202,8 @@ struct Draft {
     data_dir: Option<PathBuf>,
     backend: Option<Address>,
     http: Option<Address>,
+    dns_is_given: bool,
+    dns: Option<Dns>,
     verify: Verify,
     worker_threads: Option<NonZero<usize>>,
     verify_threads: Option<NonZero<usize>>,
@@ -226,6 +233,7 @@ impl Draft {
         draft.data_dir = fields.file("data_dir", directory, mistakes).or_else(default_data);
         draft.backend = draft.read_listen(&mut fields, "backend", BACKEND_PORT_OFFSET, mistakes);
         draft.http = draft.read_listen(&mut fields, "http", HTTP_PORT_OFFSET, mistakes);
+        draft.read_dns(&mut fields, directory, mistakes);
 
         let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
         draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
@@ -234,9 +242,6 @@ impl Draft {
         let levels = ["error", "warn", "info", "debug", "trace"];
         let levels = levels.map(|level| (level, level.parse().unwrap_or(LevelFilter::INFO)));
         draft.log = fields.choice("log", &levels, mistakes);
-        if fields.value("dns").is_some() {
-            mistakes.add("dns", "this version has no DNS front end: remove the field");
-        }
         fields.finish(mistakes);
 
         draft.check_servers(mistakes);
@@ -286,9 +291,11 @@ impl Draft {
         let given = listen.address("addr", 0..=u16::MAX, mistakes);
         let path = listen.path("addr");
         listen.finish(mistakes);
-        if is_given {
-            return given;
-        }
+        if is_given { given } else { self.default_address(&path, offset, mistakes) }
+    }
+
+    /// The host of `me.addr`, and a port that is `offset` above.
+    fn default_address(&self, path: &str, offset: u16, mistakes: &mut Mistakes) -> Option<Address> {
         let me = self.addr.as_ref()?;
         let port = me.port.checked_add(offset);
         if port.is_none() {
@@ -296,7 +303,7 @@ impl Draft {
                 "its default, {offset} above the port of me.addr, is no port; give it, as \"{}:7200\"",
                 me.host
             );
-            mistakes.add(&path, problem);
+            mistakes.add(path, problem);
         }
         Some(Address { host: me.host.clone(), port: port? })
     }
@@ -326,12 +333,12 @@ impl Draft {
     }
 
     fn check_ports(&self, mistakes: &mut Mistakes) {
-        let ports = [("me.addr", &self.addr), ("backend.addr", &self.backend), ("http.addr", &self.http)];
+        let own = [("me.addr", &self.addr), ("backend.addr", &self.backend), ("http.addr", &self.http)];
+        let own = own.into_iter().filter_map(|(place, addr)| Some((place.to_owned(), addr.as_ref()?)));
+        let ports: Vec<_> = own.chain(self.dns.iter().flat_map(Dns::ports)).collect();
         for (n, (place, addr)) in ports.iter().enumerate() {
             for (other_place, other) in &ports[..n] {
-                if let (Some(addr), Some(other)) = (addr, other)
-                    && addr.collides_with(other)
-                {
+                if addr.collides_with(other) {
                     mistakes.add(place, format!("port {} is also that of {other_place}", addr.port));
                 }
             }
@@ -339,6 +346,9 @@ impl Draft {
     }
 
     fn complete(self) -> Option<Config> {
+        if self.dns_is_given && self.dns.is_none() {
+            return None;
+        }
         let tls_config_info = TlsConfigInfo {
             cert_path: self.cert_path?,
             key_path: self.key_path?,
@@ -357,6 +367,7 @@ impl Draft {
             data_dir: self.data_dir?,
             backend: Listen { addr: self.backend? },
             http: Listen { addr: self.http? },
+            dns: self.dns,
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use synod_gateway::{AppDoor, AppPublisher, Leader, ReadQuestion, ReadRefused};
+use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
 use synod_mesh::Mesh;
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
@@ -18,10 +18,12 @@ use synod_types::{
     Slot, TimeMs,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
+use crate::freshness::Freshness;
 use crate::intake::Intake;
+use crate::states::States;
 
 /// The core counts in these.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -52,13 +54,32 @@ pub(crate) struct App {
     /// This node's term began with everything up to here proposed. Only a state that has applied it is new enough to
     /// refuse a command for good.
     term_began: Slot,
+    freshness: Freshness,
+    /// Readers see everything that belongs to the state. That is not so after a start without a file to which the state
+    /// refers; what is published later never lacks one.
+    is_complete: bool,
 }
 
 impl App {
     /// An application whose chosen decrees go to `chosen`.
     pub(crate) fn new(publisher: Arc<AppPublisher>, chosen: mpsc::UnboundedSender<(Slot, Decree)>) -> App {
         let door = Arc::clone(publisher.door());
-        App { door, publisher, chosen, leader: None, leads: false, term_began: Slot(0) }
+        App {
+            door,
+            publisher,
+            chosen,
+            leader: None,
+            leads: false,
+            term_began: Slot(0),
+            freshness: Freshness::default(),
+            is_complete: false,
+        }
+    }
+
+    /// Whether readers see everything that belongs to the state.
+    fn is_complete(&mut self) -> bool {
+        self.is_complete = self.is_complete || self.door.peek().app.wanted().is_empty();
+        self.is_complete
     }
 }
 
@@ -67,8 +88,18 @@ pub(crate) struct Ways {
     pub mesh: Arc<Mesh>,
     pub journal: Journal,
     pub intake: Arc<Intake>,
+    /// How far the other nodes are.
+    pub states: Arc<NodeStates>,
     /// Back to the driver itself.
     pub inputs: mpsc::UnboundedSender<Input>,
+}
+
+/// Who asked for a read index.
+enum Asker {
+    /// Readers.
+    Readers(ReadQuestion),
+    /// This node itself, to know whether its state is the newest.
+    Freshness,
 }
 
 pub(crate) struct Driver {
@@ -78,8 +109,9 @@ pub(crate) struct Driver {
     apps: BTreeMap<AppNdx, App>,
     ways: Ways,
     groups: Arc<ArcSwap<Groups>>,
-    reads: HashMap<ReadId, ReadQuestion>,
+    reads: HashMap<ReadId, Asker>,
     reads_last: u64,
+    states: States,
     effects: Vec<Effect>,
     /// Commands to hand on once the effects of the present event are performed: a persist must never overtake one
     /// that was asked for earlier.
@@ -104,6 +136,7 @@ impl Driver {
             groups,
             reads: HashMap::new(),
             reads_last: 0,
+            states: States::default(),
             effects: Vec::new(),
             later: Vec::new(),
         }
@@ -128,6 +161,7 @@ impl Driver {
                 _ = stop.wait_for(|&stop| stop) => return,
                 _ = ticker.tick() => {
                     self.step(Event::Tick);
+                    self.tell_states();
                     ticks += 1;
                     if ticks % INTAKE_TICKS == 0 {
                         self.on_intake_tick();
@@ -154,19 +188,25 @@ impl Driver {
     fn on_input(&mut self, input: Input) {
         match input {
             Input::Durable(up_to) => self.step(Event::Durable { up_to }),
-            Input::Read(app, question) => {
-                self.reads_last += 1;
-                let read = ReadId(self.reads_last);
-                self.reads.insert(read, question);
-                self.step(Event::Read { app, read });
-            }
+            Input::Read(app, question) => self.ask(app, Asker::Readers(question)),
         }
+    }
+
+    fn ask(&mut self, app: AppNdx, asker: Asker) {
+        self.reads_last += 1;
+        let read = ReadId(self.reads_last);
+        self.reads.insert(read, asker);
+        self.step(Event::Read { app, read });
     }
 
     fn on_message(&mut self, from: NodeId, message: Message) {
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
             Message::ForwardRefused { refused, .. } => self.ways.intake.on_refused(refused),
+            Message::States(mut states) => {
+                states.retain(|(app, _)| self.apps.contains_key(app));
+                self.ways.states.heard(from, &states);
+            }
             message => self.step(Event::Message { from, message }),
         }
     }
@@ -261,12 +301,41 @@ impl Driver {
         let groups: Groups =
             self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?))).collect();
         for (app, status) in &groups {
-            let Some(state) = self.apps.get(app) else { continue };
-            if status.leader.is_some() && state.door.view().applied >= status.known {
+            let Some(state) = self.apps.get_mut(app) else { continue };
+            if status.leader.is_some() && state.door.peek().applied >= status.known && state.is_complete() {
                 state.publisher.set_caught_up();
             }
         }
         self.groups.store(Arc::new(groups));
+        self.refresh();
+        self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+    }
+
+    /// Finds out, for each application, whether its state is the newest.
+    fn refresh(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (&app, state) in &mut self.apps {
+            state.freshness.on_applied(state.door.peek().applied, &state.publisher);
+            if state.freshness.is_due(now, state.door.age()) {
+                due.push(app);
+            }
+        }
+        for app in due {
+            self.ask(app, Asker::Freshness);
+        }
+    }
+
+    /// Tells the other nodes how far this one is.
+    fn tell_states(&mut self) {
+        let complete = self.apps.iter_mut().filter_map(|(&app, state)| {
+            let is_complete = state.is_complete();
+            is_complete.then(|| (app, state.door.state_ndx()))
+        });
+        if let Some(message) = self.states.on_tick(complete) {
+            let peers: Vec<NodeId> = self.names.keys().copied().filter(|&node| node != self.node).collect();
+            self.ways.mesh.send_to(&peers, &message);
+        }
     }
 
     // The core.
@@ -301,17 +370,24 @@ impl Driver {
                 }
             }
             Effect::ServeLog { to, app, from, up_to } => self.serve_log(to, app, from, up_to),
-            Effect::ReadGranted { read, index, .. } => {
-                if let Some(question) = self.reads.remove(&read) {
-                    question.grant(index);
+            Effect::ReadGranted { app, read, index } => {
+                match (self.reads.remove(&read), self.apps.get_mut(&app)) {
+                    (Some(Asker::Readers(question)), _) => question.grant(index),
+                    (Some(Asker::Freshness), Some(state)) => {
+                        state.freshness.on_granted(index);
+                        state.freshness.on_applied(state.door.peek().applied, &state.publisher);
+                    }
+                    (Some(Asker::Freshness), None) | (None, _) => {}
                 }
             }
-            Effect::ReadRefused { read, code, .. } => {
-                if let Some(question) = self.reads.remove(&read) {
-                    question.refuse(match code {
+            Effect::ReadRefused { app, read, code } => {
+                match (self.reads.remove(&read), self.apps.get_mut(&app)) {
+                    (Some(Asker::Readers(question)), _) => question.refuse(match code {
                         RefusalCode::Busy => ReadRefused::Busy,
                         _ => ReadRefused::NoLeader,
-                    });
+                    }),
+                    (Some(Asker::Freshness), Some(state)) => state.freshness.on_refused(),
+                    (Some(Asker::Freshness), None) | (None, _) => {}
                 }
             }
             Effect::Unproposed { app, commands, code } => self.on_unproposed(app, commands, code),
@@ -371,7 +447,8 @@ fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Re
     view.admit(&body, now)
 }
 
-fn now() -> TimeMs {
+/// This node's clock, as a decree's time is taken from it.
+pub(crate) fn now() -> TimeMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,9 +1,10 @@
-//! What other nodes sent, on its way to the driver: nothing gets there with an unverified command in it.
+//! What other nodes sent, on its way to the driver or, what is about files, to the content task: nothing gets there with
+//! an unverified command or receipt in it.
 
 use std::sync::Arc;
 
-use synod_auth::{Unverified, Verified, VerifyPool};
-use synod_types::{Message, NodeId, Refusal};
+use synod_auth::{Unverified, Verified, VerifyPool, verify_content_receipt};
+use synod_types::{ContentMessage, Message, NodeId, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -18,6 +19,8 @@ pub(crate) struct Inbox {
     pub verify: Verify,
     pub pool: Arc<VerifyPool>,
     pub messages: mpsc::Sender<(NodeId, Message)>,
+    /// For what is about files.
+    pub content: mpsc::Sender<(NodeId, ContentMessage)>,
 }
 
 impl Inbox {
@@ -25,6 +28,7 @@ impl Inbox {
     /// than its messages are dealt with.
     pub(crate) async fn take(&self, from: NodeId, message: Unverified<Message>) {
         let message = match self.verify(message).await {
+            Ok(Message::Content(message)) => return self.take_content(from, message).await,
             Ok(message) => message,
             Err(refusal) => {
                 warn!(%from, %refusal, "a node sent a command that does not verify; its message is dropped");
@@ -33,6 +37,29 @@ impl Inbox {
         };
         // The driver is gone only when the node stops.
         let _ = self.messages.send((from, message)).await;
+    }
+
+    async fn take_content(&self, from: NodeId, message: ContentMessage) {
+        match &message {
+            ContentMessage::Held(receipt) => {
+                let cluster = self.pool.verifier().cluster();
+                if receipt.node != from || verify_content_receipt(receipt, cluster).is_err() {
+                    warn!(%from, file = receipt.content.short(), "a node sent a receipt that it did not sign; dropped");
+                    return;
+                }
+            }
+            // These come with what must never wait, and are repeated: where there is no room, they are dropped.
+            ContentMessage::Seek { .. }
+            | ContentMessage::NotHeld { .. }
+            | ContentMessage::PieceRequest { .. } => {}
+            ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => {
+                // The content task is gone only when the node stops.
+                let _ = self.content.send((from, message)).await;
+                return;
+            }
+        }
+        // As above, or there is no room.
+        let _ = self.content.try_send((from, message));
     }
 
     async fn verify(&self, message: Unverified<Message>) -> Result<Message, Refusal> {
@@ -54,5 +81,63 @@ impl Inbox {
         }
         // Few commands, or the threads are busy: then this stream waits for its own work, which slows its sender down.
         self.pool.verifier().verify_message(message).map(Verified::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use synod_auth::{Algorithm, SigningKey, Verifier, sign_content_receipt};
+    use synod_types::{ClusterId, ContentKey, ContentReceipt, Digest};
+
+    use super::*;
+    use crate::shelf::CLUSTER;
+
+    /// An inbox with room for two messages about files.
+    fn inbox() -> (Inbox, mpsc::Receiver<(NodeId, ContentMessage)>) {
+        let pool = VerifyPool::new(Arc::new(Verifier::new(CLUSTER)), 1).unwrap();
+        let (messages, _) = mpsc::channel(1);
+        let (content, received) = mpsc::channel(2);
+        (Inbox { verify: Verify::Entry, pool: Arc::new(pool), messages, content }, received)
+    }
+
+    #[tokio::test]
+    async fn a_receipt_counts_if_its_sender_signed_it() {
+        let (inbox, mut received) = inbox();
+        let (key, file) = (SigningKey::generate(Algorithm::Ed25519), ContentKey::of(b"a file"));
+        let node = NodeId(key.id());
+        let good = sign_content_receipt(&key, CLUSTER, file);
+        let elsewhere = sign_content_receipt(&key, ClusterId(Digest([9; 32])), file);
+        let changed = ContentReceipt { content: ContentKey::of(b"another"), ..good.clone() };
+        let other = NodeId(SigningKey::generate(Algorithm::Ed25519).id());
+        for (from, receipt) in
+            [(node, elsewhere), (node, changed), (other, good.clone()), (node, good.clone())]
+        {
+            inbox.take(from, Unverified(Message::Content(ContentMessage::Held(receipt)))).await;
+        }
+        assert_eq!(received.try_recv(), Ok((node, ContentMessage::Held(good))));
+        assert!(received.try_recv().is_err(), "the others were dropped");
+    }
+
+    #[tokio::test]
+    async fn a_small_message_is_dropped_and_a_large_one_waits_where_there_is_no_room() {
+        let (inbox, mut received) = inbox();
+        let (from, content) = (NodeId(Digest([2; 32])), ContentKey::of(b"a file"));
+        let take = |message| inbox.take(from, Unverified(Message::Content(message)));
+        for _ in 0..3 {
+            take(ContentMessage::Seek { content, held: false }).await;
+        }
+        let piece = ContentMessage::Piece { content, number: 0, bytes: Bytes::from_static(b"a file") };
+        let mut waiting = Box::pin(take(piece.clone()));
+        tokio::select! {
+            biased;
+            () = &mut waiting => panic!("there is no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        for _ in 0..2 {
+            assert!(matches!(received.recv().await, Some((_, ContentMessage::Seek { .. }))));
+        }
+        waiting.await;
+        assert_eq!(received.recv().await, Some((from, piece)));
     }
 }

@@ -3,8 +3,9 @@
 //! A command stays here, with those who wait for it, from its entry until this node applies it, whoever proposed it
 //! and however often. It is handed to the leader again when the leader changes or stays silent: executing it twice
 //! is impossible (see `synod-machine`), so repeating costs nothing but work.
+//!
+//! A command that refers to files waits for them first, at the [gate](crate::gate) of the node where it enters.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,9 +14,12 @@ use synod_auth::Verified;
 use synod_backend::{Answer, Answered, Intake as Entrance, Submission};
 use synod_gateway::AppDoor;
 use synod_machine::Applied;
+use synod_types::command::Operation;
 use synod_types::limits::{COMMAND_WAIT_MS_MAX, INTAKE_COMMANDS_MAX};
-use synod_types::{AppNdx, CommandId, CommanderId, Refusal, RefusalCode, Seq, SignedCommand};
-use tokio::sync::Notify;
+use synod_types::{AppNdx, CommandId, CommanderId, ContentKey, Refusal, RefusalCode, Seq, SignedCommand};
+use tokio::sync::{Notify, mpsc};
+
+use crate::gate::{GATED_BYTES_MAX, GATED_COMMANDS_MAX, Gated};
 
 /// After which time a command that was handed to another node is handed on again.
 const HAND_ON_AGAIN: Duration = Duration::from_secs(1);
@@ -24,6 +28,8 @@ const HAND_ON_AGAIN: Duration = Duration::from_secs(1);
 pub struct Intake {
     doors: BTreeMap<AppNdx, Arc<AppDoor>>,
     state: Mutex<State>,
+    /// Commands that wait for their files.
+    gate: mpsc::UnboundedSender<Gated>,
     /// There are fresh commands for the driver.
     pub(crate) fresh: Notify,
 }
@@ -31,6 +37,9 @@ pub struct Intake {
 #[derive(Default)]
 struct State {
     pending: HashMap<CommandId, Pending>,
+    /// What has not passed the gate.
+    gated: HashMap<CommandId, Held>,
+    gated_bytes: usize,
     fresh: Vec<(AppNdx, SignedCommand)>,
     stopping: bool,
 }
@@ -43,10 +52,27 @@ struct Pending {
     handed_on: Instant,
 }
 
+/// A command that waits at the gate, with those who wait for it.
+struct Held {
+    app: AppNdx,
+    command: SignedCommand,
+    answers: Vec<Answer>,
+    deadline: Instant,
+}
+
+/// What this node can say of a command that arrives.
+enum Arrival {
+    /// The answer.
+    Answered(Answered),
+    /// It is to be ordered; before that, these files are to be there.
+    New(Vec<ContentKey>),
+}
+
 impl Intake {
-    /// An empty intake for these applications.
-    pub fn new(doors: BTreeMap<AppNdx, Arc<AppDoor>>) -> Intake {
-        Intake { doors, state: Mutex::default(), fresh: Notify::new() }
+    /// An empty intake for these applications. Commands that refer to files go to `gate`, which is to call
+    /// [`Intake::pass`] or [`Intake::turn_away`] for each of them.
+    pub(crate) fn new(doors: BTreeMap<AppNdx, Arc<AppDoor>>, gate: mpsc::UnboundedSender<Gated>) -> Intake {
+        Intake { doors, state: Mutex::default(), gate, fresh: Notify::new() }
     }
 
     /// Commands that entered since the last call, for the driver to hand on.
@@ -70,15 +96,48 @@ impl Intake {
         let mut settled = Vec::new();
         {
             let mut state = self.state();
-            if state.pending.is_empty() {
+            if state.pending.is_empty() && state.gated.is_empty() {
                 return;
             }
             for (id, result) in results {
-                settled.extend(state.pending.remove(&id).map(|pending| (pending.answers, result)));
+                let pending = state.pending.remove(&id).map(|pending| pending.answers);
+                // It may have entered at another node, too.
+                let held = || state.take_held(id).map(|held| held.answers);
+                settled.extend(pending.or_else(held).map(|answers| (answers, result)));
             }
         }
         for (answers, result) in settled {
             send(answers, result);
+        }
+    }
+
+    /// Keeps what somebody waits for at this node.
+    pub(crate) fn retain_awaited(&self, applied: &mut Vec<Applied>) {
+        let state = self.state();
+        applied
+            .retain(|one| state.pending.contains_key(&one.command) || state.gated.contains_key(&one.command));
+    }
+
+    /// The files of a command at the gate are there, and are what the command says: it enters.
+    pub(crate) fn pass(&self, id: CommandId) {
+        let wake = {
+            let mut state = self.state();
+            // Executed meanwhile, or the node stops.
+            let Some(Held { app, command, answers, deadline }) = state.take_held(id) else { return };
+            let wake = state.fresh.is_empty();
+            state.admit(id, app, command, answers, deadline);
+            wake
+        };
+        if wake {
+            self.fresh.notify_one();
+        }
+    }
+
+    /// A command at the gate is refused.
+    pub(crate) fn turn_away(&self, id: CommandId, refusal: &Refusal) {
+        let held = self.state().take_held(id);
+        if let Some(held) = held {
+            send(held.answers, Err(refusal.clone()));
         }
     }
 
@@ -131,13 +190,15 @@ impl Intake {
 
     /// Refuses whatever waits and whatever comes.
     pub(crate) fn stop(&self) {
-        let pending = {
+        let (pending, gated) = {
             let mut state = self.state();
             state.stopping = true;
-            std::mem::take(&mut state.pending)
+            state.gated_bytes = 0;
+            (std::mem::take(&mut state.pending), std::mem::take(&mut state.gated))
         };
-        for pending in pending.into_values() {
-            send(pending.answers, Err(stopping()));
+        let pending = pending.into_values().map(|pending| pending.answers);
+        for answers in pending.chain(gated.into_values().map(|held| held.answers)) {
+            send(answers, Err(stopping()));
         }
     }
 
@@ -145,36 +206,87 @@ impl Intake {
         self.state.lock().expect("nothing panics while it holds the intake")
     }
 
-    /// What can be answered at once: an unknown application, and a command that this node saw executed.
-    fn known(&self, command: &Verified<SignedCommand>) -> Option<Answered> {
+    /// What can be answered at once is: an unknown application, and a command that this node saw executed.
+    fn look_at(&self, command: &Verified<SignedCommand>) -> Arrival {
         let body = command.body();
-        let Some(door) = self.doors.get(&body.app) else { return Some(Err(unknown_app(body.app))) };
-        door.view().receipt(body.commander, body.seq, command.id()).map(Ok)
+        let Some(door) = self.doors.get(&body.app) else {
+            return Arrival::Answered(Err(unknown_app(body.app)));
+        };
+        let view = door.peek();
+        if let Some(receipt) = view.receipt(body.commander, body.seq, command.id()) {
+            return Arrival::Answered(Ok(receipt));
+        }
+        Arrival::New(match Operation::split(&body.operation) {
+            // An application without files answers this without a look at the operation.
+            Some(Operation::App(operation)) => view.app.content_of(operation),
+            Some(Operation::Authority(_)) | None => Vec::new(),
+        })
     }
 }
 
 impl State {
-    /// Takes a command in; an answer that comes back with it is to be given at once.
-    fn enter(&mut self, submission: Submission, now: Instant) -> Option<(Answer, Answered)> {
+    /// Takes a command in. What is answered at once goes to `answers`; what comes back is for the gate.
+    fn enter(
+        &mut self,
+        submission: Submission,
+        contents: Vec<ContentKey>,
+        now: Instant,
+        answers: &mut Vec<(Answer, Answered)>,
+    ) -> Option<Gated> {
         let Submission { command, answer } = submission;
         if self.stopping {
-            return Some((answer, Err(stopping())));
+            answers.push((answer, Err(stopping())));
+            return None;
         }
-        let full = self.pending.len() >= INTAKE_COMMANDS_MAX;
         let (command, id, body) = command.into_parts();
-        match self.pending.entry(id) {
-            Entry::Occupied(mut pending) => pending.get_mut().answers.push(answer),
-            Entry::Vacant(_) if full => {
-                let text = format!("{INTAKE_COMMANDS_MAX} commands wait at this node; try again later");
-                return Some((answer, Err(Refusal::new(RefusalCode::Busy, text))));
-            }
-            Entry::Vacant(place) => {
-                let (app, deadline) = (body.app, now + Duration::from_millis(COMMAND_WAIT_MS_MAX));
-                self.fresh.push((app, command.clone()));
-                place.insert(Pending { app, command, answers: vec![answer], deadline, handed_on: now });
-            }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.answers.push(answer);
+            return None;
         }
-        None
+        if let Some(held) = self.gated.get_mut(&id) {
+            held.answers.push(answer);
+            return None;
+        }
+        if self.pending.len() + self.gated.len() >= INTAKE_COMMANDS_MAX {
+            let text = format!("{INTAKE_COMMANDS_MAX} commands wait at this node; try again later");
+            answers.push((answer, Err(Refusal::new(RefusalCode::Busy, text))));
+            return None;
+        }
+        let (app, deadline) = (body.app, now + Duration::from_millis(COMMAND_WAIT_MS_MAX));
+        if contents.is_empty() {
+            self.admit(id, app, command, vec![answer], deadline);
+            return None;
+        }
+        let bytes = self.gated_bytes + command.len();
+        if self.gated.len() >= GATED_COMMANDS_MAX || bytes > GATED_BYTES_MAX {
+            let count = self.gated.len();
+            let text = format!("{count} commands wait at this node for their files; try again later");
+            answers.push((answer, Err(Refusal::new(RefusalCode::Busy, text))));
+            return None;
+        }
+        self.gated_bytes = bytes;
+        self.gated.insert(id, Held { app, command, answers: vec![answer], deadline });
+        Some(Gated { id, body, contents, deadline: deadline.into() })
+    }
+
+    /// A command is to be ordered.
+    fn admit(
+        &mut self,
+        id: CommandId,
+        app: AppNdx,
+        command: SignedCommand,
+        answers: Vec<Answer>,
+        deadline: Instant,
+    ) {
+        self.fresh.push((app, command.clone()));
+        let handed_on = Instant::now();
+        self.pending.insert(id, Pending { app, command, answers, deadline, handed_on });
+    }
+
+    fn take_held(&mut self, id: CommandId) -> Option<Held> {
+        let held = self.gated.remove(&id)?;
+        self.gated_bytes -= held.command.len();
+        Some(held)
     }
 }
 
@@ -188,16 +300,19 @@ impl Entrance for Intake {
         let mut answers = Vec::new();
         let mut entering = Vec::with_capacity(submissions.len());
         for submission in submissions {
-            match self.known(&submission.command) {
-                Some(answered) => answers.push((submission.answer, answered)),
-                None => entering.push(submission),
+            match self.look_at(&submission.command) {
+                Arrival::Answered(answered) => answers.push((submission.answer, answered)),
+                Arrival::New(contents) => entering.push((submission, contents)),
             }
         }
         let wake = {
             let mut state = self.state();
             let before = state.fresh.len();
-            for submission in entering {
-                answers.extend(state.enter(submission, now));
+            for (submission, contents) in entering {
+                if let Some(gated) = state.enter(submission, contents, now, &mut answers) {
+                    // The gate is gone only when the node stops, which answers what waits at it.
+                    let _ = self.gate.send(gated);
+                }
             }
             before == 0 && !state.fresh.is_empty()
         };
@@ -231,3 +346,6 @@ fn unknown_app(app: AppNdx) -> Refusal {
 fn stopping() -> Refusal {
     Refusal::new(RefusalCode::Stopping, "this node is stopping: submit the same bytes at another")
 }
+
+#[cfg(test)]
+mod tests;

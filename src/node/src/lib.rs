@@ -3,15 +3,23 @@
 //! This is the only crate that knows all the others, and it decides nothing that they could decide. A command's way:
 //! the back end gives it to the [`intake`], the driver hands it to the protocol core or to the leader, the core's
 //! effects go to journal and mesh, and what is chosen goes to the applier, which publishes the new state and answers.
-//! Start with [`node`], which opens and closes everything in order.
+//! A command that refers to files waits at the gate first, until a majority holds them; the content task gets and gives
+//! files. Start with [`node`], which opens and closes everything in order.
 
 mod applier;
 pub mod apps;
 pub mod config;
+mod content;
+mod dns;
 mod driver;
+mod freshness;
+mod gate;
 mod inbox;
 pub mod intake;
 pub mod node;
+#[cfg(test)]
+mod shelf;
+mod states;
 mod status;
 mod tasks;
 

@@ -12,7 +12,10 @@ use synod_auth::file::LoadError;
 use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
-use synod_gateway::{AppDoor, AppPublisher, Gateway, ReadQuestions};
+use synod_content::Store;
+use synod_delivery::Config as DeliveryConfig;
+use synod_dns::{DnsError, DnsServer};
+use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpConfig, HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
@@ -22,12 +25,16 @@ use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, ClusterId, NodeId, Recovered, Slot};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::applier;
 use crate::apps;
 use crate::config::{Address, Config, Server};
+use crate::content::door::Door;
+use crate::content::{self, Content};
+use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
+use crate::gate::Gate;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::status::StatusSource;
@@ -35,6 +42,8 @@ use crate::tasks::{Fatal, Tasks};
 
 /// Messages that wait for the driver; the mesh waits beyond that.
 const MESSAGES_MAX: usize = 1024;
+/// Messages about files that wait; small, or a piece of a file.
+const CONTENT_MESSAGES_MAX: usize = 256;
 
 /// Where a node listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +54,8 @@ pub struct Addresses {
     pub backend: SocketAddr,
     /// The HTTP front end's port.
     pub http: SocketAddr,
+    /// The DNS front end's first port, if it has one.
+    pub dns: Option<SocketAddr>,
 }
 
 /// Why a node does not start.
@@ -103,6 +114,9 @@ pub enum StartError {
         /// Why not.
         source: ReadError,
     },
+    /// The files to which commands refer cannot be opened.
+    #[error(transparent)]
+    Content(#[from] synod_content::OpenError),
     /// The mesh does not start.
     #[error(transparent)]
     Mesh(#[from] MeshError),
@@ -112,6 +126,12 @@ pub enum StartError {
     /// The HTTP port does not open.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The configuration wants DNS served from what genesis does not have.
+    #[error("dns.app: {0}")]
+    NothingToServe(String),
+    /// The DNS port does not open.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
     /// The operating system gives no threads.
     #[error("cannot start the verifying threads: {0}")]
     Threads(std::io::Error),
@@ -123,8 +143,10 @@ pub struct Node {
     mesh: Arc<Mesh>,
     backend: Backend,
     http: HttpServer,
+    dns: Option<DnsServer>,
     gateway: Gateway,
     intake: Arc<Intake>,
+    content: Content,
     journal: Journal,
     fatal: Fatal,
     tasks: Tasks,
@@ -152,21 +174,29 @@ impl Node {
         let stamp = Stamp { cluster, node };
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
 
+        let (asks, asked) = mpsc::unbounded_channel();
+        let store = Store::open(&config.data_dir.join("content"))?;
+        let content = Content::new(store, cluster, Arc::clone(&identity), asks);
+
         let (mut rooms, mut doors) = (Vec::new(), BTreeMap::new());
         for app in &genesis.apps {
             let state = recovered.entry(app.ndx).or_default();
-            let machine = machine(&genesis, cluster, app, &journal, state)?;
+            let mut machine = machine(&genesis, cluster, app, &journal, state)?;
+            supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             doors.insert(app.ndx, door);
             rooms.push(Room { app: app.ndx, machine, publisher: Arc::new(publisher), questions });
         }
 
-        let intake = Arc::new(Intake::new(doors.clone()));
+        let (gate, gated) = mpsc::unbounded_channel();
+        let intake = Arc::new(Intake::new(doors.clone(), gate));
         let verifier = Arc::new(Verifier::new(cluster));
         let pool = VerifyPool::new(verifier, config.verify_threads.get()).map_err(StartError::Threads)?;
         let pool = Arc::new(pool);
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
-        let inbox = Inbox { verify: config.verify, pool: Arc::clone(&pool), messages };
+        let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
+        let inbox =
+            Inbox { verify: config.verify, pool: Arc::clone(&pool), messages, content: content_messages };
         let mesh_config = mesh_config(&config, &genesis, cluster, &identity).await?;
         let mesh = Mesh::start(mesh_config, move |from, _, message| {
             let inbox = inbox.clone();
@@ -174,13 +204,25 @@ impl Node {
         })?;
         let mesh = Arc::new(mesh);
 
-        let (inputs, input_queue) = mpsc::unbounded_channel();
         let mut tasks = Tasks::new(fatal.clone());
+        let others = genesis.members().into_iter().filter(|&member| member != node).collect();
+        let delivery =
+            content::task::Task::new(DeliveryConfig::new(node, others), content.clone(), Arc::clone(&mesh));
+        tasks.spawn("content task".to_owned(), delivery.run(asked, content_received, tasks.stopping()));
+        let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
+        tasks.spawn("collector of files".to_owned(), collecting);
+
+        let (inputs, input_queue) = mpsc::unbounded_channel();
         let mut driven = BTreeMap::new();
         for Room { app, machine, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
             driven.insert(app, App::new(Arc::clone(&publisher), chosen));
-            let applying = applier::run(machine, publisher, Arc::clone(&intake), decrees);
+            let files = content.clone();
+            let obtain = move |key| {
+                let files = files.clone();
+                async move { files.obtain(key).await }
+            };
+            let applying = applier::run(machine, publisher, Arc::clone(&intake), decrees, obtain);
             tasks.spawn(format!("applier of application {app}"), applying);
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
@@ -190,12 +232,20 @@ impl Node {
         let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, genesis.members(), app_ndxs) };
         let core = Core::new(core_config, recovered);
         let names = genesis.nodes.iter().map(|one| (one.id(), one.name.clone())).collect();
-        let ways =
-            Ways { mesh: Arc::clone(&mesh), journal: journal.clone(), intake: Arc::clone(&intake), inputs };
+        let states = Arc::new(NodeStates::new());
+        let ways = Ways {
+            mesh: Arc::clone(&mesh),
+            journal: journal.clone(),
+            intake: Arc::clone(&intake),
+            states: Arc::clone(&states),
+            inputs,
+        };
         let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
 
+        let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
+        let dns_app = dns_app.map_err(StartError::NothingToServe)?;
         let status = StatusSource {
             cluster,
             genesis,
@@ -206,16 +256,30 @@ impl Node {
             groups,
             doors: doors.clone(),
         };
-        let gateway = Gateway::new(doors.into_values().collect(), move || status.status());
+        let gateway = Gateway::new(doors.values().cloned().collect(), move || status.status())
+            .with_files(Arc::new(content.clone()))
+            .with_node_states(states);
+        let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
+        tasks.spawn("gate".to_owned(), gate.run(gated));
+
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
-        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake))?;
+        let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
+        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door)?;
         let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
             .await?;
-        let addresses =
-            Addresses { mesh: mesh.local_address(), backend: backend.local_addr(), http: http.local_addr() };
+        let dns = match config.dns.as_ref().zip(dns_app) {
+            Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
+            None => None,
+        };
+        let addresses = Addresses {
+            mesh: mesh.local_address(),
+            backend: backend.local_addr(),
+            http: http.local_addr(),
+            dns: dns.as_ref().map(DnsServer::addr),
+        };
         info!(mesh = %addresses.mesh, backend = %addresses.backend, http = %addresses.http, "node runs");
-        Ok(Node { addresses, mesh, backend, http, gateway, intake, journal, fatal, tasks })
+        Ok(Node { addresses, mesh, backend, http, dns, gateway, intake, content, journal, fatal, tasks })
     }
 
     /// Where it listens, with the real ports.
@@ -235,15 +299,20 @@ impl Node {
     }
 
     /// Stops in order: front ends first, then the commanders' port with what is in flight there, then the protocol and
-    /// the mesh, and the journal last.
+    /// the mesh, and what is on disk last.
     pub async fn stop(self) {
         info!("node stops");
         self.gateway.stop();
+        if let Some(dns) = self.dns {
+            dns.close().await;
+        }
         self.http.close().await;
         self.backend.close().await;
         self.intake.stop();
         self.tasks.stop().await;
         self.mesh.close().await;
+        drop(self.gateway);
+        self.content.close().await;
         let journal = self.journal;
         if let Err(why) = tokio::task::spawn_blocking(move || journal.close()).await {
             error!(%why, "the journal did not close by itself");
@@ -324,6 +393,23 @@ fn machine(
     Ok(machine)
 }
 
+/// Supplies the files to which the state refers, as far as they are on this disk; the applier gets the others from the
+/// other nodes.
+fn supply(machine: &mut Machine, content: &Content) {
+    let wanted = machine.wanted();
+    let mut missing = 0;
+    for key in &wanted {
+        match content.read_blocking(*key) {
+            Some(file) => machine.supply(key, &file),
+            None => missing += 1,
+        }
+    }
+    if missing > 0 {
+        let app = machine.state().app_ndx;
+        warn!(%app, missing, of = wanted.len(), "files are missing on this disk; the other nodes are asked for them");
+    }
+}
+
 /// Hands the reads of one application to the driver.
 async fn ask(app: AppNdx, mut questions: ReadQuestions, inputs: mpsc::UnboundedSender<Input>) {
     while let Some(question) = questions.next().await {
@@ -333,7 +419,8 @@ async fn ask(app: AppNdx, mut questions: ReadQuestions, inputs: mpsc::UnboundedS
     }
 }
 
-async fn resolve(address: &Address) -> Result<SocketAddr, StartError> {
+/// The socket address for an address of the configuration.
+pub(crate) async fn resolve(address: &Address) -> Result<SocketAddr, StartError> {
     address.resolve().await.map_err(StartError::Address)
 }
 

@@ -63,11 +63,9 @@ impl Tasks {
         });
     }
 
-    /// Ends all of them: the driver by itself, the others where they wait.
+    /// Ends all of them, each where it waits: what they gave to one another is not worth waiting for.
     pub(crate) async fn stop(mut self) {
         self.stop.send_replace(true);
-        // The first to end is the driver; what it gave to the others is not worth waiting for.
-        let _ = self.set.join_next().await;
         self.set.shutdown().await;
     }
 }

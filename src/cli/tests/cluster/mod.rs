@@ -16,9 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::RootCertStore;
 use serde::Deserialize;
-use synod::founding::{ADMIN_KEY, CA, Founded, NodePlan, Plan, found};
+use synod::founding::{self, ADMIN_KEY, CA, Founded, NodePlan, Plan, default_apps, found};
 use synod_app_kv::KvOp;
-use synod_auth::{GenesisApp, SigningKey, tls};
+use synod_auth::{SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_gateway::{ClusterStatus, NodeState};
 use synod_node::config::Address;
@@ -28,8 +28,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub const SYNOD: &str = env!("CARGO_BIN_EXE_synod");
-/// The one application.
-pub const KV: AppNdx = AppNdx(1);
+/// Its applications.
+pub const KV: AppNdx = founding::KV;
+pub const ZONES: AppNdx = founding::ZONES;
 /// Far more than anything that is waited for takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range), so that none of them takes the port of a
@@ -121,17 +122,18 @@ impl Cluster {
     pub fn found(nodes: usize) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
-        let ports = free_ports(3 * nodes);
-        let plans = ports.chunks_exact(3).enumerate().map(|(n, ports)| NodePlan {
+        let ports = free_ports(4 * nodes);
+        let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
             name: format!("node{}", n + 1),
             mesh: address(ports[0]),
             backend: address(ports[1]),
             http: address(ports[2]),
+            dns: Some(address(ports[3])),
         });
         let plan = Plan {
             name: "processes".to_owned(),
             nodes: plans.collect(),
-            apps: vec![GenesisApp { ndx: KV, name: "kv".to_owned(), kind: "kv".to_owned() }],
+            apps: default_apps(),
             retry_delay: Some(Duration::from_millis(50)),
         };
         let founded = found(&directory.path().join("cluster"), &plan).unwrap();

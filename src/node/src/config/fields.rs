@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::address::Address;
 use super::document::{Value, join};
@@ -79,6 +80,44 @@ impl Fields {
         }
     }
 
+    /// A text that may be empty.
+    pub(super) fn text_or_empty(&mut self, name: &'static str, mistakes: &mut Mistakes) -> Option<String> {
+        match self.value(name)? {
+            Value::Text(text) => Some(text),
+            other => {
+                self.wrong_kind(name, &other, "a text in quotes", mistakes);
+                None
+            }
+        }
+    }
+
+    /// Something that is called by its name or its number.
+    pub(super) fn name_or_number(&mut self, name: &'static str, mistakes: &mut Mistakes) -> Option<String> {
+        match self.value(name)? {
+            Value::Text(text) if !text.is_empty() => Some(text),
+            Value::Integer(number) => Some(number.to_string()),
+            other => {
+                self.wrong_kind(name, &other, "a name in quotes or a number", mistakes);
+                None
+            }
+        }
+    }
+
+    /// The texts in the list at `path`, each with its place in it.
+    pub(super) fn texts(path: &str, list: Vec<Value>, mistakes: &mut Mistakes) -> Vec<(usize, String)> {
+        let mut texts = Vec::new();
+        for (n, value) in list.into_iter().enumerate() {
+            match value {
+                Value::Text(text) => texts.push((n, text)),
+                other => {
+                    let problem = format!("is {}, and a text in quotes is expected", other.kind());
+                    mistakes.add(&format!("{path}[{n}]"), problem);
+                }
+            }
+        }
+        texts
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(
         &mut self,
@@ -110,6 +149,37 @@ impl Fields {
             mistakes.add(&self.path(name), format!("is {number}, and must be from {min} to {max}"));
         }
         number_in_bounds
+    }
+
+    /// A time: milliseconds, or a text with its unit. `bounds` are in milliseconds.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        bounds: RangeInclusive<u64>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Duration> {
+        let expected = "milliseconds, or a time as \"500ms\", \"30s\", \"15m\" or \"1h\"";
+        let (written, ms) = match self.value(name)? {
+            Value::Integer(number) => (number.to_string(), u64::try_from(number).ok()),
+            Value::Text(text) => match parse_ms(&text) {
+                Some(ms) => (format!("{text:?}"), Some(ms)),
+                None => {
+                    mistakes.add(&self.path(name), format!("is {text:?}, and {expected} is expected"));
+                    return None;
+                }
+            },
+            other => {
+                self.wrong_kind(name, &other, expected, mistakes);
+                return None;
+            }
+        };
+        let ms_in_bounds = ms.filter(|ms| bounds.contains(ms));
+        if ms_in_bounds.is_none() {
+            let (min, max) = bounds.into_inner();
+            mistakes
+                .add(&self.path(name), format!("is {written}, and must be from {min} to {max} milliseconds"));
+        }
+        ms_in_bounds.map(Duration::from_millis)
     }
 
     /// One of the words in `choices`.
@@ -198,6 +268,19 @@ impl Fields {
     fn wrong_kind(&self, name: &str, value: &Value, expected: &str, mistakes: &mut Mistakes) {
         mistakes.add(&self.path(name), format!("is {}, and {expected} is expected", value.kind()));
     }
+}
+
+/// The milliseconds in a text like `15m`.
+fn parse_ms(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|sign: char| !sign.is_ascii_digit())?);
+    let factor = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 3600 * 1000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The known name that someone who wrote `name` probably meant.

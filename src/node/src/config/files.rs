@@ -18,6 +18,18 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
     let node = check_identity(draft, mistakes);
     if let Some(genesis) = read_genesis(&draft.genesis, mistakes) {
         check_names(draft, &genesis, node, mistakes);
+        if let Some(dns) = &draft.dns
+            && let Err(why) = dns.app_of(&genesis)
+        {
+            mistakes.add("dns.app", why);
+        }
+    }
+    if let Some(tls) = draft.dns.as_ref().and_then(|dns| dns.tls.as_ref()) {
+        for (place, path) in [("dns.tls.cert_path", &tls.cert_path), ("dns.tls.key_path", &tls.key_path)] {
+            if let Err(why) = File::open(path) {
+                mistakes.add(place, format!("cannot read {}: {why}", path.display()));
+            }
+        }
     }
     if let Some(data_dir) = &draft.data_dir
         && fs::metadata(data_dir).is_ok_and(|found| !found.is_dir())

@@ -56,11 +56,14 @@ fn a_px_file_is_enough() {
 #[test]
 fn what_is_shipped_has_no_mistakes() {
     let config = parse(&shipped().join("node.toml"));
-    // It shows every default, so that leaving all of them out says the same but for the threads.
+    // It shows every default, so that leaving all of them out says the same but for the threads, and for DNS: that is
+    // served where it is asked for.
     let px = parse(&shipped().join("px.json"));
     let threads = |config: &Config| (config.worker_threads, config.verify_threads);
     let (worker_threads, verify_threads) = threads(&config);
-    assert_eq!(config, Config { worker_threads, verify_threads, ..px });
+    let asked_for = PX.replacen("\"retry_delay\"", "\"dns\": {\"app\": \"zones\"}, \"retry_delay\"", 1);
+    let dns = Config::parse(&asked_for, Format::Json, Path::new("")).unwrap().dns;
+    assert_eq!(config, Config { worker_threads, verify_threads, dns, ..px });
 
     let mut names = Vec::new();
     for n in 1..=3 {
@@ -95,7 +98,15 @@ server_name = "node1"
 port = 7103
 
 [dns]
-addr = "127.0.0.1:53"
+addr = "127.0.0.1"
+addrs = ["127.0.0.1:53"]
+app = []
+max_lag = "1 day"
+axfr_allow = ["10.0.0.0/8", "10.1.0.0/8", 7, "localhost"]
+nsid = 5
+threads = 0
+[dns.tls]
+cert_path = "dns.pem"
 "#;
     let found = mistakes(parse_toml(text));
     let places: Vec<(Option<usize>, &str)> = found.iter().map(|(line, field, _)| (*line, &**field)).collect();
@@ -110,7 +121,17 @@ addr = "127.0.0.1:53"
             (Some(18), "servers[1].addr"),
             (Some(19), "servers[1].server_name"),
             (Some(20), "servers[1].port"),
-            (Some(22), "dns"),
+            (Some(23), "dns.addr"),
+            (Some(24), "dns.addrs"),
+            (Some(25), "dns.app"),
+            (Some(26), "dns.max_lag"),
+            (Some(27), "dns.axfr_allow[2]"),
+            (Some(27), "dns.axfr_allow[1]"),
+            (Some(27), "dns.axfr_allow[3]"),
+            (Some(28), "dns.nsid"),
+            (Some(29), "dns.threads"),
+            (Some(30), "dns.tls.key_path"),
+            (Some(30), "dns.tls"),
         ],
         "{found:#?}"
     );
@@ -119,7 +140,57 @@ addr = "127.0.0.1:53"
     assert_eq!(problem("verfy"), "there is no such field; did you mean \"verify\"?");
     assert_eq!(problem("worker_threads"), "is a text, and a whole number is expected");
     assert!(problem("me.addr").contains("from 1 to 65535"));
-    assert!(problem("dns").contains("no DNS front end"));
+    assert_eq!(problem("dns.addrs"), "addr is there, too: give one of them");
+    assert!(problem("dns.max_lag").contains("is \"1 day\", and milliseconds, or a time as \"500ms\""));
+    assert!(problem("dns.axfr_allow[1]").contains("write \"10.0.0.0/8\""));
+    assert!(problem("dns.axfr_allow[3]").contains("as \"192.0.2.0/24\""));
+    assert!(problem("dns.tls").contains("give dot, doh or doq an address"));
+}
+
+const ME: &str = "me = {id = \"n\", addr = \"10.0.0.1:7101\", tls_config_info = {cert_path = \"c\", key_path = \"k\", \
+                  ca_cert_path = \"a\"}}\n";
+
+#[test]
+fn dns_is_served_as_it_is_asked_for() {
+    let dns = |fields: &str| parse_toml(&format!("{ME}{fields}")).map(|config| config.dns);
+    assert_eq!(dns("").unwrap(), None, "nobody asked");
+    let default = dns("[dns]").unwrap().unwrap();
+    assert_eq!(default.addrs, [Address::parse("10.0.0.1:10101", 0..=65535).unwrap()]);
+    assert_eq!((default.max_lag, default.threads.get()), (Duration::from_secs(3600), 1));
+    assert_eq!((&*default.hostname, &*default.nsid), ("n", "n"));
+    assert_eq!((default.app, default.tls), (None, None));
+
+    let all = "[dns]\naddrs = [\"0.0.0.0:53\", \"127.0.0.1:5300\"]\napp = 2\nmax_lag = \"90s\"\n\
+               axfr_allow = [\"::1\", \"192.0.2.0/24\"]\nversion = \"\"\nhostname = \"ns1\"\nnsid = \"x\"\nthreads = 3\n\
+               tls = {cert_path = \"c.pem\", key_path = \"/k.pem\", dot = \"h:853\", doq = \"h:853\"}\n";
+    let all = dns(all).unwrap().unwrap();
+    assert_eq!((all.addrs.len(), all.app.as_deref(), all.threads.get()), (2, Some("2"), 3));
+    assert_eq!(all.max_lag, Duration::from_secs(90));
+    let allowed: Vec<String> = all.axfr_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["::1/128", "192.0.2.0/24"]);
+    assert_eq!((&*all.version, &*all.hostname, &*all.nsid), ("", "ns1", "x"));
+    let tls = all.tls.unwrap();
+    assert_eq!((tls.cert_path.to_str(), tls.key_path.to_str()), (Some("/etc/synod/c.pem"), Some("/k.pem")));
+    assert!(tls.dot == tls.doq && tls.doh.is_none());
+
+    for (fields, place) in [
+        ("dns = \"10.0.0.1:53\"", "dns"),
+        ("[dns]\naddr = \"10.0.0.1:7101\"", "dns.addr"),
+        ("[dns]\naddrs = []", "dns.addrs"),
+        ("[dns]\naddrs = [\"10.0.0.1:53\", \"0.0.0.0:53\"]", "dns.addrs[1]"),
+        ("[dns]\nmax_lag = 100", "dns.max_lag"),
+        ("[dns]\nmax_lag = \"18446744073709551615h\"", "dns.max_lag"),
+        ("[dns]\nadr = \"10.0.0.1:53\"", "dns.adr"),
+        (
+            "[dns]\nversion = \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567\
+          89012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567\
+          89012345678901234567890123456789012345678901234567890123456789\"",
+            "dns.version",
+        ),
+    ] {
+        let found = mistakes(parse_toml(&format!("{ME}{fields}")));
+        assert_eq!(found.iter().map(|(_, field, _)| &**field).collect::<Vec<_>>(), [place], "{found:#?}");
+    }
 }
 
 #[test]
@@ -141,11 +212,7 @@ fn syntax_errors_have_their_line() {
 
 #[test]
 fn ports_are_used_once() {
-    let with = |rest: &str| {
-        let me = "me = {id = \"n\", addr = \"10.0.0.1:7101\", tls_config_info = {cert_path = \"c\", key_path = \"k\", \
-                  ca_cert_path = \"a\"}}\n";
-        parse_toml(&format!("{me}{rest}"))
-    };
+    let with = |rest: &str| parse_toml(&format!("{ME}{rest}"));
     assert!(with("").is_ok());
     assert!(with("http.addr = \"10.0.0.2:7101\"").is_ok(), "another host");
     assert!(with("http.addr = \"10.0.0.1:0\"\nbackend.addr = \"10.0.0.1:0\"").is_ok(), "any free port");
@@ -178,7 +245,9 @@ impl Cluster {
         }
         let administrator = SigningKey::generate(Algorithm::Ed25519).public().clone();
         let administrators = vec![GenesisAdministrator { name: "admin".to_owned(), key: administrator }];
-        let apps = vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }];
+        let app =
+            |ndx, kind: &str| GenesisApp { ndx: AppNdx(ndx), name: kind.to_owned(), kind: kind.to_owned() };
+        let apps = vec![app(1, "kv"), app(2, "zones")];
         let genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps);
         std::fs::write(at("genesis.json"), genesis.to_bytes()).unwrap();
         Cluster { directory }
@@ -225,6 +294,23 @@ fn a_file_with_five_mistakes_reports_all_five() {
     ] {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
+}
+
+#[test]
+fn what_dns_serves_has_to_be_in_genesis_and_its_certificate_on_disk() {
+    let cluster = Cluster::found();
+    for app in ["", "app = \"zones\"", "app = 2", "app = \"2\""] {
+        let config = cluster.load(&format!("{GOOD}[dns]\n{app}")).unwrap();
+        assert!(config.dns.is_some());
+    }
+    for app in ["\"kv\"", "1", "\"no\"", "3"] {
+        let text = cluster.load(&format!("{GOOD}[dns]\napp = {app}")).unwrap_err().to_string();
+        assert!(text.contains("dns.app: genesis names no application"), "{text}");
+        assert!(text.contains("those that it names: 2 (zones)"), "{text}");
+    }
+    let tls = "tls = {cert_path = \"node1.pem\", key_path = \"none.pem\", dot = \"localhost:853\"}";
+    let text = cluster.load(&format!("{GOOD}[dns]\n{tls}")).unwrap_err().to_string();
+    assert!(text.contains("dns.tls.key_path: cannot read"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A cluster on loopback, founded in a temporary directory.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +20,17 @@ pub struct Founded {
     pub dir: TempDir,
     pub cluster: ClusterId,
     ports: Vec<[u16; 3]>,
+    max_lag: &'static str,
 }
 
 impl Founded {
+    /// With a key-value application (1) and a zones application (2).
     pub fn new(count: usize) -> Founded {
+        Founded::with_max_lag(count, "1h")
+    }
+
+    /// Nodes that answer DNS from a state of which they knew, at most so long ago, that it was the newest.
+    pub fn with_max_lag(count: usize, max_lag: &'static str) -> Founded {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path();
         let ca = CertificateAuthority::generate("test").expect("an authority");
@@ -41,10 +50,12 @@ impl Founded {
         }
         let administrators =
             vec![GenesisAdministrator { name: "admin".to_owned(), key: administrator.public().clone() }];
-        let apps = vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }];
+        let app =
+            |ndx, kind: &str| GenesisApp { ndx: AppNdx(ndx), name: kind.to_owned(), kind: kind.to_owned() };
+        let apps = vec![app(1, "kv"), app(2, "zones")];
         let genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps).to_bytes();
         std::fs::write(path.join("genesis.json"), &genesis).expect("written");
-        let founded = Founded { cluster: ClusterId(Digest::of(&[&genesis])), dir, ports };
+        let founded = Founded { cluster: ClusterId(Digest::of(&[&genesis])), dir, ports, max_lag };
         for i in 0..count {
             std::fs::write(founded.config_path(i), founded.config(i)).expect("written");
         }
@@ -59,11 +70,16 @@ impl Founded {
         self.path().join(format!("{}.toml", name(i)))
     }
 
+    /// Where a node keeps its files.
+    pub fn data_dir(&self, i: usize) -> std::path::PathBuf {
+        self.path().join(format!("data-{}", name(i)))
+    }
+
     fn config(&self, i: usize) -> String {
         let [mesh, backend, http] = self.ports[i];
-        let name = name(i);
+        let (name, max_lag) = (name(i), self.max_lag);
         let mut text = format!(
-            "retry_delay = 50\nbackend = {{ addr = \"127.0.0.1:{backend}\" }}\nhttp = {{ addr = \"127.0.0.1:{http}\" }}\n\
+            "retry_delay = 50\ndns = {{ addr = \"127.0.0.1:0\", max_lag = \"{max_lag}\" }}\nbackend = {{ addr = \"127.0.0.1:{backend}\" }}\nhttp = {{ addr = \"127.0.0.1:{http}\" }}\n\
              [me]\nid = \"{name}\"\naddr = \"127.0.0.1:{mesh}\"\n[me.tls_config_info]\n\
              cert_path = \"{name}.pem\"\nkey_path = \"{name}-key.pem\"\nca_cert_path = \"ca.pem\"\n"
         );

@@ -204,7 +204,7 @@ fn what_is_no_zone_is_refused() {
     let soa = Record {
         owner: name("example.com"),
         rtype: Rtype::SOA,
-        rdata: Bytes::from_static(b"\0\0123"),
+        rdata: Bytes::from_static(b"\0\x00123"),
         ttl: 5,
     };
     assert_eq!(Zone::build(&name("example.com"), vec![soa]).err(), Some(BuildError::BadSoa));
