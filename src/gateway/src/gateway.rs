@@ -242,7 +242,11 @@ impl Gateway {
         let app_ndx = door.ndx();
         let at = |node: crate::status::NodeStatus| {
             let said = match node.state {
-                NodeState::Own => Some(door.state_ndx()),
+                // After a start a state is there before its files are.
+                NodeState::Own => {
+                    let view = door.peek();
+                    view.app.wanted().is_empty().then_some(view.state_ndx)
+                }
                 NodeState::Up | NodeState::Down => self.0.nodes.of(node.id, app_ndx),
             };
             NodeAt { id: node.id, name: node.name, is_up: node.state != NodeState::Down, state_ndx: said }

@@ -103,6 +103,9 @@ async fn a_zone_is_set_anywhere_and_served_everywhere() {
             let answer = ask(node, "www.example.", RecordType::A).await;
             assert_eq!((answer.code, &answer.records[..]), (ResponseCode::NoError, &[www.clone()][..]));
             assert!(answer.is_authoritative && answer.state_ndx >= Some(state_ndx), "{answer:?}");
+            let state = ask(node, "_state.example.", RecordType::TXT).await;
+            assert_eq!(state.records.len(), 1, "{state:?}");
+            assert_eq!(state.records[0].trim_matches('"'), state_ndx.to_string());
         }
     }
     let change = nodes[0].gateway().await_everywhere(ZONES, StateNdx(3), LIMIT).await.expect("known");

@@ -14,6 +14,10 @@ use crate::rtype::Rtype;
 /// The label below the origin where the zone's stateNdx is found as TXT; no zone holds a record there.
 pub const STATE_LABEL: &str = "_state";
 
+/// Bytes of the longest rdata that can be answered: a message has 65,535, of which the header takes 12, the question and
+/// the owner up to 255 each, and what stands beside these and in an OPT the rest.
+pub const ANSWERED_BYTES_MAX: usize = 65_535 - 12 - 2 * 255 - 4 - 10 - 255;
+
 /// What is wrong with a zone of these records, in the order of lines: the first [`FAULTS_MAX`] faults. `lines` has the
 /// line of each record, if the records are from a file.
 pub fn check(origin: &Name, records: &[Record], lines: &[u32]) -> Vec<Fault> {
@@ -30,6 +34,13 @@ pub fn check(origin: &Name, records: &[Record], lines: &[u32]) -> Vec<Fault> {
         if record.ttl > TTL_MAX {
             check.report(index, |owner| {
                 format!("the TTL of {owner} is over {TTL_MAX} s, the longest there is")
+            });
+        }
+        if record.rdata.len() > ANSWERED_BYTES_MAX {
+            check.report(index, |owner| {
+                format!(
+                    "{owner} has a record of more than {ANSWERED_BYTES_MAX} bytes, which fits into no answer"
+                )
             });
         }
     }

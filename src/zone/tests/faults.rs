@@ -197,3 +197,17 @@ fn limits_are_faults() {
     let fault = faults(format!("$GENERATE 0-65535 x 1 CAA \"0 a {wide}\"").as_bytes());
     assert!(fault.ends_with("what $GENERATE makes is longer than 67108864 bytes in all"), "{fault}");
 }
+
+#[test]
+fn a_record_that_fits_into_no_message_is_a_fault() {
+    use synod_zone::check::ANSWERED_BYTES_MAX;
+    for (bytes, fits) in
+        [(ANSWERED_BYTES_MAX - 1, true), (ANSWERED_BYTES_MAX, true), (ANSWERED_BYTES_MAX + 1, false)]
+    {
+        let text = format!(
+            "@ 1 SOA a b 1 1 1 1 1\n@ 1 NS n.elsewhere.\nx 1 TYPE65280 \\# {bytes} {}",
+            "ab".repeat(bytes)
+        );
+        assert_eq!(Zone::load(&origin(), text.as_bytes()).is_ok(), fits, "{bytes} bytes");
+    }
+}

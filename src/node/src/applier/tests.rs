@@ -4,9 +4,13 @@ use synod_backend::{Answer, Intake as _};
 use synod_gateway::AppDoor;
 use synod_types::StateNdx;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::*;
 use crate::shelf::{APP, Author, batch, verified};
+
+/// How long anything is waited for, by the tests' clock.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// An applier with files that appear when the test says so.
 struct Stage {
@@ -53,14 +57,16 @@ impl Stage {
 
     /// The next file that is asked for.
     async fn asked_for(&mut self, file: &[u8]) -> oneshot::Sender<Bytes> {
-        let (key, sender) = self.asked.recv().await.unwrap();
+        let (key, sender) = timeout(LIMIT, self.asked.recv()).await.expect("nothing is asked for").unwrap();
         assert_eq!(key, ContentKey::of(file));
         sender
     }
 
     /// What readers get, as soon as they see the state.
     async fn shown(&self, state_ndx: u64) -> Option<Bytes> {
+        let begun = Instant::now();
         while self.door.state_ndx() < StateNdx(state_ndx) {
+            assert!(begun.elapsed() < LIMIT, "the state is not shown");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.door.peek().app.query(&[0]).ok()
