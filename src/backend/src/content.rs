@@ -16,12 +16,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The node's store of files, as the back end sees it. Called from tasks of the runtime. A future may be dropped before
 /// it is done, when its client has left.
 pub trait ContentDoor: Send + Sync + 'static {
-    /// Whether this commander may upload this file, as far as the application's state can tell: asked before a whole file
-    /// is read from the network. Does not look at the store, and does not block.
+    /// Whether this commander may upload this file: asked before a whole file is read from the network. Does not look at
+    /// the store. A node that is behind finds out before it refuses.
     ///
     /// # Errors
     /// The refusal to give to the commander: `UnknownApp`, `UnknownCommander`, `Revoked`, `NotPermitted`, `Expired`.
-    fn admit(&self, ticket: &Verified<SignedCommand>) -> Result<(), Refusal>;
+    fn admit<'a>(&'a self, ticket: &'a Verified<SignedCommand>) -> BoxFuture<'a, Result<(), Refusal>>;
 
     /// Asks, as [`ContentDoor::admit`] does, and makes room for the file. The operation is a
     /// [`ContentTicket`](synod_types::ContentTicket), and its size is that of the manifest, which was checked. Gives the

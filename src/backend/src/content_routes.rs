@@ -89,7 +89,7 @@ impl Uploads {
         if let Some(bytes) = declared.filter(|&bytes| bytes != file.bytes) {
             return Err(wrong_size(&file, &format!("{bytes} bytes")).into());
         }
-        shared.door.admit(&ticket.command)?;
+        shared.door.admit(&ticket.command).await?;
         let turn = self.room.try_acquire().map_err(|_| {
             let text = format!("{UPLOADS_MAX} files come to this node already; try again later or elsewhere");
             Refusal::new(RefusalCode::Busy, text)
@@ -144,7 +144,7 @@ impl Uploads {
         let file = ticket.ticket;
         let number = number.parse();
         let number: u32 = number.map_err(|error| malformed(format!("the number of the piece: {error}")))?;
-        shared.door.admit(&ticket.command)?;
+        shared.door.admit(&ticket.command).await?;
         let _room = shared.file_room(CONTENT_PIECE_BYTES)?;
         let longest = u64::try_from(CONTENT_PIECE_BYTES).expect("far below 2^64");
         let body = read_body(request.into_body(), longest).await;
@@ -157,7 +157,7 @@ impl Uploads {
 
     async fn receipts(&self, place: (String, String), headers: HeaderMap) -> Result<Response, Failure> {
         let ticket = verify(&self.shared, &headers, &place)?;
-        self.shared.door.admit(&ticket.command)?;
+        self.shared.door.admit(&ticket.command).await?;
         self.held(ticket.ticket).await
     }
 

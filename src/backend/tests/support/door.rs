@@ -191,11 +191,12 @@ impl Drop for Inside<'_> {
 }
 
 impl ContentDoor for FakeDoor {
-    fn admit(&self, _: &Verified<SignedCommand>) -> Result<(), Refusal> {
-        match self.state().refusal {
+    fn admit<'a>(&'a self, _: &'a Verified<SignedCommand>) -> BoxFuture<'a, Result<(), Refusal>> {
+        let admitted = match self.state().refusal {
             Some(code) => Err(Refusal::new(code, "so it was asked for")),
             None => Ok(()),
-        }
+        };
+        Box::pin(async { admitted })
     }
 
     fn offer(
@@ -204,7 +205,7 @@ impl ContentDoor for FakeDoor {
         manifest: Manifest,
     ) -> BoxFuture<'_, Result<Vec<u32>, Refusal>> {
         Box::pin(async move {
-            self.admit(&ticket)?;
+            self.admit(&ticket).await?;
             let content = ContentTicket::decode(&ticket.body().operation).unwrap().content;
             let mut state = self.state();
             if state.whole.contains_key(&content) {

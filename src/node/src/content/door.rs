@@ -26,10 +26,8 @@ pub(crate) struct Door {
 }
 
 impl ContentDoor for Door {
-    fn admit(&self, ticket: &Verified<SignedCommand>) -> Result<(), Refusal> {
-        let body = ticket.body();
-        let door = self.gateway.app(body.app).map_err(|why| Refusal::new(RefusalCode::UnknownApp, why))?;
-        door.view().admit_upload(body, now()).map(drop)
+    fn admit<'a>(&'a self, ticket: &'a Verified<SignedCommand>) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async { self.leave(ticket.body()).await.map(drop) })
     }
 
     fn offer(
@@ -38,7 +36,7 @@ impl ContentDoor for Door {
         manifest: Manifest,
     ) -> BoxFuture<'_, Result<Vec<u32>, Refusal>> {
         Box::pin(async move {
-            let ContentTicket { content: key, .. } = self.admit_for_good(ticket.body()).await?;
+            let ContentTicket { content: key, .. } = self.leave(ticket.body()).await?;
             let begun = self.content.upload(move |store| store.begin(&key, &manifest)).await;
             match begun.ok_or_else(stopping)? {
                 Ok(Begun::Missing(pieces)) => Ok(pieces),
@@ -102,8 +100,8 @@ impl ContentDoor for Door {
 }
 
 impl Door {
-    /// As [`ContentDoor::admit`], and what it refuses it refuses for good.
-    async fn admit_for_good(&self, body: &CommandBody) -> Result<ContentTicket, Refusal> {
+    /// What the ticket gives leave for. What is refused is refused by the newest state.
+    async fn leave(&self, body: &CommandBody) -> Result<ContentTicket, Refusal> {
         let door = self.gateway.app(body.app).map_err(|why| Refusal::new(RefusalCode::UnknownApp, why))?;
         let deadline = Instant::now() + Duration::from_millis(COMMAND_WAIT_MS_MAX);
         gate::admit(&self.gateway, door, deadline, |view| view.admit_upload(body, now())).await
