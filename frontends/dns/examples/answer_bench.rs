@@ -1,7 +1,7 @@
 //! How long one answer takes, and what a record costs in memory: no sockets, one thread.
 //!
 //! ```text
-//! python3 dns-data.py 100000 /tmp/dns-data            # writes example.zone and queries
+//! bench/dns-compare --data /tmp/dns-data              # writes example.zone and queries
 //! cargo run --release -p synod-dns --example answer_bench -- /tmp/dns-data
 //! ```
 //!
