@@ -7,7 +7,6 @@
 //! do) and [`query`] (what a reader can ask).
 
 mod apply;
-mod key;
 pub mod op;
 pub mod query;
 pub mod state;

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
-use synod_machine::RestoreError;
+use synod_machine::{Key, RestoreError};
 use synod_types::limits::{KV_ENTRY_BYTES, KV_KEY_BYTES_MAX, KV_STATE_BYTES_MAX, KV_VALUE_BYTES_MAX};
 use synod_types::{StateNdx, wire};
-
-use crate::key::Key;
 
 /// First bytes of a snapshot: what it is, and in which version.
 const SNAPSHOT_DOMAIN: &[u8; 12] = b"synod/kv/v1\0";

@@ -1,6 +1,5 @@
 //! The name of a zone, as commands and the state hold it.
 
-use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -162,70 +161,6 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Octets of the longest name that lies in a tree's node itself: an [`Origin`] has 32 bytes then.
-const SHORT_BYTES_MAX: usize = 30;
-
-/// The name of a zone as a key for answering queries. They compare as plain bytes, and a short one, as most are, is
-/// compared without following a pointer.
-#[derive(Clone)]
-pub(crate) enum Origin {
-    Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
-    Long(ZoneName),
-}
-
-impl Origin {
-    pub(crate) fn of(zone: &ZoneName) -> Origin {
-        match u8::try_from(zone.0.len()) {
-            Ok(len) if zone.0.len() <= SHORT_BYTES_MAX => {
-                let mut bytes = [0; SHORT_BYTES_MAX];
-                bytes[..zone.0.len()].copy_from_slice(&zone.0);
-                Origin::Short { len, bytes }
-            }
-            _ => Origin::Long(zone.clone()),
-        }
-    }
-
-    fn as_wire(&self) -> &[u8] {
-        match self {
-            Origin::Short { len, bytes } => &bytes[..usize::from(*len)],
-            Origin::Long(zone) => &zone.0,
-        }
-    }
-}
-
-// Borrowed and owned keys compare alike, as `Borrow` demands.
-impl Borrow<[u8]> for Origin {
-    fn borrow(&self) -> &[u8] {
-        self.as_wire()
-    }
-}
-
-impl Ord for Origin {
-    fn cmp(&self, other: &Origin) -> Ordering {
-        self.as_wire().cmp(other.as_wire())
-    }
-}
-
-impl PartialOrd for Origin {
-    fn partial_cmp(&self, other: &Origin) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Origin {
-    fn eq(&self, other: &Origin) -> bool {
-        self.as_wire() == other.as_wire()
-    }
-}
-
-impl Eq for Origin {}
-
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_wire().escape_ascii().fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use synod_types::wire;
@@ -293,17 +228,5 @@ mod tests {
         );
         assert!(long.to_string().len() > 256);
         assert!(long.shown().to_string().chars().count() == SHOWN_CHARS_MAX + 1);
-    }
-
-    #[test]
-    fn origins_short_and_long_compare_as_bytes() {
-        assert_eq!(size_of::<Origin>(), 32);
-        let names: Vec<ZoneName> = (1..60).flat_map(|len| ["a", "b"].map(|c| zone(&c.repeat(len)))).collect();
-        for a in &names {
-            assert_eq!(Origin::of(a).as_wire(), a.as_wire());
-            for b in &names {
-                assert_eq!(Origin::of(a).cmp(&Origin::of(b)), a.as_wire().cmp(b.as_wire()));
-            }
-        }
     }
 }

@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
+use synod_machine::Key;
 use synod_types::ContentKey;
 use synod_zone::zone::Served;
 use synod_zone::{Zone, zone_file};
 
-use crate::name::{Origin, ZoneName};
+use crate::name::ZoneName;
 use crate::op::Content;
 use crate::state::ZonesState;
 
 /// The built zones, in persistent maps: a copy is O(1), and a change touches the zone that changes.
 #[derive(Clone, Default)]
 pub(crate) struct ServedZones {
-    zones: OrdMap<Origin, Slot>,
+    /// By origin, in uncompressed wire form and lower case.
+    zones: OrdMap<Key, Slot>,
     /// The files that are missing, and the zones that wait for each.
     missing: OrdMap<ContentKey, OrdSet<ZoneName>>,
 }
@@ -57,7 +59,7 @@ impl ServedZones {
                 self.zones.remove(zone.as_wire());
             }
             Some(Content { key, .. }) => {
-                self.zones.insert(Origin::of(zone), Slot::Missing);
+                self.zones.insert(Key::new(zone.as_wire()), Slot::Missing);
                 self.missing.entry(key).or_default().insert(zone.clone());
             }
         }
@@ -77,7 +79,7 @@ impl ServedZones {
                 Ok(built) => Slot::Ready(Arc::new(built)),
                 Err(why) => Slot::Broken(Arc::new(why)),
             };
-            self.zones.insert(Origin::of(&zone), slot);
+            self.zones.insert(Key::new(zone.as_wire()), slot);
         }
     }
 

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use synod_app_zones::{ZoneName, ZonesApp};
-use synod_gateway::{AppDoor, Gateway, GatewayError, Read};
+use synod_gateway::{Answer, AppDoor, Gateway, GatewayError, Read};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::parameters::Parameters;
@@ -157,6 +157,12 @@ impl Ask {
     /// There are no parameters.
     pub(crate) fn without_parameters(&self) -> Result<(), Refused> {
         self.finish(self.parameters(), || Stamp::of_all(&self.gateway))
+    }
+
+    /// Asks an application, in its own words.
+    pub(crate) async fn query(&self, door: &AppDoor, read: Read, query: &[u8]) -> Result<Answer, Refused> {
+        let answer = self.gateway.query(door.ndx(), read, query).await;
+        answer.map_err(|error| self.refused_by_gateway(door, &error))
     }
 
     /// What the gateway could not answer about `door`.

@@ -29,33 +29,4 @@ pub enum Fault {
 }
 
 /// Which fault is switched on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Broken(#[cfg(feature = "broken")] Option<Fault>);
-
-impl Broken {
-    /// Nothing is wrong.
-    #[cfg(not(feature = "broken"))]
-    pub const NOT: Broken = Broken();
-    /// Nothing is wrong.
-    #[cfg(feature = "broken")]
-    pub const NOT: Broken = Broken(None);
-
-    /// This is wrong.
-    #[cfg(feature = "broken")]
-    pub const fn on(fault: Fault) -> Broken {
-        Broken(Some(fault))
-    }
-
-    /// Whether `fault` is switched on.
-    #[cfg(feature = "broken")]
-    pub fn is(self, fault: Fault) -> bool {
-        self.0 == Some(fault)
-    }
-
-    /// Never, without the feature.
-    #[cfg(not(feature = "broken"))]
-    #[inline(always)]
-    pub const fn is(self, _: Fault) -> bool {
-        false
-    }
-}
+pub type Broken = synod_types::broken::Broken<Fault>;

@@ -13,6 +13,7 @@
 pub mod application;
 pub mod authority;
 pub mod chain;
+pub mod key;
 pub mod machine;
 pub mod session;
 pub mod snapshot;
@@ -20,6 +21,7 @@ pub mod view;
 
 pub use application::{Application, Context, QueryError, RestoreError};
 pub use authority::{AuthorityOp, Commander, Role};
+pub use key::Key;
 pub use machine::{Applied, Machine};
 pub use snapshot::SnapshotError;
 pub use view::View;

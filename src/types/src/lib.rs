@@ -4,6 +4,7 @@
 //! the nouns that the other crates share. Start with [`command`] (what a commander signs), then [`decree`]
 //! (what a slot holds) and [`message`] (what nodes say to each other).
 
+pub mod broken;
 pub mod command;
 pub mod content;
 pub mod decree;

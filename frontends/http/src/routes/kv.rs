@@ -111,8 +111,7 @@ async fn query_kv(
     read: Read,
     query: &KvQuery,
 ) -> Result<(StateNdx, KvAnswer), Refused> {
-    let answer = ask.gateway.query(door.ndx(), read, &query.encode()).await;
-    let answer = answer.map_err(|error| ask.refused_by_gateway(door, &error))?;
+    let answer = ask.query(door, read, &query.encode()).await?;
     let body = KvAnswer::decode(&answer.body).expect("the key-value application in this process encoded it");
     Ok((answer.state_ndx, body))
 }

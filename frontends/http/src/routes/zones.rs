@@ -292,8 +292,7 @@ async fn query_zones(
     read: Read,
     query: &ZonesQuery,
 ) -> Result<(StateNdx, ZonesAnswer), Refused> {
-    let answer = ask.gateway.query(door.ndx(), read, &query.encode()).await;
-    let answer = answer.map_err(|error| ask.refused_by_gateway(door, &error))?;
+    let answer = ask.query(door, read, &query.encode()).await?;
     let body = ZonesAnswer::decode(&answer.body).expect("the zones application in this process encoded it");
     Ok((answer.state_ndx, body))
 }

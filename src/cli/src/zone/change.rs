@@ -95,18 +95,18 @@ pub(super) struct Delete {
     common: Common,
 }
 
-/// What all of them take.
+/// What every change of zones takes.
 #[derive(Args, Debug)]
-struct Common {
+pub(super) struct Common {
     /// The application: its number or its name [default: the first of kind zones]
     #[arg(long, value_name = "APP")]
-    app: Option<String>,
+    pub(super) app: Option<String>,
     #[command(flatten)]
-    wait: WaitOptions,
+    pub(super) wait: WaitOptions,
     #[command(flatten)]
-    options: WriteOptions,
+    pub(super) options: WriteOptions,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl Set {

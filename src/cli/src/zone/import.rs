@@ -11,19 +11,17 @@ use serde_json::{Value, json};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesOp};
 use synod_auth::Genesis;
 use synod_client::Client;
-use synod_types::limits::OPERATION_CONTENTS_MAX;
-use synod_types::limits::ZONES_CHANGE_BYTES_MAX;
+use synod_types::limits::{OPERATION_CONTENTS_MAX, ZONES_CHANGE_BYTES_MAX};
 use synod_types::{AppNdx, Outcome, Receipt};
 use synod_zone::Name;
 use tokio::task::JoinSet;
 
-use super::change::explain;
+use super::change::{Common, explain};
 use super::current::{Current, Facts};
 use super::file::{Checked, SourceFile, named_after};
 use super::guard::{self, Side};
 use super::publish;
-use super::wait::{self, WaitOptions};
-use crate::connection::Connection;
+use super::wait;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::write::{self, Told, WriteOptions};
@@ -55,15 +53,8 @@ pub(super) struct Import {
     /// Though serials do not rise, or more than a third of a zone's records would be gone
     #[arg(long)]
     force: bool,
-    /// The application: its number or its name [default: the first of kind zones]
-    #[arg(long, value_name = "APP")]
-    app: Option<String>,
     #[command(flatten)]
-    wait: WaitOptions,
-    #[command(flatten)]
-    options: WriteOptions,
-    #[command(flatten)]
-    connection: Connection,
+    common: Common,
 }
 
 /// A file that is in order, without what is in it.
@@ -77,10 +68,11 @@ struct Found {
 impl Import {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let files = zone_files(&self.dir)?;
-        let cluster = self.connection.cluster()?;
-        let app = cluster.zones_app(self.app.as_deref())?;
+        let Common { app, wait, options, connection } = self.common;
+        let cluster = connection.cluster()?;
+        let app = cluster.zones_app(app.as_deref())?;
         let (genesis, _) = cluster.genesis()?;
-        let waiting = self.wait.prepare(&cluster)?;
+        let waiting = wait.prepare(&cluster)?;
         let found = check_all(&files)?;
         let current = Current::of(&cluster, app)?;
         let held: BTreeMap<Name, Facts> =
@@ -95,7 +87,7 @@ impl Import {
         }
 
         let client = cluster.client()?;
-        let sent = send(&client, &genesis, app, &changes, self.options).await;
+        let sent = send(&client, &genesis, app, &changes, options).await;
         client.close().await;
         let sent = sent?;
         let last = sent.receipts.last().map(|receipt| receipt.state_ndx).max(unchanged_at);

@@ -1,4 +1,4 @@
-//! A key as the tree keeps it. A changed path of the tree is copied, and a search compares a key at each step: a short
+//! A key as an application's tree keeps it. A changed path of the tree is copied, and a search compares a key at each step: a short
 //! key lies in the tree's node itself, so that neither follows a pointer for it; a long one is shared.
 
 use std::borrow::Borrow;
@@ -14,27 +14,33 @@ const SHORT_BYTES_MAX: usize = 30;
 
 /// Bytes in byte order, cheap to clone.
 #[derive(Clone)]
-pub(crate) enum Key {
+pub struct Key(Place);
+
+/// Where the bytes lie.
+#[derive(Clone)]
+enum Place {
     Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
     Long(Arc<[u8]>),
 }
 
 impl Key {
-    pub(crate) fn new(key: &[u8]) -> Key {
+    /// A key of any length.
+    pub fn new(key: &[u8]) -> Key {
         match u8::try_from(key.len()) {
             Ok(len) if key.len() <= SHORT_BYTES_MAX => {
                 let mut bytes = [0; SHORT_BYTES_MAX];
                 bytes[..key.len()].copy_from_slice(key);
-                Key::Short { len, bytes }
+                Key(Place::Short { len, bytes })
             }
-            _ => Key::Long(key.into()),
+            _ => Key(Place::Long(key.into())),
         }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Key::Short { len, bytes } => &bytes[..usize::from(*len)],
-            Key::Long(bytes) => bytes,
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Place::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Place::Long(bytes) => bytes,
         }
     }
 }
@@ -93,7 +99,7 @@ mod tests {
     fn short_and_long_keys_are_in_byte_order() {
         assert_eq!(size_of::<Key>(), 32);
         let mut keys: Vec<Vec<u8>> = Vec::new();
-        for len in [0, 1, SHORT_BYTES_MAX - 1, SHORT_BYTES_MAX, SHORT_BYTES_MAX + 1, 255, 256, 300] {
+        for len in (0..2 * SHORT_BYTES_MAX).chain([255, 256, 300]) {
             keys.extend([vec![0; len], vec![1; len], vec![255; len]]);
         }
         for a in &keys {
