@@ -16,6 +16,7 @@ pub(crate) fn apply(state: &mut KvState, state_ndx: StateNdx, op: KvOp) -> Resul
             compare(state, &key, expected)?;
             write(state, state_ndx, &key, value)
         }
+        _ => Err(Refusal::new(RefusalCode::Malformed, "not built yet")),
     }
 }
 

@@ -7,6 +7,7 @@
 //! do) and [`query`] (what a reader can ask).
 
 mod apply;
+pub mod lock;
 pub mod op;
 pub mod query;
 pub mod state;
@@ -15,8 +16,11 @@ use bytes::Bytes;
 use synod_machine::{Application, Context, QueryError, RestoreError};
 use synod_types::{Digest, Refusal, wire};
 
-pub use op::{KvOp, KvReply};
-pub use query::{KvAnswer, KvEntry, KvQuery};
+pub use op::{KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvReply, KvResult, KvSettings, KvTxn};
+pub use query::{
+    KvAnswer, KvEntry, KvHistoryMax, KvKeyChange, KvLease, KvQuery, KvSelection, KvStateChanges, KvUsage,
+    KvVersion,
+};
 use state::KvState;
 
 /// The application.

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
-use synod_types::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
+use synod_types::limits::{KV_KEEP_ALIVE_MAX, KV_KEY_BYTES_MAX, KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX};
 use synod_types::wire::{self, WireError};
 use synod_types::{Refusal, RefusalCode, StateNdx};
 
-/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`] bytes, a value at most [`KV_VALUE_BYTES_MAX`].
+/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`] bytes, a value at most [`KV_VALUE_BYTES_MAX`]. A lease is named by the
+/// state that granted it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KvOp {
-    /// Sets a key, whether it exists or not; answered by [`KvReply::Written`].
+    /// Sets a key, whether it exists or not, and frees it from a lease; answered by [`KvReply::Written`].
     Put {
         /// Which key.
         key: Bytes,
@@ -31,6 +32,146 @@ pub enum KvOp {
         /// Its new value.
         value: Bytes,
     },
+    /// Makes one of two lists of changes, as a whole, in one state; answered by [`KvReply::Txn`].
+    Txn(KvTxn),
+    /// Removes every key that begins with `prefix` (1 byte at least); answered by [`KvReply::DeletedMany`].
+    DeletePrefix {
+        /// The first bytes of the keys.
+        prefix: Bytes,
+    },
+    /// Adds to a counter: a key whose value is a whole number in decimal digits, of 64 bits with its sign; one that does
+    /// not exist counts as 0. Refused as `Conflict` where the value is none, or would leave 64 bits. Answered by
+    /// [`KvReply::Counted`]. A bound key stays bound.
+    Add {
+        /// Which key.
+        key: Bytes,
+        /// How much; may be negative.
+        delta: i64,
+    },
+    /// Sets a key that ends with a lease; answered by [`KvReply::Written`]. Refused as `Conflict` where there is no such
+    /// lease.
+    PutBound {
+        /// Which key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// The lease with which it ends.
+        lease: StateNdx,
+    },
+    /// Grants a lease, named by the state that this command makes; answered by [`KvReply::Leased`].
+    GrantLease {
+        /// Milliseconds for which it lasts, on the lease clock, from its grant and from each keep-alive on.
+        ttl_ms: u64,
+    },
+    /// Lets leases last their whole time again from now on; answered by [`KvReply::KeptAlive`].
+    KeepAlive {
+        /// Which: 1 to [`KV_KEEP_ALIVE_MAX`].
+        leases: Vec<StateNdx>,
+    },
+    /// Ends a lease, and with it every key that is bound to it; answered by [`KvReply::DeletedMany`].
+    RevokeLease {
+        /// Which.
+        lease: StateNdx,
+    },
+    /// Forgets what was before a state: reads and watches begin there at the earliest. Answered by [`KvReply::Compacted`].
+    Compact {
+        /// The oldest state that can still be read.
+        through: StateNdx,
+    },
+    /// Sets limits of this application; answered by [`KvReply::Configured`]. For administrators.
+    Configure(KvSettings),
+}
+
+/// One of two lists of changes, by what holds before.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KvTxn {
+    /// At most [`KV_TXN_OPS_MAX`] conditions.
+    pub compare: Vec<KvCompare>,
+    /// Made, in order, where all conditions hold: at most [`KV_TXN_OPS_MAX`].
+    pub then: Vec<KvChange>,
+    /// Made, in order, where one of them does not: at most [`KV_TXN_OPS_MAX`].
+    pub otherwise: Vec<KvChange>,
+}
+
+/// A condition on one key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KvCompare {
+    /// Which key. It may lie outside of what the commander may change.
+    pub key: Bytes,
+    /// What must hold of it.
+    pub condition: KvCondition,
+}
+
+/// What must hold of a key. All but `Absent` fail where there is no such key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KvCondition {
+    /// It exists.
+    Exists,
+    /// It does not exist.
+    Absent,
+    /// Its value stands so to this one, by the order of bytes.
+    Value(KvRelation, Bytes),
+    /// The state that made it stands so to this one.
+    Created(KvRelation, StateNdx),
+    /// The state that last changed it stands so to this one.
+    Changed(KvRelation, StateNdx),
+}
+
+/// How what is there stands to what is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KvRelation {
+    /// The same.
+    Equal,
+    /// Another one.
+    NotEqual,
+    /// Before it.
+    Less,
+    /// Behind it.
+    Greater,
+}
+
+/// A change inside a [`KvTxn`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KvChange {
+    /// As [`KvOp::Put`] and [`KvOp::PutBound`].
+    Put {
+        /// Which key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// The lease with which it ends.
+        lease: Option<StateNdx>,
+    },
+    /// As [`KvOp::Delete`].
+    Delete {
+        /// Which key.
+        key: Bytes,
+    },
+    /// As [`KvOp::DeletePrefix`].
+    DeletePrefix {
+        /// The first bytes of the keys.
+        prefix: Bytes,
+    },
+    /// As [`KvOp::Add`].
+    Add {
+        /// Which key.
+        key: Bytes,
+        /// How much.
+        delta: i64,
+    },
+}
+
+/// Limits of one application. What is `None` stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KvSettings {
+    /// Bytes of all keys and values, at most [`KV_STATE_BYTES_MAX`](synod_types::limits::KV_STATE_BYTES_MAX); beyond it, growth is refused.
+    pub quota_bytes: Option<u64>,
+    /// States whose changes are kept.
+    pub history_states: Option<u64>,
+    /// Bytes of earlier values that are kept.
+    pub history_bytes: Option<u64>,
+    /// Milliseconds of decree time for which changes are kept.
+    pub history_age_ms: Option<u64>,
 }
 
 impl KvOp {
@@ -52,12 +193,14 @@ impl KvOp {
         let op: KvOp = wire::decode(bytes).map_err(|_| {
             Refusal::new(RefusalCode::Malformed, "the operation is none of the key-value application's")
         })?;
+        let _ = (KV_KEEP_ALIVE_MAX, KV_TXN_OPS_MAX);
         match &op {
             KvOp::Put { key, value } | KvOp::CompareAndSet { key, expected: _, value } => {
                 check_key(key)?;
                 check_value(value)?;
             }
             KvOp::Delete { key } => check_key(key)?,
+            _ => {}
         }
         Ok(op)
     }
@@ -85,7 +228,7 @@ fn check_len(what: &str, len: usize, max: usize) -> Result<(), Refusal> {
 }
 
 /// The answer in the receipt of an operation that was done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KvReply {
     /// The key has the value; it last changed in the receipt's stateNdx.
     Written {
@@ -96,6 +239,57 @@ pub enum KvReply {
     Deleted {
         /// Whether it did.
         existed: bool,
+    },
+    /// Which list of changes was made, and what came of each.
+    Txn {
+        /// The first condition that did not hold; `None`: `then` was made.
+        failed: Option<u32>,
+        /// One for each change of the list that was made.
+        results: Vec<KvResult>,
+    },
+    /// Keys do not exist any more.
+    DeletedMany {
+        /// How many there were.
+        count: u64,
+    },
+    /// The counter has this value.
+    Counted {
+        /// The sum.
+        value: i64,
+    },
+    /// The lease is granted; its name is the receipt's stateNdx.
+    Leased,
+    /// The leases last their whole time again.
+    KeptAlive {
+        /// Which of them are over; they stay so.
+        gone: Vec<StateNdx>,
+    },
+    /// What was before is forgotten.
+    Compacted {
+        /// The oldest state that can still be read.
+        oldest: StateNdx,
+    },
+    /// The limits are set.
+    Configured,
+}
+
+/// What came of one change of a [`KvTxn`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KvResult {
+    /// The key has the value.
+    Put {
+        /// Whether there was such a key.
+        existed: bool,
+    },
+    /// Keys do not exist any more.
+    Deleted {
+        /// How many there were.
+        count: u64,
+    },
+    /// The counter has this value.
+    Counted {
+        /// The sum.
+        value: i64,
     },
 }
 

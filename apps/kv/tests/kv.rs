@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use synod_app_kv::{Kv, KvAnswer, KvEntry, KvOp, KvQuery, KvReply};
 use synod_machine::{Application, Context};
 use synod_types::limits::{KV_RANGE_BYTES_MAX, KV_RANGE_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
-use synod_types::{CommanderId, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, LeaseMs, Refusal, RefusalCode, StateNdx, TimeMs};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -24,7 +24,12 @@ fn delete(key: &str) -> KvOp {
 }
 
 fn context(state_ndx: u64) -> Context {
-    Context { state_ndx: StateNdx(state_ndx), time: TimeMs(0), commander: CommanderId::default() }
+    Context {
+        state_ndx: StateNdx(state_ndx),
+        time: TimeMs(0),
+        clock: LeaseMs(0),
+        commander: CommanderId::default(),
+    }
 }
 
 fn apply(kv: &mut Kv, state_ndx: u64, op: &KvOp) -> Result<KvReply, Refusal> {
@@ -37,14 +42,14 @@ fn ask(kv: &dyn Application, query: &KvQuery) -> KvAnswer {
 }
 
 fn get(kv: &dyn Application, key: &str) -> Option<(Bytes, u64, u64)> {
-    match ask(kv, &KvQuery::Get { key: bytes(key) }) {
+    match ask(kv, &KvQuery::Get { key: bytes(key), at: None }) {
         KvAnswer::Get(found) => found.map(|entry| (entry.value, entry.created.0, entry.changed.0)),
         KvAnswer::Range { .. } => panic!("a get was answered with a range"),
     }
 }
 
 fn range(kv: &dyn Application, prefix: &str, after: Option<&str>, limit: u32) -> (Vec<KvEntry>, bool) {
-    let query = KvQuery::Range { prefix: bytes(prefix), after: after.map(bytes), limit };
+    let query = KvQuery::Range { prefix: bytes(prefix), after: after.map(bytes), limit, at: None };
     match ask(kv, &query) {
         KvAnswer::Range { entries, more } => (entries, more),
         KvAnswer::Get(_) => panic!("a range was answered with a get"),

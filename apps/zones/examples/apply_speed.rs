@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesApp, ZonesOp};
 use synod_machine::{Application, Context};
 use synod_types::limits::CONTENT_BYTES_MAX;
-use synod_types::{CommanderId, ContentKey, StateNdx, TimeMs};
+use synod_types::{CommanderId, ContentKey, LeaseMs, StateNdx, TimeMs};
 use synod_zone::Zones as _;
 
 const ZONES: usize = 100_000;
@@ -120,6 +120,7 @@ fn apply(app: &mut ZonesApp, state_ndx: &mut u64, op: &ZonesOp, files: &[Vec<u8>
     let context = Context {
         state_ndx: StateNdx(*state_ndx),
         time: TimeMs(*state_ndx),
+        clock: LeaseMs(0),
         commander: CommanderId::default(),
     };
     app.apply(&context, &op.encode()[1..]).expect("nothing is refused here");

@@ -67,7 +67,7 @@ fn content(change: &ZoneChange) -> Content {
 }
 
 fn version(context: &Context, content: Option<Content>, rolled_back_to: Option<StateNdx>) -> Version {
-    let Context { state_ndx, time, commander } = *context;
+    let Context { state_ndx, time, commander, .. } = *context;
     Version { content, changed: state_ndx, time, commander, rolled_back_to }
 }
 

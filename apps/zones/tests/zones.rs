@@ -11,7 +11,7 @@ use synod_app_zones::{
 };
 use synod_machine::{Application, Context};
 use synod_types::limits::{REFUSAL_TEXT_BYTES_MAX, ZONE_HISTORY_MAX};
-use synod_types::{CommanderId, ContentKey, Digest, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, ContentKey, Digest, LeaseMs, Refusal, RefusalCode, StateNdx, TimeMs};
 use synod_zone::Zones as _;
 use synod_zone::zone::Served;
 
@@ -57,6 +57,7 @@ fn context(state_ndx: u64) -> Context {
     Context {
         state_ndx: StateNdx(state_ndx),
         time: TimeMs(state_ndx.saturating_add(1000)),
+        clock: LeaseMs(0),
         commander: commander(),
     }
 }

@@ -9,7 +9,7 @@ use synod_app_kv::{Kv, KvOp};
 use synod_gateway::{AppDoor, ClusterStatus, Gateway};
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Application as _, Context, View};
-use synod_types::{AppNdx, ClusterId, CommanderId, NodeId, StateNdx, TimeMs};
+use synod_types::{AppNdx, ClusterId, CommanderId, LeaseMs, NodeId, StateNdx, TimeMs};
 
 const KEYS: u64 = 100_000;
 const APP: AppNdx = AppNdx(1);
@@ -19,7 +19,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = std::env::args().nth(1).ok_or("usage: serve ADDRESS:PORT")?.parse()?;
     let mut kv = Kv::new();
     for n in 1..=KEYS {
-        let context = Context { state_ndx: StateNdx(n), time: TimeMs(n), commander: CommanderId::default() };
+        let context = Context {
+            state_ndx: StateNdx(n),
+            time: TimeMs(n),
+            clock: LeaseMs(0),
+            commander: CommanderId::default(),
+        };
         let key = format!("key-{:05}", n - 1).into();
         let put = KvOp::Put { key, value: vec![b'x'; 256].into() }.encode();
         kv.apply(&context, &put[1..])?;

@@ -189,7 +189,7 @@ fn explain(answer: &[u8]) -> Explained {
             let words = if existed { "the key is gone" } else { "there was no such key" };
             (json!({ "existed": existed }), words.to_owned())
         }
-        Err(_) => write::hex(answer),
+        Ok(_) | Err(_) => write::hex(answer),
     }
 }
 

@@ -415,6 +415,7 @@ fn check_outcome(
             model.remove(key);
             Some(KvReply::Deleted { existed: previous.is_some() })
         }
+        other => unreachable!("this test commands no {other:?}"),
     };
     let found = match &receipt.outcome {
         Outcome::Done(answer) => Some(KvReply::decode(answer).unwrap()),
@@ -437,6 +438,7 @@ fn kv_op(command: &SignedCommand) -> Option<KvOp> {
 fn key_of(op: &KvOp) -> &Bytes {
     match op {
         KvOp::Put { key, .. } | KvOp::Delete { key } | KvOp::CompareAndSet { key, .. } => key,
+        other => unreachable!("this test commands no {other:?}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use bytes::Bytes;
-use synod_types::{CommanderId, ContentKey, Digest, Refusal, StateNdx, TimeMs};
+use synod_types::{CommanderId, ContentKey, Digest, LeaseMs, Refusal, RefusalCode, StateNdx, TimeMs};
 
 /// What an application knows of the command that it executes, and nothing else: no clock, no randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,8 +12,21 @@ pub struct Context {
     pub state_ndx: StateNdx,
     /// The decree's time, never less than in the command before.
     pub time: TimeMs,
+    /// The lease clock; nothing else makes something run out.
+    pub clock: LeaseMs,
     /// Who commands; already known to be permitted.
     pub commander: CommanderId,
+}
+
+/// The place of an expiry in the order of things: it makes a state of its own, as a command does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// The state that it makes.
+    pub state_ndx: StateNdx,
+    /// The decree's time.
+    pub time: TimeMs,
+    /// The lease clock.
+    pub clock: LeaseMs,
 }
 
 /// A deterministic state machine. Its state lives in persistent collections, so that [`Application::fork`] is O(1).
@@ -46,6 +59,42 @@ pub trait Application: Any + Send + Sync {
     /// # Errors
     /// A refusal is an outcome: it is ordered, counted and hashed like any other.
     fn apply(&mut self, context: &Context, operation: &[u8]) -> Result<Bytes, Refusal>;
+
+    /// Whether only administrators may command this.
+    fn is_administrative(&self, _operation: &[u8]) -> bool {
+        false
+    }
+
+    /// Checks a scope before it is granted: the application's own words for a part of its state (a key prefix, a zone).
+    ///
+    /// # Errors
+    /// A refusal, which becomes that of the grant.
+    fn check_scope(&self, _scope: &str) -> Result<(), Refusal> {
+        Err(Refusal::new(RefusalCode::Malformed, "this kind of application has no scopes"))
+    }
+
+    /// Whether an operation changes nothing outside of these scopes. Depends on its arguments alone.
+    ///
+    /// # Errors
+    /// `NotPermitted`, with what lies outside; `Malformed` if it is not an operation.
+    fn check_within(&self, _scopes: &[String], _operation: &[u8]) -> Result<(), Refusal> {
+        Err(Refusal::new(RefusalCode::NotPermitted, "this kind of application has no scopes"))
+    }
+
+    /// When the next thing runs out by itself, on the lease clock; `None`: nothing does.
+    fn due(&self) -> Option<LeaseMs> {
+        None
+    }
+
+    /// Ends everything that has run out at `moment.clock`. Called only when [`Application::due`] has come; it makes a state
+    /// of its own, and the answer is its outcome.
+    fn expire(&mut self, _moment: &Moment) -> Bytes {
+        Bytes::new()
+    }
+
+    /// A leader's term begins, with the lease clock at `clock`: whatever runs out gets its whole time again from here on,
+    /// since nobody could keep it alive while there was no leader.
+    fn on_new_term(&mut self, _clock: LeaseMs) {}
 
     /// Answers a query from this state; changes nothing.
     ///

@@ -19,7 +19,7 @@ pub mod session;
 pub mod snapshot;
 pub mod view;
 
-pub use application::{Application, Context, QueryError, RestoreError};
+pub use application::{Application, Context, Moment, QueryError, RestoreError};
 pub use authority::{AuthorityOp, Commander, Role};
 pub use key::Key;
 pub use machine::{Applied, Machine};

@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Outcome, Receipt, Refusal,
-    RefusalCode, Seq, SignedCommand, Slot,
+    AppNdx, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, LeaseMs, Outcome, Receipt,
+    Refusal, RefusalCode, Seq, SignedCommand, Slot,
 };
 
 use crate::application::{Application, Context};
@@ -150,7 +150,8 @@ impl Machine {
         let state_ndx = state.state_ndx.next();
         match operation {
             Operation::App(operation) => {
-                let context = Context { state_ndx, time: state.time, commander: body.commander };
+                let context =
+                    Context { state_ndx, time: state.time, clock: LeaseMs(0), commander: body.commander };
                 state.app.apply(&context, operation)
             }
             Operation::Authority(operation) => {

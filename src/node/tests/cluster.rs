@@ -17,12 +17,12 @@ fn put(key: &str, value: &str) -> bytes::Bytes {
 }
 
 async fn get(node: &synod_node::Node, key: &str, min: StateNdx, consistency: Consistency) -> Option<Vec<u8>> {
-    let query = KvQuery::Get { key: key.as_bytes().to_vec().into() }.encode();
+    let query = KvQuery::Get { key: key.as_bytes().to_vec().into(), at: None }.encode();
     let read = Read { consistency, min: Some(min), wait: Duration::from_secs(20) };
     let answer = node.gateway().query(KV, read, &query).await.expect("the read is answered");
     match KvAnswer::decode(&answer.body).expect("an answer of kv") {
         KvAnswer::Get(entry) => entry.map(|entry| entry.value.to_vec()),
-        KvAnswer::Range { .. } => panic!("a get is answered by a get"),
+        other => panic!("a get is answered by a get, not by {other:?}"),
     }
 }
 

@@ -108,6 +108,11 @@ number!(
     /// Milliseconds since 1970-01-01 UTC.
     TimeMs(u64)
 );
+number!(
+    /// Milliseconds on the lease clock of an application: how much time passed while it had a leader. Within one leader's
+    /// term it runs with the time of the decrees; between terms it stands still.
+    LeaseMs(u64)
+);
 
 impl StateNdx {
     /// The state after one more executed command.

@@ -24,7 +24,8 @@ pub use content::{ContentMessage, ContentReceipt, ContentTicket, Manifest};
 pub use decree::{Batch, Decree};
 pub use digest::Digest;
 pub use ids::{
-    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, NodeId, Seq, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, LeaseMs, NodeId, Seq, Slot, StateNdx,
+    TimeMs,
 };
 pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};

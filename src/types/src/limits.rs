@@ -116,7 +116,7 @@ pub const COMMANDERS_MAX: usize = 10_000;
 /// Bytes of a commander's name.
 pub const COMMANDER_NAME_BYTES_MAX: usize = 64;
 /// Bytes of an application's answer to an operation. [`SESSION_WINDOW`] of them are kept per commander.
-pub const ANSWER_BYTES_MAX: usize = 1024;
+pub const ANSWER_BYTES_MAX: usize = 2048;
 /// Bytes of the text in a refusal.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 256;
 
@@ -155,6 +155,22 @@ pub const KV_VALUE_BYTES_MAX: usize = OPERATION_BYTES_MAX - KV_KEY_BYTES_MAX - 6
 pub const KV_ENTRY_BYTES: u64 = 128;
 /// Bytes of all keys and values of one key-value application, which live in memory.
 pub const KV_STATE_BYTES_MAX: u64 = 2 << 30;
+/// Conditions of a transaction, and changes in each of its two lists.
+pub const KV_TXN_OPS_MAX: usize = 128;
+/// Leases that one command keeps alive.
+pub const KV_KEEP_ALIVE_MAX: usize = 128;
+/// Leases of one key-value application.
+pub const KV_LEASES_MAX: usize = 100_000;
+/// Milliseconds for which a lease lasts, at least and at most.
+pub const KV_LEASE_MS_MIN: u64 = 1_000;
+/// See [`KV_LEASE_MS_MIN`].
+pub const KV_LEASE_MS_MAX: u64 = 24 * 3_600_000;
+/// States whose changes are kept, unless a command sets it otherwise, which it can up to this number.
+pub const KV_HISTORY_STATES_MAX: u64 = 1_000_000;
+/// Bytes of earlier values that are kept, unless a command sets it otherwise, which it can up to this number.
+pub const KV_HISTORY_BYTES_MAX: u64 = 512 << 20;
+/// Milliseconds of decree time for which changes are kept, unless a command sets it otherwise.
+pub const KV_HISTORY_AGE_MS: u64 = 24 * 3_600_000;
 /// Entries in one answer to a range query.
 pub const KV_RANGE_ENTRIES_MAX: usize = 1000;
 /// Bytes of keys and values in one answer to a range query.

@@ -28,7 +28,7 @@ pub(super) async fn key(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let read = ask.read_of(door)?;
     let key = ask.rest(door)?;
-    let query = KvQuery::Get { key: Bytes::copy_from_slice(&key) };
+    let query = KvQuery::Get { key: Bytes::copy_from_slice(&key), at: None };
     let (state_ndx, answer) = query_kv(&ask, door, read, &query).await?;
     let stamp = Stamp::of(state_ndx);
     let KvAnswer::Get(entry) = answer else {
@@ -88,6 +88,7 @@ pub(super) async fn range(ask: Ask) -> Outcome {
         prefix: Bytes::copy_from_slice(&prefix),
         after: after.as_deref().map(Bytes::copy_from_slice),
         limit: limit.unwrap_or(LIMIT_DEFAULT),
+        at: None,
     };
     let (state_ndx, answer) = query_kv(&ask, door, read, &query).await?;
     let KvAnswer::Range { entries, more } = answer else {
