@@ -22,6 +22,7 @@ mod shelf;
 mod states;
 mod status;
 mod tasks;
+mod term;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};
