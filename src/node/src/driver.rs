@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
 use synod_mesh::Mesh;
-use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
     AppNdx, Ballot, CommandBody, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode, SignedCommand,
@@ -24,7 +24,6 @@ use tracing::{debug, info, warn};
 use crate::freshness::Freshness;
 use crate::intake::Intake;
 use crate::states::States;
-use crate::term::Term;
 
 /// The core counts in these.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -51,7 +50,7 @@ pub(crate) struct App {
     publisher: Arc<AppPublisher>,
     chosen: mpsc::UnboundedSender<(Slot, Decree)>,
     leader: Option<Ballot>,
-    /// `None`: this node does not lead.
+    /// What there is while this node leads.
     term: Option<Term>,
     freshness: Freshness,
     /// Readers see everything that belongs to the state. That is not so after a start without a file to which the state
@@ -110,6 +109,7 @@ pub(crate) struct Driver {
     reads: HashMap<ReadId, Asker>,
     reads_last: u64,
     states: States,
+    clocks: Clocks,
     effects: Vec<Effect>,
     /// Commands to hand on once the effects of the present event are performed: a persist must never overtake one
     /// that was asked for earlier.
@@ -135,6 +135,7 @@ impl Driver {
             reads: HashMap::new(),
             reads_last: 0,
             states: States::default(),
+            clocks: Clocks { started: Instant::now() },
             effects: Vec::new(),
             later: Vec::new(),
         }
@@ -274,9 +275,9 @@ impl Driver {
         let mut refused = Vec::new();
         let Some(state) = self.apps.get_mut(&app) else { return refused };
         let Some(term) = &mut state.term else { return refused };
-        let now = term.now();
+        let now = term.now(self.clocks.read());
         let view = state.door.view();
-        if term.is_reached_by(&view) {
+        if term.is_reached_by(view.applied) {
             commands.retain(|command| match admit(&view, command, now) {
                 Ok(()) => true,
                 Err(refusal) => {
@@ -296,7 +297,9 @@ impl Driver {
         let mut due = Vec::new();
         for (&app, state) in &mut self.apps {
             let Some(term) = &mut state.term else { continue };
-            if let Some(now) = term.tick(&state.door.peek()) {
+            let view = state.door.peek();
+            let wants = |term, now| view.wants_tick(term, now);
+            if let Some(now) = term.tick(self.clocks.read(), view.applied, wants) {
                 due.push(Event::ProposeTick { app, now });
             }
         }
@@ -442,7 +445,7 @@ impl Driver {
         let before = std::mem::replace(&mut state.leader, leader);
         state.term = leader.filter(|_| leads).map(|ballot| {
             let open = u64::try_from(status.open).expect("usize has at most 64 bits");
-            Term::begin(ballot, Slot(status.chosen.0 + open))
+            Term::begin(ballot, Slot(status.chosen.0 + open), self.clocks.read())
         });
         let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
         match leader {
@@ -462,8 +465,22 @@ fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Re
     view.admit(&body, now)
 }
 
+/// The system's clocks. The monotonic one is read from here on.
+struct Clocks {
+    started: Instant,
+}
+
+impl Clocks {
+    fn read(&self) -> Reading {
+        Reading { monotonic: self.started.elapsed(), wall: wall() }
+    }
+}
+
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// This node's wall clock, for what is decided before a command is ordered.
 pub(crate) fn now() -> TimeMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    TimeMs(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
 }

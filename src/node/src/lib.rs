@@ -22,7 +22,6 @@ mod shelf;
 mod states;
 mod status;
 mod tasks;
-mod term;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};

@@ -1,9 +1,9 @@
 //! Faults on purpose: proof that the checks would find them. Those of the core are in [`synod_paxos::broken`], those
 //! of the driver here.
 
-use synod_machine::Commander;
 use synod_machine::session::SessionRecord;
 use synod_machine::snapshot::DOMAIN;
+use synod_machine::{Commander, LeaseClock};
 use synod_paxos::broken::Broken;
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs, wire};
 
@@ -49,7 +49,18 @@ impl Mistake {
 }
 
 /// The head of a machine's snapshot, field by field as `synod_machine::snapshot` has it.
-type Head = (ClusterId, AppNdx, String, StateNdx, Digest, TimeMs, Slot, Vec<Commander>, Vec<SessionRecord>);
+type Head = (
+    ClusterId,
+    AppNdx,
+    String,
+    StateNdx,
+    Digest,
+    TimeMs,
+    LeaseClock,
+    Slot,
+    Vec<Commander>,
+    Vec<SessionRecord>,
+);
 
 /// A machine's snapshot as if its sessions had been forgotten when it was made.
 pub fn without_sessions(snapshot: &[u8]) -> Vec<u8> {
@@ -57,7 +68,7 @@ pub fn without_sessions(snapshot: &[u8]) -> Vec<u8> {
     let len = u64::from_be_bytes(snapshot[DOMAIN.len()..head_at].try_into().expect("eight bytes"));
     let app_at = head_at + usize::try_from(len).expect("a snapshot fits into memory");
     let mut head: Head = wire::decode(&snapshot[head_at..app_at]).expect("the machine wrote it");
-    head.8.clear();
+    head.9.clear();
     let head = wire::encode(&head);
     let len = u64::try_from(head.len()).expect("usize has at most 64 bits").to_be_bytes();
     let app = &snapshot[app_at..snapshot.len() - size_of::<Digest>()];

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use synod_machine::Machine;
-use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
     AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Decree, Digest, GroupMessage, Message, NodeId,
@@ -95,6 +95,8 @@ struct Group {
     app: AppNdx,
     machine: Machine,
     leader: Option<NodeId>,
+    /// What there is while this node leads.
+    term: Option<Term>,
     /// Commands that entered here, until they are executed.
     pending: BTreeMap<CommandId, Pending>,
     /// Commands that came from another node, until they are executed or passed on.
@@ -177,6 +179,7 @@ impl Node {
                 app,
                 machine,
                 leader: None,
+                term: None,
                 pending: BTreeMap::new(),
                 forwarded: BTreeMap::new(),
                 readers: Vec::new(),
@@ -239,6 +242,7 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         running.ticks += 1;
         self.step(Event::Tick, around);
+        self.propose_ticks(around);
         if self.running.as_ref().is_some_and(|running| running.ticks % RETRY_TICKS == 0) {
             self.retry(around);
         }
@@ -310,8 +314,29 @@ impl Node {
         self.step(Event::Durable { up_to }, around);
     }
 
+    /// Proposes a tick for each application in which something has run out.
+    fn propose_ticks(&mut self, around: &mut Surroundings<'_>) {
+        for place in 0..self.setting.config.apps.len() {
+            let Some(running) = &mut self.running else { return };
+            let group = &mut running.groups[place];
+            let (app, view) = (group.app, group.machine.state());
+            let reading = self.clock.read(around.now_ms);
+            let wants = |term, now| view.wants_tick(term, now);
+            let tick = group.term.as_mut().and_then(|term| term.tick(reading, view.applied, wants));
+            if let Some(now) = tick {
+                self.step(Event::ProposeTick { app, now }, around);
+            }
+        }
+    }
+
     fn propose(&mut self, app: AppNdx, commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
-        let now = self.clock.wall(around.now_ms);
+        let Some(running) = &mut self.running else { return };
+        let reading = self.clock.read(around.now_ms);
+        let term = &mut running.groups[group(app)].term;
+        let now = match term {
+            Some(term) => term.now(reading),
+            None => self.clock.wall(around.now_ms),
+        };
         self.step(Event::Propose { app, commands, now }, around);
     }
 
@@ -413,8 +438,14 @@ impl Node {
                 running.groups[group(app)].on_unproposed(self.setting.index, commands, code, around.outputs);
             }
             Effect::LeaderChanged { app, leader, leads } => {
+                let Some(status) = running.core.status(app) else { return };
+                let group = &mut running.groups[group(app)];
+                let open = u64::try_from(status.open).expect("usize has at most 64 bits");
+                let (began, reading) = (Slot(status.chosen.0 + open), self.clock.read(around.now_ms));
+                let term = leader.filter(|_| leads).map(|ballot| Term::begin(ballot, began, reading));
+                group.term = term;
                 let leader = leader.map(|ballot| ballot.node);
-                running.groups[group(app)].leader = leader;
+                group.leader = leader;
                 around.outputs.push(Output::Leader(app, leader, leads));
             }
         }
@@ -426,6 +457,9 @@ impl Node {
         let Surroundings { checks, outputs, .. } = around;
         checks.protocol.on_chosen(node, app, slot, &decree, &mut checks.verdict);
         let group = &mut running.groups[group(app)];
+        if let Some(term) = &mut group.term {
+            term.on_chosen(slot, &decree);
+        }
         // A snapshot may be ahead of the journal's hint.
         if slot <= group.machine.state().applied {
             return;
