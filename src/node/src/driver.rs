@@ -447,6 +447,7 @@ impl Driver {
             let open = u64::try_from(status.open).expect("usize has at most 64 bits");
             Term::begin(ballot, Slot(status.chosen.0 + open), self.clocks.read())
         });
+        metrics::counter!("synod_leader_changes_total", "app" => app.to_string()).increment(1);
         let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
         match leader {
             Some(ballot) => info!(%app, leader = name(ballot), ballot = ballot.number, leads, "leader"),
