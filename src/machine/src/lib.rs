@@ -13,6 +13,7 @@
 
 pub mod application;
 pub mod authority;
+pub mod broken;
 pub mod chain;
 pub mod key;
 pub mod lease_clock;

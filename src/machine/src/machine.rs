@@ -20,6 +20,7 @@ use synod_types::{
 
 use crate::application::{Application, Context, Moment};
 use crate::authority::{Authority, AuthorityOp};
+use crate::broken::{Broken, Fault};
 use crate::chain;
 use crate::session::{Executed, is_within_limits};
 use crate::snapshot::SnapshotError;
@@ -44,6 +45,7 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Machine {
     state: View,
+    broken: Broken,
 }
 
 impl Machine {
@@ -60,7 +62,7 @@ impl Machine {
     ) -> Machine {
         let mut state = View::new(cluster, app, application);
         state.authority = Authority::founded_by(administrators);
-        Machine { state }
+        Machine { state, broken: Broken::NOT }
     }
 
     /// The machine that made `snapshot`. `application` is an empty one of the right kind; it takes the state that the
@@ -74,7 +76,14 @@ impl Machine {
         snapshot: &[u8],
         application: Box<dyn Application>,
     ) -> Result<Machine, SnapshotError> {
-        Ok(Machine { state: View::restore(cluster, app, snapshot, application)? })
+        let state = View::restore(cluster, app, snapshot, application)?;
+        Ok(Machine { state, broken: Broken::NOT })
+    }
+
+    /// The same machine, with this wrong on purpose.
+    #[must_use]
+    pub fn with(self, broken: Broken) -> Machine {
+        Machine { broken, ..self }
     }
 
     /// Applies what was chosen for `slot`; one answer per command, in order, or one if something has run out.
@@ -86,16 +95,17 @@ impl Machine {
         self.state.applied = slot;
         match decree {
             Decree::Noop => {
-                self.state.clock.on_noop();
+                if !self.broken.is(Fault::NoopsDoNotStop) {
+                    self.state.clock.on_noop();
+                }
                 Vec::new()
             }
             Decree::Batch(batch) => {
                 self.pass_time(batch.term, batch.time);
-                if decree.is_tick() {
-                    self.expire().into_iter().collect()
-                } else {
-                    batch.commands.iter().map(|signed| self.apply_command(signed)).collect()
-                }
+                let ends = decree.is_tick() || self.broken.is(Fault::BatchesExpire);
+                let mut applied: Vec<Applied> = ends.then(|| self.expire()).flatten().into_iter().collect();
+                applied.extend(batch.commands.iter().map(|signed| self.apply_command(signed)));
+                applied
             }
         }
     }
@@ -104,7 +114,8 @@ impl Machine {
         let state = &mut self.state;
         // Another leader's clock may be behind that of the one before it.
         state.time = state.time.max(time);
-        if state.clock.on_batch(term, time) {
+        let term = if self.broken.is(Fault::TermsAreOne) { Ballot::ZERO } else { term };
+        if state.clock.on_batch(term, time) && !self.broken.is(Fault::NoTimeAgain) {
             state.app.on_new_term(state.clock.now());
         }
     }

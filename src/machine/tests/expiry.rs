@@ -59,7 +59,7 @@ impl Application for Candles {
         self.lit = lit.collect();
     }
 
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Ok(Bytes::new())
     }
 

@@ -9,7 +9,7 @@ use synod_client::{CommandOptions, Commander};
 use synod_machine::{Application, Context, Machine, QueryError, RestoreError};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand,
-    TimeMs,
+    StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -40,7 +40,7 @@ impl Application for Shelf {
     }
 
     /// Asks for the file at a place.
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let file = query.first().and_then(|place| self.places.get(place)?.1.clone());
         file.ok_or_else(|| QueryError("no file".to_owned()))
     }

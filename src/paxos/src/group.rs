@@ -363,7 +363,7 @@ impl Group {
 
     /// Commands to order. Those that this node cannot take come back as [`crate::Effect::Unproposed`].
     pub fn on_propose(&mut self, commands: Vec<SignedCommand>, now: TimeMs, out: &mut Outbox<'_>) {
-        if matches!(self.role, Role::Follower) {
+        if !matches!(self.role, Role::Leader(_)) {
             return out.unproposed(commands, RefusalCode::NoLeader);
         }
         let refused = self.proposals.push(commands, now);

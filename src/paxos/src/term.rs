@@ -30,6 +30,11 @@ impl Term {
         Term { ballot, began, clock: TermClock::begin(reading), tick: Tick::Chosen(began) }
     }
 
+    /// The ballot under which this node leads.
+    pub fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
     /// Whether a state that has applied this slot is new enough to decide by.
     pub fn is_reached_by(&self, applied: Slot) -> bool {
         applied >= self.began

@@ -1,5 +1,5 @@
-//! Faults on purpose: proof that the checks would find them. Those of the core are in [`synod_paxos::broken`], those
-//! of the driver here.
+//! Faults on purpose: proof that the checks would find them. Those of the core are in [`synod_paxos::broken`], those of
+//! the machine in [`synod_machine::broken`], those of the driver here.
 
 use synod_machine::session::SessionRecord;
 use synod_machine::snapshot::DOMAIN;
@@ -22,6 +22,12 @@ pub enum DriverFault {
     AcceptedTakenForChosen,
     /// Leaves the sessions out of a machine's snapshot.
     SnapshotWithoutSessions,
+    /// Takes a term's time from the wall clock alone.
+    TimeOfTheWall,
+    /// Counts all the time over which it was paused.
+    PausesCount,
+    /// Proposes no ticks.
+    NoTicks,
 }
 
 /// What is wrong in a world, of all that could be.
@@ -29,6 +35,8 @@ pub enum DriverFault {
 pub enum Mistake {
     /// A line of the core.
     Core(Broken),
+    /// A line of the machine.
+    Machine(synod_machine::broken::Broken),
     /// A line of the driver.
     Driver(DriverFault),
 }
@@ -38,7 +46,15 @@ impl Mistake {
     pub fn core(self) -> Broken {
         match self {
             Mistake::Core(broken) => broken,
-            Mistake::Driver(_) => Broken::NOT,
+            Mistake::Machine(_) | Mistake::Driver(_) => Broken::NOT,
+        }
+    }
+
+    /// What is wrong in the machine.
+    pub fn machine(self) -> synod_machine::broken::Broken {
+        match self {
+            Mistake::Machine(broken) => broken,
+            Mistake::Core(_) | Mistake::Driver(_) => synod_machine::broken::Broken::NOT,
         }
     }
 
