@@ -6,6 +6,7 @@ mod cluster;
 mod diff;
 mod health;
 mod kv;
+mod watch;
 mod zones;
 
 use std::sync::Arc;
@@ -13,11 +14,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use synod_gateway::Gateway;
+use synod_types::limits::HTTP_WATCHERS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::ask::Ask;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
+use crate::watch::Turns;
+
+pub(crate) use kv::{EntryView, text_or_base64};
 
 /// Zone files that are being sent or compared at a time: each may have 64 MiB.
 const FILES_MAX: usize = 16;
@@ -30,6 +35,8 @@ pub(crate) struct FrontEnd {
     pub(crate) gateway: Gateway,
     files: Arc<Semaphore>,
     comparisons: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl FrontEnd {
@@ -38,6 +45,8 @@ impl FrontEnd {
             gateway,
             files: Arc::new(Semaphore::new(FILES_MAX)),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
+            watchers: Arc::new(Semaphore::new(HTTP_WATCHERS_MAX)),
+            turns: Arc::new(Turns::new()),
         }
     }
 
@@ -50,6 +59,16 @@ impl FrontEnd {
     pub(crate) fn place_for_comparison(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
         Arc::clone(&self.comparisons).try_acquire_owned()
     }
+
+    /// One of [`HTTP_WATCHERS_MAX`] places.
+    pub(crate) fn place_for_watcher(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.watchers).try_acquire_owned()
+    }
+
+    /// The turns of those who follow changes.
+    pub(crate) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
 }
 
 /// Every address of the front end.
@@ -61,6 +80,13 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/apps/{app}/kv", get(kv::range))
         .route("/v1/apps/{app}/kv/", get(kv::key))
         .route("/v1/apps/{app}/kv/{*key}", get(kv::key))
+        .route("/v1/apps/{app}/history/", get(kv::history))
+        .route("/v1/apps/{app}/history/{*key}", get(kv::history))
+        .route("/v1/apps/{app}/leases", get(kv::leases))
+        .route("/v1/apps/{app}/leases/{lease}", get(kv::lease))
+        .route("/v1/apps/{app}/locks/{*name}", get(kv::lock))
+        .route("/v1/apps/{app}/usage", get(kv::usage))
+        .route("/v1/apps/{app}/watch", get(watch::watch))
         .route("/v1/cluster", get(cluster::status))
         .route("/v1/changes/{app}/{state_ndx}", get(changes::change))
         .route("/livez", get(health::live))
