@@ -14,7 +14,7 @@ pub mod state;
 
 use bytes::Bytes;
 use synod_machine::{Application, Context, QueryError, RestoreError};
-use synod_types::{Digest, Refusal, wire};
+use synod_types::{Digest, Refusal, StateNdx, wire};
 
 pub use op::{KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvReply, KvResult, KvSettings, KvTxn};
 pub use query::{
@@ -58,7 +58,7 @@ impl Application for Kv {
         Ok(wire::encode(&reply).into())
     }
 
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let query = KvQuery::decode(query)?;
         Ok(wire::encode(&query::answer(&self.state, &query)).into())
     }

@@ -37,14 +37,14 @@ fn apply(kv: &mut Kv, state_ndx: u64, op: &KvOp) -> Result<KvReply, Refusal> {
 }
 
 fn ask(kv: &dyn Application, query: &KvQuery) -> KvAnswer {
-    let answer = kv.query(&query.encode()).expect("a query");
+    let answer = kv.query(StateNdx(u64::MAX), &query.encode()).expect("a query");
     KvAnswer::decode(&answer).expect("an answer")
 }
 
 fn get(kv: &dyn Application, key: &str) -> Option<(Bytes, u64, u64)> {
     match ask(kv, &KvQuery::Get { key: bytes(key), at: None }) {
         KvAnswer::Get(found) => found.map(|entry| (entry.value, entry.created.0, entry.changed.0)),
-        KvAnswer::Range { .. } => panic!("a get was answered with a range"),
+        other => panic!("a get was answered with {other:?}"),
     }
 }
 
@@ -52,7 +52,7 @@ fn range(kv: &dyn Application, prefix: &str, after: Option<&str>, limit: u32) ->
     let query = KvQuery::Range { prefix: bytes(prefix), after: after.map(bytes), limit, at: None };
     match ask(kv, &query) {
         KvAnswer::Range { entries, more } => (entries, more),
-        KvAnswer::Get(_) => panic!("a range was answered with a get"),
+        other => panic!("a range was answered with {other:?}"),
     }
 }
 
@@ -216,7 +216,7 @@ proptest! {
         if checked.is_err() {
             prop_assert_eq!(applied, checked);
         }
-        let _ = kv.query(&bytes);
+        let _ = kv.query(StateNdx(1), &bytes);
         let _ = kv.restore(&bytes);
         let mut snapshot = b"synod/kv/v1\0".to_vec();
         snapshot.extend_from_slice(&bytes);
