@@ -117,8 +117,8 @@ fn ranges_go_by_prefix_and_page() {
 fn a_page_has_a_limit_on_entries() {
     let filled = |count: usize| {
         let mut kv = Kv::new();
-        for n in 0..count {
-            apply(&mut kv, 1, &put(&format!("{n:05}"), "")).unwrap();
+        for (state_ndx, n) in (1..).zip(0..count) {
+            apply(&mut kv, state_ndx, &put(&format!("{n:05}"), "")).unwrap();
         }
         kv
     };
@@ -139,9 +139,10 @@ fn a_page_has_a_limit_on_bytes() {
         let mut kv = Kv::new();
         let quarter = KV_RANGE_BYTES_MAX / 4 - 16_384;
         assert!(quarter < KV_VALUE_BYTES_MAX);
-        for (key, value) in [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)] {
+        let sizes = [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)];
+        for (state_ndx, (key, value)) in (1..).zip(sizes) {
             let op = KvOp::Put { key: bytes(key), value: vec![0; value].into() };
-            apply(&mut kv, 1, &op).unwrap();
+            apply(&mut kv, state_ndx, &op).unwrap();
         }
         kv
     };
