@@ -73,6 +73,10 @@ impl FrontEnd {
 
 /// Every address of the front end.
 pub(crate) fn router(gateway: Gateway) -> Router {
+    routes(FrontEnd::new(gateway))
+}
+
+fn routes(front_end: FrontEnd) -> Router {
     let mut router = Router::new()
         .route("/v1/apps", get(apps::all))
         .route("/v1/apps/{app}", get(apps::one))
@@ -102,7 +106,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(FrontEnd::new(gateway))
+        .with_state(front_end)
 }
 
 async fn not_found(ask: Ask) -> Outcome {
@@ -122,4 +126,49 @@ async fn method_not_allowed(ask: Ask) -> Outcome {
     };
     let stamp = door.map_or_else(|| Stamp::of_all(&ask.gateway), |door| Stamp::of(door.state_ndx()));
     Err(problem(stamp, &ask.uri, ProblemType::MethodNotAllowed, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use synod_app_kv::Kv;
+    use synod_gateway::{AppDoor, ClusterStatus};
+    use synod_machine::View;
+    use synod_types::{AppNdx, ClusterId, NodeId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn there_are_so_many_who_follow_and_no_more() {
+        let view = View::new(ClusterId::default(), AppNdx(1), Box::new(Kv::new()));
+        let (door, _publisher, _questions) = AppDoor::open("kv", view);
+        let status = || ClusterStatus {
+            cluster_id: ClusterId::default(),
+            cluster_name: "none".to_owned(),
+            node_id: NodeId::default(),
+            node_name: "none".to_owned(),
+            version: "1".to_owned(),
+            nodes: Vec::new(),
+            apps: Vec::new(),
+        };
+        let front_end = FrontEnd::new(Gateway::new(vec![door], status));
+        let router = TowerToHyperService::new(routes(front_end.clone()));
+        let ask = async |form: &str| {
+            let request = Request::get("/v1/apps/1/watch?wait=0").header("accept", form);
+            router.call(request.body(Body::empty()).expect("it is a request")).await.expect("no error").status()
+        };
+        let mut places: Vec<_> = (0..HTTP_WATCHERS_MAX)
+            .map(|_| front_end.place_for_watcher().expect("there are so many places"))
+            .collect();
+        for form in ["text/event-stream", "application/json"] {
+            assert_eq!(ask(form).await, StatusCode::SERVICE_UNAVAILABLE, "{form}");
+        }
+        places.pop();
+        for form in ["text/event-stream", "application/json", "text/event-stream"] {
+            assert_eq!(ask(form).await, StatusCode::OK, "{form}: who has left has left a place");
+        }
+    }
 }

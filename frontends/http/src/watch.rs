@@ -88,7 +88,7 @@ impl Follower {
     /// [`StreamEnd::Stopping`] when the node stops.
     pub(crate) async fn more(&self) -> Result<(), StreamEnd> {
         let turn = async {
-            self.door().until_state(StateNdx(self.through.0 + 1)).await;
+            self.door().until_state(self.through.next()).await;
             self.turns.take().await;
         };
         tokio::select! {

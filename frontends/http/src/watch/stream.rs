@@ -153,3 +153,116 @@ fn event(name: &str, id: StateNdx, data: &impl Serialize, part: &mut String) {
 fn lines(name: &str, id: StateNdx, data: &str, part: &mut String) {
     write!(part, "event: {name}\nid: {id}\ndata: {data}\n\n").expect("a String takes everything");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::BodyDataStream;
+    use futures_util::StreamExt as _;
+    use synod_app_kv::{Kv, KvOp, KvSelection};
+    use synod_gateway::{AppDoor, AppPublisher, ClusterStatus, Gateway};
+    use synod_machine::{Application as _, Context, View};
+    use synod_types::{AppNdx, ClusterId, CommanderId, LeaseMs, NodeId, TimeMs};
+    use tokio::sync::Semaphore;
+    use tokio::time::advance;
+
+    use super::super::Turns;
+    use super::*;
+
+    const APP: AppNdx = AppNdx(1);
+
+    /// An application of which changes are followed, without a server.
+    struct Stage {
+        kv: Kv,
+        state_ndx: StateNdx,
+        publisher: AppPublisher,
+    }
+
+    impl Stage {
+        fn open() -> (Stage, BodyDataStream) {
+            let view = View::new(ClusterId::default(), APP, Box::new(Kv::new()));
+            let (door, publisher, _questions) = AppDoor::open("kv", view);
+            let status = || ClusterStatus {
+                cluster_id: ClusterId::default(),
+                cluster_name: "none".to_owned(),
+                node_id: NodeId::default(),
+                node_name: "none".to_owned(),
+                version: "1".to_owned(),
+                nodes: Vec::new(),
+                apps: Vec::new(),
+            };
+            let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
+            let gateway = Gateway::new(vec![door], status);
+            let every_key = KvSelection::Prefix(Bytes::new());
+            let turns = Arc::new(Turns::new());
+            let mut follower = Follower::new(gateway, APP, every_key, StateNdx(0), turns, place);
+            let first = follower.look(1).expect("nothing is forgotten");
+            let body = event_stream(follower, StateNdx(0), &first, Uri::from_static("/"));
+            let stage = Stage { kv: Kv::new(), state_ndx: StateNdx(0), publisher };
+            (stage, body.into_data_stream())
+        }
+
+        fn put(&mut self, bytes: usize) {
+            self.state_ndx = self.state_ndx.next();
+            let context = Context {
+                state_ndx: self.state_ndx,
+                time: TimeMs(self.state_ndx.0),
+                clock: LeaseMs(0),
+                commander: CommanderId::default(),
+            };
+            let put = KvOp::Put { key: Bytes::from_static(b"k"), value: vec![b'x'; bytes].into() };
+            self.kv.apply(&context, &put.encode()[1..]).expect("it is within its limits");
+            let mut view = View::new(ClusterId::default(), APP, self.kv.fork());
+            view.state_ndx = self.state_ndx;
+            self.publisher.publish(view);
+        }
+    }
+
+    /// The names and ids of the events in the next part; none: the stream is over.
+    async fn next(stream: &mut BodyDataStream) -> Vec<(String, u64)> {
+        let Some(part) = stream.next().await else { return Vec::new() };
+        let part = String::from_utf8(part.expect("it cannot fail").into()).expect("events are text");
+        let events = part.split_terminator("\n\n").map(|event| {
+            let field = |name| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            (field("event: ").to_owned(), field("id: ").parse().expect("it has an id"))
+        });
+        events.collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_what_there_is_in_time_is_told_so() {
+        let (mut stage, mut stream) = Stage::open();
+        assert_eq!(next(&mut stream).await, [("bookmark".to_owned(), 0)]);
+        for taken_after_ms in [0, HTTP_WATCH_SLOW_MS_MAX] {
+            stage.put(1);
+            advance(Duration::from_millis(taken_after_ms)).await;
+            assert_eq!(next(&mut stream).await, [("change".to_owned(), stage.state_ndx.0)]);
+        }
+        stage.put(1);
+        advance(Duration::from_millis(HTTP_WATCH_SLOW_MS_MAX + 1)).await;
+        assert_eq!(next(&mut stream).await, [("end".to_owned(), 2)], "with what it has");
+        assert_eq!(next(&mut stream).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_part_is_a_page_or_one_state() {
+        let (mut stage, mut stream) = Stage::open();
+        assert_eq!(next(&mut stream).await, [("bookmark".to_owned(), 0)]);
+        let sizes = [1, HTTP_WATCH_PAGE_BYTES / 2, 1, HTTP_WATCH_PAGE_BYTES * 3, HTTP_WATCH_PAGE_BYTES, 1, 1];
+        for bytes in sizes {
+            stage.put(bytes);
+        }
+        let mut parts = Vec::new();
+        while parts.iter().sum::<usize>() < sizes.len() {
+            let events = next(&mut stream).await;
+            let told: usize = parts.iter().sum();
+            for (n, (name, id)) in events.iter().enumerate() {
+                assert_eq!((&name[..], *id), ("change", u64::try_from(told + n + 1).expect("few")));
+            }
+            parts.push(events.len());
+        }
+        // None is longer than a page and what its last state adds; behind a long one, fewer states are looked at.
+        assert_eq!(parts, [4, 1, 1, 1]);
+    }
+}
