@@ -214,6 +214,25 @@ pub const HTTP_HEAD_WAIT_MS_MAX: u64 = 30_000;
 pub const HTTP_WRITE_STALL_MS_MAX: u64 = 30_000;
 /// Milliseconds that answers in progress get when the HTTP front end closes.
 pub const HTTP_CLOSE_MS_MAX: u64 = 5_000;
+/// Clients that follow changes at one HTTP front end, over streams and by asking again: half of the connections, so that
+/// reads always find one.
+pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
+/// Bytes of changes at which a stream is given no more at a time; the changes of one state may be more by themselves. A
+/// stream holds no more than that, however slowly its client reads.
+pub const HTTP_WATCH_PAGE_BYTES: usize = 64 << 10;
+/// Milliseconds that a client may leave changes untaken before its stream is ended.
+pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
+/// Milliseconds without a change after which a stream says how far it is.
+pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
+/// States without a change after which a stream says how far it is, so that whoever resumes it does so in the history.
+pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
+/// Microseconds from one client's turn to be served changes to the next one's: many clients get many changes at a time, and
+/// leave the processors to the writers.
+pub const HTTP_WATCH_TURN_US: u64 = 100;
+/// Clients that are served changes without a wait for their turn, where none were served before.
+pub const HTTP_WATCH_TURNS_AT_ONCE: u32 = 32;
+/// Bytes that a connection's socket holds and has not sent.
+pub const HTTP_UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Mistakes that one HTTP answer lists.
 pub const HTTP_MISTAKES_MAX: usize = 16;
 
