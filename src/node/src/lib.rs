@@ -17,6 +17,7 @@ mod gate;
 mod inbox;
 pub mod intake;
 pub mod node;
+mod progress;
 #[cfg(test)]
 mod shelf;
 mod states;
