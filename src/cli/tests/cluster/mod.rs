@@ -283,7 +283,8 @@ impl Cluster {
         self.client_of(key, vec![self.endpoint(n)], Timeouts::default())
     }
 
-    fn client_of(&self, key: SigningKey, endpoints: Vec<Endpoint>, timeouts: Timeouts) -> Client {
+    /// A client of `key` that knows these nodes.
+    pub fn client_of(&self, key: SigningKey, endpoints: Vec<Endpoint>, timeouts: Timeouts) -> Client {
         let commander = Commander::new(Arc::new(key), self.founded.cluster);
         let tls = Arc::new(self.backend_tls());
         Client::new(ClientConfig { endpoints, tls, commander, timeouts }).unwrap()
