@@ -167,7 +167,7 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         let view = door.peek();
-        let body = view.app.query(query).map_err(|why| GatewayError::NotAQuery {
+        let body = view.app.query(view.state_ndx, query).map_err(|why| GatewayError::NotAQuery {
             app,
             state_ndx: view.state_ndx,
             why: why.to_string(),
@@ -272,6 +272,13 @@ impl Gateway {
     /// answered: what this node knows stays true.
     pub fn stop(&self) {
         self.0.stopping.send_replace(true);
+    }
+
+    /// Returns when the node begins to stop: whoever follows changes ends then.
+    pub async fn until_stopping(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is in this gateway.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
     /// Returns when the application's state is as the read wants it.

@@ -63,10 +63,14 @@ impl House {
         self.server.local_addr()
     }
 
-    /// Executes one command, in a slot of its own.
+    /// Sets a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+    }
+
+    /// Executes one command, in a slot of its own.
+    pub fn execute(&mut self, op: &KvOp) {
         self.seq += 1;
-        let put = KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
         let body = CommandBody {
             cluster: CLUSTER,
             app: AppNdx(1),
@@ -74,7 +78,7 @@ impl House {
             seq: Seq(self.seq),
             not_after: None,
             expected: None,
-            operation: put.encode().into(),
+            operation: op.encode().into(),
         };
         let command = SignedCommand {
             body: body.encode().unwrap(),
@@ -148,7 +152,7 @@ impl Application for Blank {
     fn apply(&mut self, _: &Context, _: &[u8]) -> Result<Bytes, Refusal> {
         Ok(Bytes::new())
     }
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Err(QueryError("there is nothing to ask".to_owned()))
     }
     fn snapshot(&self) -> Vec<u8> {
