@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvOp};
-use synod_machine::Machine;
+use synod_machine::{Founders, Machine};
 use synod_types::{
     AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Seq, SignedCommand, Slot, TimeMs,
 };
@@ -45,7 +45,7 @@ fn commander() -> CommanderId {
 
 fn founded() -> Machine {
     let administrators = [(commander(), key(), "bench".to_owned())];
-    Machine::new(ClusterId::default(), AppNdx(1), &administrators, Box::new(Kv::new()))
+    Machine::new(ClusterId::default(), AppNdx(1), &Founders::each_alone(&administrators), Box::new(Kv::new()))
 }
 
 fn put(n: u64) -> SignedCommand {

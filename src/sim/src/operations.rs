@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvOp};
-use synod_machine::{Application, AuthorityOp, Role};
+use synod_machine::{Application, AuthorityOp, Grant, Role};
 use synod_types::StateNdx;
 
 use crate::client::commander_of;
@@ -38,7 +38,7 @@ pub fn any(state_ndx: StateNdx, random: &mut Random) -> Bytes {
 /// Lets a key write.
 pub fn grant(key: Bytes) -> Bytes {
     let name = String::from_utf8_lossy(&key).into_owned();
-    AuthorityOp::Grant { key, name, role: Role::Writer }.encode().into()
+    AuthorityOp::Grant(Grant::unlimited(key, name, Role::Writer)).encode().into()
 }
 
 /// Lets a key write no longer.
