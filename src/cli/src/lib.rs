@@ -26,6 +26,7 @@ pub mod reader;
 mod status;
 mod submit;
 mod table;
+mod time;
 mod write;
 mod zone;
 

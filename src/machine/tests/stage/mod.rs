@@ -118,16 +118,29 @@ pub fn revoke(n: u64) -> Vec<u8> {
 
 /// Lets commander `n` command what lies in these scopes.
 pub fn grant_within(n: u64, scopes: &[&str]) -> Vec<u8> {
-    let scopes = scopes.iter().map(ToString::to_string).collect();
-    let grant = Grant::unlimited(key(n), format!("commander {n}"), Role::Writer);
-    AuthorityOp::Grant(Grant { scopes, ..grant }).encode()
+    grant_terms(n, Role::Writer, scopes, None, None)
 }
 
 /// Lets commander `n` do something from when until when.
 pub fn grant_for(n: u64, role: Role, valid_from: Option<u64>, valid_to: Option<u64>) -> Vec<u8> {
-    let (valid_from, valid_to) = (valid_from.map(TimeMs), valid_to.map(TimeMs));
-    let grant = Grant::unlimited(key(n), format!("commander {n}"), role);
-    AuthorityOp::Grant(Grant { valid_from, valid_to, ..grant }).encode()
+    grant_terms(n, role, &[], valid_from, valid_to)
+}
+
+/// Lets commander `n` do something, where, and from when until when.
+pub fn grant_terms(
+    n: u64,
+    role: Role,
+    scopes: &[&str],
+    valid_from: Option<u64>,
+    valid_to: Option<u64>,
+) -> Vec<u8> {
+    AuthorityOp::Grant(Grant {
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        valid_from: valid_from.map(TimeMs),
+        valid_to: valid_to.map(TimeMs),
+        ..Grant::unlimited(key(n), format!("commander {n}"), role)
+    })
+    .encode()
 }
 
 /// Gives the place of who commands this to commander `n`.
