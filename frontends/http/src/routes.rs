@@ -3,6 +3,7 @@
 mod apps;
 mod changes;
 mod cluster;
+mod commanders;
 mod diff;
 mod health;
 mod kv;
@@ -80,7 +81,9 @@ fn routes(front_end: FrontEnd) -> Router {
     let mut router = Router::new()
         .route("/v1/apps", get(apps::all))
         .route("/v1/apps/{app}", get(apps::one))
-        .route("/v1/apps/{app}/commanders", get(apps::commanders))
+        .route("/v1/apps/{app}/commanders", get(commanders::all))
+        .route("/v1/apps/{app}/commanders/log", get(commanders::log))
+        .route("/v1/apps/{app}/commanders/pending", get(commanders::pending))
         .route("/v1/apps/{app}/kv", get(kv::range))
         .route("/v1/apps/{app}/kv/", get(kv::key))
         .route("/v1/apps/{app}/kv/{*key}", get(kv::key))

@@ -122,6 +122,7 @@ async fn refusals_are_problems_with_a_fitting_status() {
         (RefusalCode::UnknownCommander, StatusCode::FORBIDDEN),
         (RefusalCode::Revoked, StatusCode::FORBIDDEN),
         (RefusalCode::NotPermitted, StatusCode::FORBIDDEN),
+        (RefusalCode::NotValidNow, StatusCode::FORBIDDEN),
         (RefusalCode::UnknownApp, StatusCode::NOT_FOUND),
         (RefusalCode::Expired, StatusCode::GONE),
         (RefusalCode::StaleSeq, StatusCode::CONFLICT),

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
     AppNdx, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, LeaseMs, Outcome, Receipt,
-    Refusal, RefusalCode, Seq, SignedCommand, Slot,
+    Refusal, RefusalCode, Seq, SignedCommand, Slot, wire,
 };
 
 use crate::application::{Application, Context};
-use crate::authority::{Authority, AuthorityOp};
+use crate::authority::{Authority, AuthorityOp, Founders};
 use crate::chain;
 use crate::session::{Executed, is_within_limits};
 use crate::snapshot::SnapshotError;
@@ -41,19 +41,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The state before slot 1. `administrators` are genesis' first commanders: id, key (SubjectPublicKeyInfo, DER)
-    /// and name.
+    /// The state before slot 1, with genesis' first commanders.
     ///
     /// # Panics
-    /// If there are more than [`synod_types::limits::COMMANDERS_MAX`]: genesis is checked where it is read.
+    /// As [`Authority::founded_by`]: genesis is checked where it is read.
     pub fn new(
         cluster: ClusterId,
         app: AppNdx,
-        administrators: &[(CommanderId, Bytes, String)],
+        founders: &Founders,
         application: Box<dyn Application>,
     ) -> Machine {
         let mut state = View::new(cluster, app, application);
-        state.authority = Authority::founded_by(administrators);
+        state.authority = Authority::founded_by(founders);
         Machine { state }
     }
 
@@ -148,15 +147,13 @@ impl Machine {
             ));
         }
         let state_ndx = state.state_ndx.next();
+        let context = Context { state_ndx, time: state.time, clock: LeaseMs(0), commander: body.commander };
         match operation {
-            Operation::App(operation) => {
-                let context =
-                    Context { state_ndx, time: state.time, clock: LeaseMs(0), commander: body.commander };
-                state.app.apply(&context, operation)
-            }
+            Operation::App(operation) => state.app.apply(&context, operation),
             Operation::Authority(operation) => {
-                state.authority.apply(state_ndx, AuthorityOp::decode(operation)?)?;
-                Ok(Bytes::new())
+                let op = AuthorityOp::decode_for(&*state.app, operation)?;
+                let reply = state.authority.apply(&context, op)?;
+                Ok(wire::encode(&reply).into())
             }
         }
     }

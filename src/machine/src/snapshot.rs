@@ -1,7 +1,7 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, commanders, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
+//! (identity, numbers, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
 //! own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
@@ -12,7 +12,7 @@ use synod_types::wire::{self, WireError};
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
 
 use crate::application::{Application, RestoreError};
-use crate::authority::{Authority, Commander};
+use crate::authority::{Authority, AuthorityRecord};
 use crate::chain;
 use crate::session::{SessionRecord, Sessions};
 use crate::view::View;
@@ -62,7 +62,7 @@ struct Head {
     chain: Digest,
     time: TimeMs,
     applied: Slot,
-    commanders: Vec<Commander>,
+    authority: AuthorityRecord,
     sessions: Vec<SessionRecord>,
 }
 
@@ -76,7 +76,7 @@ impl View {
             chain: self.chain,
             time: self.time,
             applied: self.applied,
-            commanders: self.authority.iter().cloned().collect(),
+            authority: self.authority.to_record(),
             sessions: self.sessions.to_records(),
         }
     }
@@ -106,7 +106,7 @@ impl View {
 
         let state_ndx = head.state_ndx;
         let authority =
-            Authority::from_commanders(head.commanders, state_ndx).map_err(SnapshotError::Inconsistent)?;
+            Authority::from_record(head.authority, state_ndx).map_err(SnapshotError::Inconsistent)?;
         let sessions =
             Sessions::from_records(head.sessions, state_ndx).map_err(SnapshotError::Inconsistent)?;
         if sessions.commanders().any(|commander| authority.commander(*commander).is_none()) {

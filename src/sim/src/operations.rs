@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvSettings, KvTxn, lock};
-use synod_machine::{Application, AuthorityOp, Role};
+use synod_machine::{Application, AuthorityOp, Grant, Role};
 use synod_types::StateNdx;
 
 use crate::client::commander_of;
@@ -101,7 +101,7 @@ fn rare(state_ndx: StateNdx, random: &mut Random) -> KvOp {
 /// Lets a key write.
 pub fn grant(key: Bytes) -> Bytes {
     let name = String::from_utf8_lossy(&key).into_owned();
-    AuthorityOp::Grant { key, name, role: Role::Writer }.encode().into()
+    AuthorityOp::Grant(Grant::unlimited(key, name, Role::Writer)).encode().into()
 }
 
 /// Lets a key write no longer.
