@@ -7,6 +7,7 @@ mod commanders;
 mod diff;
 mod health;
 mod kv;
+mod metrics;
 mod watch;
 mod zones;
 
@@ -96,6 +97,7 @@ fn routes(front_end: FrontEnd) -> Router {
         .route("/v1/apps/{app}/watch", get(watch::watch))
         .route("/v1/cluster", get(cluster::status))
         .route("/v1/changes/{app}/{state_ndx}", get(changes::change))
+        .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
     // Of the first application of that kind, and of a named one.

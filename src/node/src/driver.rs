@@ -429,6 +429,7 @@ impl Driver {
             state.term_began = Slot(status.chosen.0 + open);
         }
         state.leads = leads;
+        metrics::counter!("synod_leader_changes_total", "app" => app.to_string()).increment(1);
         let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
         match leader {
             Some(ballot) => info!(%app, leader = name(ballot), ballot = ballot.number, leads, "leader"),

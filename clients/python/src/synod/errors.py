@@ -64,7 +64,8 @@ class Refused(Problem):
 
 
 class NotPermitted(Refused):
-    """The commander may not do this: it is not known, was revoked, or its role does not permit it."""
+    """The commander may not do this: it is not known, was revoked, commands too early or too late, or its role or
+    scopes do not permit it."""
 
 
 class NotACommand(Refused):
@@ -108,6 +109,7 @@ _REFUSALS: dict[str, type[Refused]] = {
     "unknown-commander": NotPermitted,
     "revoked": NotPermitted,
     "not-permitted": NotPermitted,
+    "not-valid-now": NotPermitted,
     "expired": Expired,
     "stale-seq": SeqTaken,
     "seq-reused": SeqTaken,
