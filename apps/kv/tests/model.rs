@@ -219,7 +219,7 @@ impl Now {
                 for lease in leases {
                     match self.leases.get_mut(&lease.0) {
                         Some(granted) if granted.commander != context.commander => {
-                            return Err(RefusalCode::NotPermitted);
+                            return Err(RefusalCode::Conflict);
                         }
                         Some(granted) => granted.deadline = context.clock.0 + granted.ttl_ms,
                         None => gone.push(*lease),
@@ -266,7 +266,7 @@ impl Now {
     fn check_lease(&self, context: &Context, lease: StateNdx) -> Result<(), RefusalCode> {
         match self.leases.get(&lease.0) {
             None => Err(RefusalCode::Conflict),
-            Some(granted) if granted.commander != context.commander => Err(RefusalCode::NotPermitted),
+            Some(granted) if granted.commander != context.commander => Err(RefusalCode::Conflict),
             Some(_) => Ok(()),
         }
     }
@@ -531,8 +531,8 @@ fn check(kv: &Kv, model: &Model) {
     }
     check_range(kv, now, model.at(now), &Bytes::new(), None);
     check_leases(kv, model);
-    let mut queue: Vec<_> =
-        model.now.keys.values().filter(|entry| entry.key.starts_with(b"a")).cloned().collect();
+    let is_member = |key: &Bytes| key.starts_with(b"a") && !key.contains(&b'/');
+    let mut queue: Vec<_> = model.now.keys.values().filter(|entry| is_member(&entry.key)).cloned().collect();
     queue.sort_by_key(|entry| (entry.created, entry.key.clone()));
     let count = number(queue.len());
     queue.truncate(2);
