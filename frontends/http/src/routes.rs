@@ -6,6 +6,7 @@ mod cluster;
 mod diff;
 mod health;
 mod kv;
+mod log;
 mod zones;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::ask::Ask;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
 
-/// Zone files that are being sent or compared at a time: each may have 64 MiB.
+/// Zone files that are being sent or compared, and pages of a log that are being sent, at a time: a file may have 64 MiB.
 const FILES_MAX: usize = 16;
 /// Comparisons of zone files at a time: parsed, they take several times as much memory.
 const COMPARISONS_MAX: usize = 2;
@@ -58,6 +59,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/apps", get(apps::all))
         .route("/v1/apps/{app}", get(apps::one))
         .route("/v1/apps/{app}/commanders", get(apps::commanders))
+        .route("/v1/apps/{app}/log", get(log::page))
         .route("/v1/apps/{app}/kv", get(kv::range))
         .route("/v1/apps/{app}/kv/", get(kv::key))
         .route("/v1/apps/{app}/kv/{*key}", get(kv::key))

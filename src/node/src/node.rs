@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use synod_auth::file::LoadError;
 use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
@@ -37,6 +36,7 @@ use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::log::OwnLog;
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -258,6 +258,7 @@ impl Node {
         };
         let gateway = Gateway::new(doors.values().cloned().collect(), move || status.status())
             .with_files(Arc::new(content.clone()))
+            .with_log(Arc::new(OwnLog::new(journal.clone())))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
         tasks.spawn("gate".to_owned(), gate.run(gated));
@@ -356,14 +357,8 @@ fn machine(
     journal: &Journal,
     recovered: &mut Recovered,
 ) -> Result<Machine, StartError> {
-    let application = apps::new(&app.kind)
+    let mut machine = apps::machine(genesis, cluster, app)
         .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-    let administrators: Vec<_> = genesis
-        .administrators
-        .iter()
-        .map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()))
-        .collect();
-    let mut machine = Machine::new(cluster, app.ndx, &administrators, application);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let chosen = recovered.chosen;
     let mut slot = Slot(0);
