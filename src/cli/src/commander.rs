@@ -136,7 +136,7 @@ impl Commander {
                     let words = format!("{name} ({}) is a {} now", id.short(), role.role().name());
                     (json!({ "commander": id.to_string() }), words)
                 };
-                write::execute(&cluster, app, op.encode(), options, output, explain).await
+                write::execute(&cluster, app, op.encode(), &options, output, explain).await
             }
             Command::Revoke { id, app, options, connection } => {
                 let cluster = connection.cluster()?;
@@ -151,7 +151,7 @@ impl Commander {
                 let op = AuthorityOp::Revoke { commander: id };
                 let explain =
                     |_: &[u8]| (json!({ "commander": id.to_string() }), format!("{} is revoked", id.short()));
-                write::execute(&cluster, app_ndx, op.encode(), options, output, explain).await
+                write::execute(&cluster, app_ndx, op.encode(), &options, output, explain).await
             }
             Command::List { app, read, connection } => {
                 let list = list(&connection.cluster()?, &app, read).await?;

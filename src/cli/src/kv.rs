@@ -174,12 +174,12 @@ impl WriteCommon {
     async fn execute(self, op: KvOp, output: Output) -> anyhow::Result<ExitCode> {
         let cluster = self.connection.cluster()?;
         let app = cluster.app(&self.app)?;
-        write::execute(&cluster, app, op.encode(), self.options, output, explain).await
+        write::execute(&cluster, app, op.encode(), &self.options, output, explain).await
     }
 }
 
 /// What the application says of a write.
-fn explain(answer: &[u8]) -> Explained {
+pub(crate) fn explain(answer: &[u8]) -> Explained {
     match KvReply::decode(answer) {
         Ok(KvReply::Written { previous: None }) => (json!({ "previous": null }), "the key is new".to_owned()),
         Ok(KvReply::Written { previous: Some(previous) }) => {

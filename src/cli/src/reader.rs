@@ -138,6 +138,11 @@ impl Problem {
         self.r#type.ends_with("/timeout")
     }
 
+    /// The node has too much to do just now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.r#type.ends_with("/busy")
+    }
+
     fn text(&self) -> String {
         if self.detail.is_empty() { format!("HTTP status {}", self.status) } else { self.detail.clone() }
     }

@@ -5,6 +5,7 @@ mod changes;
 mod connections;
 mod diffs;
 mod house;
+mod log;
 mod reads;
 mod zones;
 mod zones_house;
