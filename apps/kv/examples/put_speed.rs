@@ -8,7 +8,8 @@ use bytes::Bytes;
 use synod_app_kv::{Kv, KvOp};
 use synod_machine::Machine;
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Seq, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Seq, SignedCommand, Slot,
+    TimeMs,
 };
 
 const PUTS: u64 = 400_000;
@@ -68,7 +69,7 @@ fn put(n: u64) -> SignedCommand {
 fn decrees(batch: u64) -> Vec<Decree> {
     let decree = |first: u64| {
         let commands = (first..PUTS.min(first + batch)).map(put).collect();
-        Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands }))
+        Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands }))
     };
     (0..PUTS.div_ceil(batch)).map(|n| decree(n * batch)).collect()
 }

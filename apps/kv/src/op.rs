@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
-use synod_types::limits::{KV_KEEP_ALIVE_MAX, KV_KEY_BYTES_MAX, KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX};
 use synod_types::wire::{self, WireError};
 use synod_types::{Refusal, RefusalCode, StateNdx};
 
-/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`] bytes, a value at most [`KV_VALUE_BYTES_MAX`]. A lease is named by the
+use crate::check;
+
+/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`](synod_types::limits::KV_KEY_BYTES_MAX) bytes, a value at most [`KV_VALUE_BYTES_MAX`](synod_types::limits::KV_VALUE_BYTES_MAX). A lease is named by the
 /// state that granted it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KvOp {
@@ -65,7 +66,7 @@ pub enum KvOp {
     },
     /// Lets leases last their whole time again from now on; answered by [`KvReply::KeptAlive`].
     KeepAlive {
-        /// Which: 1 to [`KV_KEEP_ALIVE_MAX`].
+        /// Which: 1 to [`KV_KEEP_ALIVE_MAX`](synod_types::limits::KV_KEEP_ALIVE_MAX).
         leases: Vec<StateNdx>,
     },
     /// Ends a lease, and with it every key that is bound to it; answered by [`KvReply::DeletedMany`].
@@ -85,11 +86,11 @@ pub enum KvOp {
 /// One of two lists of changes, by what holds before.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KvTxn {
-    /// At most [`KV_TXN_OPS_MAX`] conditions.
+    /// At most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX) conditions.
     pub compare: Vec<KvCompare>,
-    /// Made, in order, where all conditions hold: at most [`KV_TXN_OPS_MAX`].
+    /// Made, in order, where all conditions hold: at most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX).
     pub then: Vec<KvChange>,
-    /// Made, in order, where one of them does not: at most [`KV_TXN_OPS_MAX`].
+    /// Made, in order, where one of them does not: at most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX).
     pub otherwise: Vec<KvChange>,
 }
 
@@ -193,38 +194,9 @@ impl KvOp {
         let op: KvOp = wire::decode(bytes).map_err(|_| {
             Refusal::new(RefusalCode::Malformed, "the operation is none of the key-value application's")
         })?;
-        let _ = (KV_KEEP_ALIVE_MAX, KV_TXN_OPS_MAX);
-        match &op {
-            KvOp::Put { key, value } | KvOp::CompareAndSet { key, expected: _, value } => {
-                check_key(key)?;
-                check_value(value)?;
-            }
-            KvOp::Delete { key } => check_key(key)?,
-            _ => {}
-        }
+        check::check(&op)?;
         Ok(op)
     }
-}
-
-fn check_key(key: &[u8]) -> Result<(), Refusal> {
-    if key.is_empty() {
-        return Err(Refusal::new(RefusalCode::Malformed, "the key is empty"));
-    }
-    check_len("key", key.len(), KV_KEY_BYTES_MAX)
-}
-
-fn check_value(value: &[u8]) -> Result<(), Refusal> {
-    check_len("value", value.len(), KV_VALUE_BYTES_MAX)
-}
-
-fn check_len(what: &str, len: usize, max: usize) -> Result<(), Refusal> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        RefusalCode::TooLarge,
-        format_args!("the {what} has {len} bytes; at most {max} are allowed"),
-    ))
 }
 
 /// The answer in the receipt of an operation that was done.
@@ -305,7 +277,7 @@ impl KvReply {
 
 #[cfg(test)]
 mod tests {
-    use synod_types::limits::OPERATION_BYTES_MAX;
+    use synod_types::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, OPERATION_BYTES_MAX};
 
     use super::*;
 

@@ -14,6 +14,7 @@
 //! | `…/zones/{zone}/diff?from=&to=` | the records that differ between two states |
 //! | `/v1/changes/{app}/{state}` | which nodes have applied it |
 //! | `/v1/cluster` | nodes and applications as this node sees them |
+//! | `/metrics` | what the node measures of itself |
 //! | `/livez`, `/readyz` | whether the process answers, whether to send it clients |
 //!
 //! What concerns one application takes `?min=N` (wait until it is in state N), `?consistency=local|linearizable` and

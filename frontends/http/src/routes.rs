@@ -7,6 +7,7 @@ mod diff;
 mod health;
 mod kv;
 mod log;
+mod metrics;
 mod zones;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/apps/{app}/kv/{*key}", get(kv::key))
         .route("/v1/cluster", get(cluster::status))
         .route("/v1/changes/{app}/{state_ndx}", get(changes::change))
+        .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
     // Of the first application of that kind, and of a named one.

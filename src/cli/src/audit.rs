@@ -24,7 +24,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::receipt::kept;
 use auditor::{Auditor, Break};
-use expectation::{Claim, Expectation};
+use expectation::Expectation;
 use filter::Filter;
 use report::{Named, Report};
 use source::{DataDir, Nodes, Source, Unread};
@@ -230,12 +230,12 @@ impl Logs {
             Err(broken) => return Ok(Err(broken)),
         };
         report.begin(&named)?;
-        let mut go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
+        let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
             let end = source.end();
             walk(source, &self.verifying, auditor, until, |auditor, changes| {
                 let state = auditor.state();
                 report.progress(&named, state.applied, end, state.state_ndx);
-                report.steps(&named, &changes)
+                report.steps(&named, state, &changes)
             })
         };
         let (walked, unknown) = match &mut self.store {

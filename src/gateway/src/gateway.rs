@@ -13,6 +13,7 @@ use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
 use crate::log::{Log, LogUnread, NoLog};
+use crate::metrics::{Metrics, NoMetrics};
 use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
 use crate::status::{ClusterStatus, NodeState};
@@ -88,6 +89,7 @@ struct Inner {
     status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
     files: Arc<dyn Files>,
     log: Arc<dyn Log>,
+    metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
 }
@@ -111,6 +113,7 @@ impl Gateway {
             status: Box::new(status),
             files: Arc::new(NoFiles),
             log: Arc::new(NoLog),
+            metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
             stopping: watch::Sender::new(false),
         }))
@@ -131,6 +134,15 @@ impl Gateway {
     /// If the gateway was cloned already: it is put together first and handed out then.
     pub fn with_log(mut self, log: Arc<dyn Log>) -> Gateway {
         self.own().log = log;
+        self
+    }
+
+    /// The same gateway, with measurements to tell; without this, there are none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_metrics(mut self, metrics: Arc<dyn Metrics>) -> Gateway {
+        self.own().metrics = metrics;
         self
     }
 
@@ -179,7 +191,7 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         let view = door.peek();
-        let body = view.app.query(query).map_err(|why| GatewayError::NotAQuery {
+        let body = view.app.query(view.state_ndx, query).map_err(|why| GatewayError::NotAQuery {
             app,
             state_ndx: view.state_ndx,
             why: why.to_string(),
@@ -226,6 +238,11 @@ impl Gateway {
         }
         let page = LogPage { cluster: view.cluster, app, applied: view.applied, decrees };
         Ok((view, page))
+    }
+
+    /// What this node measures of itself.
+    pub fn metrics(&self) -> Arc<dyn Metrics> {
+        Arc::clone(&self.0.metrics)
     }
 
     /// How far each node has come towards a state of an application, as this node knows.

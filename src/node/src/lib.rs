@@ -17,6 +17,7 @@ mod gate;
 mod inbox;
 pub mod intake;
 mod log;
+mod metrics;
 pub mod node;
 #[cfg(test)]
 mod shelf;

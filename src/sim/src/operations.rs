@@ -1,8 +1,8 @@
 //! The application that worlds run, and the operations that their clients draw.
 
 use bytes::Bytes;
-use synod_app_kv::{Kv, KvOp};
-use synod_machine::{Application, AuthorityOp, Role};
+use synod_app_kv::{Kv, KvAnswer, KvOp, KvQuery};
+use synod_machine::{Application, AuthorityOp, Role, View};
 use synod_types::StateNdx;
 
 use crate::client::commander_of;
@@ -33,6 +33,40 @@ pub fn any(state_ndx: StateNdx, random: &mut Random) -> Bytes {
         _ => KvOp::Put { key, value },
     };
     operation.encode().into()
+}
+
+/// An operation on leases. `leases` are some that were granted, the last one last.
+pub fn on_leases(leases: &[StateNdx], random: &mut Random) -> Bytes {
+    let key = Bytes::from(format!("k{}", random.below(KEYS)));
+    let operation = match (leases, random.below(10)) {
+        ([], _) | (_, 0 | 1) => KvOp::GrantLease { ttl_ms: *random.pick(&[1000, 1000, 1500, 3000]) },
+        (_, 2) => KvOp::PutBound { key, value: Bytes::from_static(b"bound"), lease: *random.pick(leases) },
+        (_, 3) => KvOp::RevokeLease { lease: *random.pick(leases) },
+        ([.., last], 4..7) => KvOp::KeepAlive { leases: vec![*last] },
+        _ => KvOp::KeepAlive { leases: leases.to_vec() },
+    };
+    operation.encode().into()
+}
+
+/// Grants a lease.
+pub fn grant_lease(ttl_ms: u64) -> Bytes {
+    KvOp::GrantLease { ttl_ms }.encode().into()
+}
+
+/// Keeps a lease alive.
+pub fn keep_alive(lease: StateNdx) -> Bytes {
+    KvOp::KeepAlive { leases: vec![lease] }.encode().into()
+}
+
+/// The leases that there are in a state. Worlds have few.
+pub fn leases(view: &View) -> Vec<StateNdx> {
+    let query = KvQuery::Leases { after: None, limit: 0 }.encode();
+    let answer =
+        view.app.query(view.state_ndx, &query).ok().and_then(|answer| KvAnswer::decode(&answer).ok());
+    match answer {
+        Some(KvAnswer::Leases { leases, .. }) => leases.into_iter().map(|lease| lease.lease).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Lets a key write.

@@ -18,6 +18,8 @@ use crate::world::{Step, World};
 const PROGRESS_MS_MAX: u64 = 60_000;
 /// Virtual time in which a healed cluster must agree.
 const PEACE_MS_MAX: u64 = 60_000;
+/// Virtual time in which the longest lease must run out, of 3 s, in peace.
+const LEASE_MS_MAX: u64 = 3000 * 5 / 2 * 20 / 19 + 1000;
 /// Virtual time between two looks whether that is so.
 const LOOK_MS: u64 = 100;
 
@@ -92,6 +94,14 @@ fn live(plan: Plan, world: &mut World) {
     world.clients_begin = false;
     for node in 0..world.nodes.len() {
         world.start(node);
+    }
+    if !wait(world, PEACE_MS_MAX, World::is_settled, &mut storm) {
+        return fail(world, "a healed cluster agrees and answers", PEACE_MS_MAX);
+    }
+    world.check_end();
+    // The slowest clocks run at two fifths of the right speed, and are drawn back by a wall clock that was.
+    if !wait(world, LEASE_MS_MAX, |world| world.checks.leases.count() == 0, &mut storm) {
+        return fail(world, "a lease that nobody keeps alive runs out", LEASE_MS_MAX);
     }
     if !wait(world, PEACE_MS_MAX, World::is_settled, &mut storm) {
         return fail(world, "a healed cluster agrees and answers", PEACE_MS_MAX);

@@ -59,7 +59,7 @@ mod tests {
     use crate::command::SignedCommand;
     use crate::decree::Batch;
     use crate::digest::Digest;
-    use crate::ids::TimeMs;
+    use crate::ids::{Ballot, NodeId, TimeMs};
 
     fn page() -> LogPage {
         let command = SignedCommand {
@@ -67,7 +67,8 @@ mod tests {
             signature: b"sign".to_vec().into(),
             key: b"k".to_vec().into(),
         };
-        let batch = Batch { time: TimeMs(300), commands: vec![command] };
+        let term = Ballot { number: 5, priority: 1, node: NodeId(Digest([8; 32])) };
+        let batch = Batch { term, time: TimeMs(300), commands: vec![command] };
         LogPage {
             cluster: ClusterId(Digest([9; 32])),
             app: AppNdx(7),
@@ -84,7 +85,9 @@ mod tests {
             &[9; 32],
             &[7, 3, 2],
             &[1, 0],
-            &[2, 1, 0xac, 2, 1],
+            &[2, 1, 5, 1],
+            &[8; 32],
+            &[0xac, 2, 1],
             b"\x04body\x04sign\x01k",
         ];
         assert_eq!(page().encode(), expected.concat());

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use synod_auth::{Unverified, Verified, Verifier};
 use synod_machine::{Applied, Machine, View};
+use synod_types::command::Operation;
 use synod_types::{
-    AppNdx, CommandBody, CommandId, CommanderId, Decree, Digest, Outcome, Refusal, RefusalCode,
+    AppNdx, CommandBody, CommandId, CommanderId, Decree, Digest, Outcome, Receipt, Refusal, RefusalCode,
     SignedCommand, Slot, StateNdx, TimeMs,
 };
 
@@ -83,6 +84,17 @@ pub(crate) enum Cause {
         /// The commander's name when it commanded.
         name: Arc<str>,
     },
+    /// What was to last until then has run out, under this id.
+    Expiry { id: CommandId },
+}
+
+impl Cause {
+    /// The id under which the hash chain has it.
+    pub(crate) fn id(&self) -> CommandId {
+        match self {
+            Cause::Command { id, .. } | Cause::Expiry { id } => *id,
+        }
+    }
 }
 
 /// What is wrong with a log.
@@ -161,6 +173,8 @@ pub(crate) struct Totals {
     pub(crate) without_trace: u64,
     /// Executed before.
     pub(crate) repeats: u64,
+    /// States that something made that had run out.
+    pub(crate) expiries: u64,
 }
 
 /// Executes one application's log.
@@ -237,14 +251,22 @@ impl Auditor {
         self.totals.slots += 1;
         let applied = self.machine.apply(slot, &decree);
         let mut changes = Vec::with_capacity(applied.len());
+        let mut signed = decree.commands().iter();
         let mut learn = false;
-        for (signed, applied) in decree.commands().iter().zip(applied) {
-            self.totals.commands += 1;
-            let Some(change) = self.change(slot, signed, applied) else { continue };
-            self.check(&change)?;
-            let Cause::Command { body, .. } = &change.cause;
-            learn |= body.operation.first() != Some(&synod_types::command::Operation::APP);
-            changes.push(change);
+        for applied in applied {
+            let change = match applied.commander {
+                None => Some(self.expiry(slot, applied)),
+                Some(commander) => {
+                    let signed =
+                        signed.next().expect("the machine answers for the commands of the decree, in order");
+                    learn |= is_authority(signed);
+                    self.command(slot, signed, commander, applied)
+                }
+            };
+            if let Some(change) = change {
+                self.check(&change)?;
+                changes.push(change);
+            }
         }
         if learn {
             self.learn_names();
@@ -276,32 +298,36 @@ impl Auditor {
         Break { app: state.app_ndx, slot, state_ndx: state.state_ndx, kind, text }
     }
 
-    fn change(&mut self, slot: Slot, signed: &SignedCommand, applied: Applied) -> Option<Change> {
-        let receipt = match applied.result {
-            Ok(receipt) if !applied.repeated => receipt,
-            Ok(_) => {
-                self.totals.repeats += 1;
-                return None;
-            }
-            Err(_) => {
-                self.totals.without_trace += 1;
-                return None;
-            }
+    fn command(
+        &mut self,
+        slot: Slot,
+        signed: &SignedCommand,
+        commander: CommanderId,
+        applied: Applied,
+    ) -> Option<Change> {
+        self.totals.commands += 1;
+        let counter = match &applied.result {
+            Ok(_) if applied.repeated => &mut self.totals.repeats,
+            Ok(Receipt { outcome: Outcome::Done(_), .. }) => &mut self.totals.done,
+            Ok(Receipt { outcome: Outcome::Refused(_), .. }) => &mut self.totals.refused,
+            Err(_) => &mut self.totals.without_trace,
         };
-        match receipt.outcome {
-            Outcome::Done(_) => self.totals.done += 1,
-            Outcome::Refused(_) => self.totals.refused += 1,
-        }
+        *counter += 1;
+        let receipt = applied.result.ok().filter(|_| !applied.repeated)?;
         let body = CommandBody::decode(&signed.body).expect("the machine has just executed it");
-        let name = self.name(applied.commander);
-        Some(Change {
-            slot,
-            state_ndx: receipt.state_ndx,
-            time: self.state().time,
-            cause: Cause::Command { id: applied.command, body, name },
-            outcome: receipt.outcome,
-            chain: receipt.chain,
-        })
+        let cause = Cause::Command { id: applied.command, body, name: self.name(commander) };
+        Some(self.change(slot, cause, receipt))
+    }
+
+    fn expiry(&mut self, slot: Slot, applied: Applied) -> Change {
+        self.totals.expiries += 1;
+        let receipt = applied.result.expect("an expiry is always executed");
+        self.change(slot, Cause::Expiry { id: applied.command }, receipt)
+    }
+
+    fn change(&self, slot: Slot, cause: Cause, receipt: Receipt) -> Change {
+        let Receipt { state_ndx, outcome, chain, .. } = receipt;
+        Change { slot, state_ndx, time: self.state().time, cause, outcome, chain }
     }
 
     /// A commander's name before this slot; or the one that this slot gave, of a commander that it made.
@@ -345,6 +371,12 @@ impl Auditor {
     fn since(&self, text: String) -> String {
         format!("{text}; stateNdx {} is the last one before it of which that is known", self.agreed)
     }
+}
+
+/// Whether a command may change who commands, or under which name.
+fn is_authority(signed: &SignedCommand) -> bool {
+    let body = CommandBody::decode(&signed.body);
+    body.is_ok_and(|body| matches!(Operation::split(&body.operation), Some(Operation::Authority(_))))
 }
 
 #[cfg(test)]

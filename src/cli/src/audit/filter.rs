@@ -48,16 +48,18 @@ fn since(text: &str) -> Result<Since, String> {
 impl Filter {
     /// Whether a step is shown, as far as its words do not matter.
     pub(crate) fn admits(&self, change: &Change) -> bool {
-        let Cause::Command { body, name, .. } = &change.cause;
         let since = match self.since {
             None => true,
             Some(Since::State(state)) => change.state_ndx >= state,
             Some(Since::Time(time)) => change.time >= time,
         };
-        let commander = self.commander.as_deref().is_none_or(|wanted| {
-            let is_id = wanted.len() >= PREFIX_DIGITS_MIN
-                && body.commander.to_string().starts_with(&wanted.to_lowercase());
-            **name == *wanted || is_id
+        let commander = self.commander.as_deref().is_none_or(|wanted| match &change.cause {
+            Cause::Expiry { .. } => false,
+            Cause::Command { body, name, .. } => {
+                let id = body.commander.to_string();
+                **name == *wanted
+                    || wanted.len() >= PREFIX_DIGITS_MIN && id.starts_with(&wanted.to_lowercase())
+            }
         });
         since && commander
     }

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use synod_machine::View;
 use synod_types::{AppNdx, Outcome, Slot, StateNdx};
 
 use super::auditor::{Auditor, Break, Cause, Change};
@@ -66,19 +67,18 @@ impl Report {
     }
 
     /// The steps of one slot.
-    pub(crate) fn steps(&mut self, app: &Named, changes: &[Change]) -> anyhow::Result<()> {
+    pub(crate) fn steps(&mut self, app: &Named, view: &View, changes: &[Change]) -> anyhow::Result<()> {
         if self.quiet {
             return Ok(());
         }
         for change in changes.iter().filter(|change| self.filter.admits(change)) {
-            let Cause::Command { id, body, name } = &change.cause;
-            let told = words::told(&app.kind, &body.operation, &change.outcome);
+            let told = words::told(&app.kind, change, view);
             if !self.filter.admits_parts(&told) {
                 continue;
             }
             let (outcome, said) = match &change.outcome {
                 Outcome::Done(answer) => {
-                    let (json, said) = words::explained(&app.kind, &body.operation, answer);
+                    let (json, said) = words::explained(&app.kind, &change.cause, answer);
                     let separator = if said.is_empty() { "" } else { ": " };
                     (json!({ "done": json }), format!("done{separator}{said}"))
                 }
@@ -88,13 +88,20 @@ impl Report {
                 }
             };
             let time = utc::text(change.time.0);
+            let (name, commander, seq) = match &change.cause {
+                Cause::Command { body, name, .. } => {
+                    let commander = json!({ "id": body.commander.to_string(), "name": &**name });
+                    (printable(name), commander, json!(body.seq))
+                }
+                Cause::Expiry { .. } => ("-".to_owned(), Value::Null, Value::Null),
+            };
             match self.output {
                 None => {}
                 Some(Output::Text) => writeln!(
                     self.out,
                     "{:>8}  {time:<20}  {:<16}  {:<44}  {}",
                     change.state_ndx.0,
-                    printable(name),
+                    name,
                     told.text,
                     printable(&said)
                 )?,
@@ -105,9 +112,9 @@ impl Report {
                         "stateNdx": change.state_ndx,
                         "time": time,
                         "timeMs": change.time,
-                        "commander": { "id": body.commander.to_string(), "name": &**name },
-                        "seq": body.seq,
-                        "command": id.to_string(),
+                        "commander": commander,
+                        "seq": seq,
+                        "command": change.cause.id().to_string(),
                         "operation": told.text,
                         "about": words::parts_json(&told.parts),
                         "outcome": outcome,
@@ -156,6 +163,7 @@ impl Report {
             "refused": totals.refused,
             "withoutTrace": totals.without_trace,
             "repeats": totals.repeats,
+            "expiries": totals.expiries,
             "stateNdx": state.state_ndx,
             "chain": state.chain.to_string(),
             "comparedWith": compared,
@@ -165,7 +173,7 @@ impl Report {
             writeln!(
                 self.out,
                 "application {} ({}) is in order: {} slots, {} commands with as many signatures verified: {} done, {} refused, \
-                 {} without a trace, {} repeats",
+                 {} without a trace, {} repeats; {} expiries",
                 app.ndx,
                 app.name,
                 totals.slots,
@@ -173,7 +181,8 @@ impl Report {
                 totals.done,
                 totals.refused,
                 totals.without_trace,
-                totals.repeats
+                totals.repeats,
+                totals.expiries
             )?;
             writeln!(self.out, "  stateNdx {}  chain {}", state.state_ndx, state.chain)?;
             let compared = match compared {

@@ -1,18 +1,24 @@
 //! What a command does, in words, and which keys and zones it is about.
 
-use serde_json::{Value, json};
-use synod_app_kv::{Kv, KvChange, KvOp, KvReply, KvTxn};
-use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesApp, ZonesOp};
-use synod_machine::AuthorityOp;
-use synod_types::command::Operation;
-use synod_types::{CommandBody, CommanderId, Digest, Outcome};
+use std::fmt;
 
+use bytes::Bytes;
+use serde_json::{Value, json};
+use synod_app_kv::{Kv, KvAnswer, KvChange, KvOp, KvQuery, KvReply, KvSelection, KvTxn};
+use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesApp, ZonesOp};
+use synod_machine::{AuthorityOp, View};
+use synod_types::command::Operation;
+use synod_types::{CommandBody, CommanderId, Digest, Outcome, StateNdx};
+
+use super::auditor::{Cause, Change};
 use crate::table::printable;
 use crate::write::{self, Explained};
 
 /// Characters of a key and of a value that are shown.
 const KEY_SHOWN_MAX: usize = 80;
 const VALUE_SHOWN_MAX: usize = 40;
+/// Keys that an expiry shows.
+const ENDED_SHOWN_MAX: usize = 8;
 
 /// A part of an application's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,22 +31,67 @@ pub(crate) enum Part {
     Zone(ZoneName),
 }
 
-/// An operation, told.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Key(key) => f.write_str(&shown(key)),
+            Part::Prefix(prefix) => write!(f, "{}*", shown(prefix)),
+            Part::Zone(zone) => zone.fmt(f),
+        }
+    }
+}
+
+/// A step, told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) text: String,
     /// What it is about.
     pub(crate) parts: Vec<Part>,
+    /// It ends keys that it does not name.
+    ends_keys: bool,
 }
 
 impl Told {
     fn new(text: String, parts: Vec<Part>) -> Told {
-        Told { text, parts }
+        Told { text, parts, ends_keys: false }
+    }
+}
+
+/// Tells a step of an application of this kind. `view` is its state behind the step, or a later one.
+pub(crate) fn told(kind: &str, change: &Change, view: &View) -> Told {
+    match &change.cause {
+        Cause::Command { body, .. } => {
+            let mut told = told_operation(kind, &body.operation, &change.outcome);
+            if told.ends_keys {
+                told.parts = ended(change, view);
+            }
+            told
+        }
+        Cause::Expiry { .. } => {
+            let parts = ended(change, view);
+            let keys: Vec<String> = parts.iter().take(ENDED_SHOWN_MAX).map(Part::to_string).collect();
+            let more = if parts.len() > keys.len() { " …" } else { "" };
+            Told::new(format!("leases ran out: {}{more}", keys.join(" ")), parts)
+        }
+    }
+}
+
+/// The keys that ended with leases, as the application remembers them; every key, where it does not.
+fn ended(change: &Change, view: &View) -> Vec<Part> {
+    let (every, before) = (KvSelection::Prefix(Bytes::new()), StateNdx(change.state_ndx.0.saturating_sub(1)));
+    let query = KvQuery::Changes { after: before, of: every, limit: 1 };
+    let answer = view.app.query(view.state_ndx, &query.encode()).ok();
+    match answer.map(|answer| KvAnswer::decode(&answer)) {
+        Some(Ok(KvAnswer::Changes { states, .. })) => {
+            let changed = states.into_iter().filter(|state| state.state_ndx == change.state_ndx);
+            changed.flat_map(|state| state.changes).map(|change| Part::Key(change.key.to_vec())).collect()
+        }
+        _ => vec![Part::Prefix(Vec::new())],
     }
 }
 
 /// Tells an operation of an application of this kind; what it came to decides what a transaction is about.
-pub(crate) fn told(kind: &str, operation: &[u8], outcome: &Outcome) -> Told {
+fn told_operation(kind: &str, operation: &[u8], outcome: &Outcome) -> Told {
     let told = match Operation::split(operation) {
         Some(Operation::Authority(bytes)) => AuthorityOp::decode(bytes).ok().map(|op| authority(&op)),
         Some(Operation::App(bytes)) if kind == Kv::KIND => {
@@ -56,12 +107,16 @@ pub(crate) fn told(kind: &str, operation: &[u8], outcome: &Outcome) -> Told {
     told.unwrap_or_else(unread)
 }
 
-/// What an answer means, in the words of an application of this kind.
-pub(crate) fn explained(kind: &str, operation: &[u8], answer: &[u8]) -> Explained {
-    match Operation::split(operation) {
-        Some(Operation::App(_)) if kind == Kv::KIND => crate::kv::explain(answer),
-        Some(Operation::App(_)) if kind == ZonesApp::KIND => crate::zone::explain(answer),
-        Some(Operation::App(_) | Operation::Authority(_)) | None => write::hex(answer),
+/// What the answer of a step means, in the words of an application of this kind.
+pub(crate) fn explained(kind: &str, cause: &Cause, answer: &[u8]) -> Explained {
+    let is_of_app = match cause {
+        Cause::Command { body, .. } => matches!(Operation::split(&body.operation), Some(Operation::App(_))),
+        Cause::Expiry { .. } => true,
+    };
+    match kind {
+        Kv::KIND if is_of_app => crate::kv::explain(answer),
+        ZonesApp::KIND if is_of_app => crate::zone::explain(answer),
+        _ => write::hex(answer),
     }
 }
 
@@ -113,7 +168,9 @@ fn kv(op: &KvOp, outcome: &Outcome) -> Told {
             let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
             Told::new(format!("keep-alive {}", leases.join(" ")), Vec::new())
         }
-        KvOp::RevokeLease { lease } => Told::new(format!("revoke-lease {lease}"), Vec::new()),
+        KvOp::RevokeLease { lease } => {
+            Told { ends_keys: true, ..Told::new(format!("revoke-lease {lease}"), Vec::new()) }
+        }
         KvOp::Compact { through } => Told::new(format!("compact through {through}"), Vec::new()),
         KvOp::Configure(settings) => {
             let fields = [
@@ -234,14 +291,13 @@ pub(crate) fn parts_json(parts: &[Part]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use synod_app_kv::{KvCompare, KvCondition};
-    use synod_types::{Refusal, RefusalCode, StateNdx, wire};
+    use synod_types::{Refusal, RefusalCode, wire};
 
     use super::*;
 
     fn words(op: KvOp) -> String {
-        told("kv", &op.encode(), &Outcome::Done(Bytes::new())).text
+        told_operation(Kv::KIND, &op.encode(), &Outcome::Done(Bytes::new())).text
     }
 
     #[test]
@@ -254,7 +310,7 @@ mod tests {
         assert_eq!(words(cas(None)), format!("cas service/a (absent) = {x}… (50 bytes)"));
         assert_eq!(words(cas(Some(StateNdx(7)))), format!("cas service/a (of 7) = {x}… (50 bytes)"));
         let revoke = AuthorityOp::Revoke { commander: CommanderId(Digest([0xab; 32])) };
-        let told = told("kv", &revoke.encode(), &Outcome::Done(Bytes::new()));
+        let told = told_operation(Kv::KIND, &revoke.encode(), &Outcome::Done(Bytes::new()));
         assert_eq!(told.text, "revoke abababababab");
         assert_eq!(
             words(KvOp::Put { key: "a\nb".into(), value: "\u{1b}[31m".into() }),

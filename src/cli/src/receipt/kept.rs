@@ -59,7 +59,9 @@ pub(crate) enum KeptOutcome {
 impl KeptReceipt {
     /// Holds it against what was executed in its state, but for the chain.
     pub(crate) fn check(&self, change: &Change) -> Result<(), String> {
-        let Cause::Command { id, body, .. } = &change.cause;
+        let Cause::Command { id, body, .. } = &change.cause else {
+            return Err(format!("stateNdx {} was made by an expiry, and by no command", self.state_ndx));
+        };
         let differs = |what: &str, kept: &dyn std::fmt::Display, executed: &dyn std::fmt::Display| {
             Err(format!(
                 "the receipt is for {what} {kept}, and stateNdx {} was made by {executed}",
