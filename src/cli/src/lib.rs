@@ -12,6 +12,7 @@ mod commander;
 mod connection;
 mod demo;
 pub mod dns_query;
+mod duration;
 pub mod exit;
 pub mod founding;
 mod init;
@@ -28,7 +29,8 @@ mod receipt;
 mod status;
 mod submit;
 mod table;
-mod utc;
+mod time;
+pub mod watcher;
 mod write;
 mod zone;
 

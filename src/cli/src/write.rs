@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::connection::Cluster;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::receipt::kept::{Keeping, KeptReceipt};
+use crate::time;
 
 /// Conditions of a command, beside those of its operation.
 #[derive(Args, Clone, Debug, Default)]
@@ -38,11 +38,8 @@ impl WriteOptions {
     }
 
     fn options(&self) -> CommandOptions {
-        let not_after = self.expires_in.map(|seconds| {
-            let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let end = end.saturating_add(Duration::from_secs(seconds));
-            TimeMs(u64::try_from(end.as_millis()).unwrap_or(u64::MAX))
-        });
+        let not_after =
+            self.expires_in.map(|seconds| TimeMs(time::now().0.saturating_add(seconds.saturating_mul(1000))));
         CommandOptions { not_after, expected: self.if_state.map(StateNdx) }
     }
 }

@@ -99,10 +99,7 @@ fn command(tools: &Tools) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_finds_what_is_there_and_nothing_passes_it_by() {
     let mut cluster = Cluster::start(3).await;
-    let tools = Tools {
-        client: cluster.path("client.toml"),
-        directory: cluster.directory.path().to_owned(),
-    };
+    let tools = Tools { client: cluster.path("client.toml"), directory: cluster.directory.path().to_owned() };
     command(&tools);
     // All nodes are as far as the last receipt, so that their logs can be compared.
     let mut chains = BTreeMap::new();
@@ -113,8 +110,7 @@ async fn an_audit_finds_what_is_there_and_nothing_passes_it_by() {
     }
     assert!(chains.values().all(|chain| *chain == chains[&0]));
     let chain = chains[&0].to_string();
-    let urls: Vec<String> =
-        cluster.founded.nodes.iter().map(|node| node.plan.http.to_string()).collect();
+    let urls: Vec<String> = cluster.founded.nodes.iter().map(|node| node.plan.http.to_string()).collect();
 
     running_nodes_agree(&tools, &urls, &chain);
     steps_are_told_and_filtered(&tools, &urls[0]);
@@ -179,7 +175,7 @@ fn steps_are_told_and_filtered(tools: &Tools, url: &str) {
     assert_eq!(states(&["--key", "service/*"]), [3, 4, 6]);
     assert_eq!(states(&["--commander", "deploy"]), [3, 4]);
     assert_eq!(states(&["--app", "1", "--since", "6"]), [6, 7]);
-    assert_eq!(states(&["--since", "2100-01-01"]), []);
+    assert!(states(&["--since", "2100-01-01"]).is_empty());
     assert_eq!(states(&["--key", "service/*", "--commander", "admin"]), [6]);
     let zone = steps(&["--zone", "EXAMPLE.org."]);
     assert_eq!(zone.len(), 1);
@@ -504,7 +500,9 @@ fn flipped_bits_of_the_file_are_found(dir: &Path, audit: impl Fn(&Path) -> Ran) 
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
     let mut random = StdRng::seed_from_u64(6);
     let honest = audit(dir).ok().out;
-    let result = |out: &str| out.lines().filter(|line| !line.starts_with("audited ")).map(str::to_owned).collect::<Vec<_>>();
+    let result = |out: &str| {
+        out.lines().filter(|line| !line.starts_with("audited ")).map(str::to_owned).collect::<Vec<_>>()
+    };
     let mut found = 0;
     for _ in 0..24 {
         let bit = random.random_range(0..used * 8);

@@ -329,6 +329,13 @@ impl Gateway {
         self.0.stopping.send_replace(true);
     }
 
+    /// Returns when the node begins to stop: whoever follows changes ends then.
+    pub async fn until_stopping(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is in this gateway.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
     /// Returns when the application's state is as the read wants it.
     async fn await_state(&self, door: &AppDoor, read: Read) -> Result<(), GatewayError> {
         let state_is_there = read.min.is_none_or(|min| door.state_ndx() >= min);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synod_auth::{Genesis, GenesisApp};
-use synod_machine::{Application, Machine};
+use synod_machine::{Application, Founders, Machine};
 use synod_types::ClusterId;
 
 /// The kinds, as genesis names them.
@@ -23,10 +23,10 @@ pub fn new(kind: &str) -> Option<Box<dyn Application>> {
 /// The machine of an application before slot 1, as genesis founds it; `None` if there is no such kind. Whoever executes a
 /// log again begins with this very machine.
 pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
-    let administrators: Vec<_> = genesis
-        .administrators
-        .iter()
-        .map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()))
-        .collect();
-    Some(Machine::new(cluster, app.ndx, &administrators, new(&app.kind)?))
+    let administrators = genesis.administrators.iter();
+    let administrators =
+        administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
+    let founders =
+        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
+    Some(Machine::new(cluster, app.ndx, &founders, new(&app.kind)?))
 }

@@ -19,6 +19,7 @@ pub mod intake;
 mod log;
 mod metrics;
 pub mod node;
+mod progress;
 #[cfg(test)]
 mod shelf;
 mod states;

@@ -38,6 +38,7 @@ use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
+use crate::progress::Progress;
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -271,7 +272,8 @@ impl Node {
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
-        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door)?;
+        let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
+        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
         let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
             .await?;
         let dns = match config.dns.as_ref().zip(dns_app) {

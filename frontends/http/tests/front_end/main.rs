@@ -5,8 +5,10 @@ mod changes;
 mod connections;
 mod diffs;
 mod house;
+mod kv;
 mod log;
 mod reads;
+mod watching;
 mod zones;
 mod zones_house;
 

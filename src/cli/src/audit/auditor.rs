@@ -334,13 +334,15 @@ impl Auditor {
     fn name(&self, commander: CommanderId) -> Arc<str> {
         let known = self.names.get(&commander).cloned();
         known.unwrap_or_else(|| {
-            self.state().commander(commander).map_or_else(|| "?".into(), |known| known.name.as_str().into())
+            self.state()
+                .commander(commander)
+                .map_or_else(|| "?".into(), |known| known.grant.name.as_str().into())
         })
     }
 
     fn learn_names(&mut self) {
         let commanders = self.machine.state().commanders();
-        self.names = commanders.map(|known| (known.id, known.name.as_str().into())).collect();
+        self.names = commanders.map(|known| (known.id, known.grant.name.as_str().into())).collect();
     }
 
     fn check(&mut self, change: &Change) -> Result<(), Break> {

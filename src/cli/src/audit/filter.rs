@@ -6,7 +6,7 @@ use synod_types::{StateNdx, TimeMs};
 
 use super::auditor::{Cause, Change};
 use super::words::{Part, Told};
-use crate::utc;
+use crate::time;
 
 /// Digits of an id that are enough to name a commander.
 const PREFIX_DIGITS_MIN: usize = 4;
@@ -40,7 +40,7 @@ fn zone(text: &str) -> Result<ZoneName, String> {
 }
 
 fn since(text: &str) -> Result<Since, String> {
-    let time = || utc::parse(text).map(Since::Time);
+    let time = || time::parse(text).ok().map(Since::Time);
     let since = text.parse().ok().map(Since::State).or_else(time);
     since.ok_or_else(|| "a stateNdx or a time like 2026-11-21T09:37:29Z is expected".to_owned())
 }

@@ -12,7 +12,7 @@ use super::filter::Filter;
 use super::words;
 use crate::output::Output;
 use crate::table::printable;
-use crate::utc;
+use crate::time;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -87,7 +87,7 @@ impl Report {
                     (json, format!("refused: {refusal}"))
                 }
             };
-            let time = utc::text(change.time.0);
+            let time = time::shown(change.time.0);
             let (name, commander, seq) = match &change.cause {
                 Cause::Command { body, name, .. } => {
                     let commander = json!({ "id": body.commander.to_string(), "name": &**name });

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use synod_app_kv::{Kv, KvAnswer, KvChange, KvOp, KvQuery, KvReply, KvSelection, KvTxn};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesApp, ZonesOp};
-use synod_machine::{AuthorityOp, View};
+use synod_machine::{AuthorityOp, AuthorityReply, Grant, View};
 use synod_types::command::Operation;
 use synod_types::{CommandBody, CommanderId, Digest, Outcome, StateNdx};
 
 use super::auditor::{Cause, Change};
 use crate::table::printable;
+use crate::time;
 use crate::write::{self, Explained};
 
 /// Characters of a key and of a value that are shown.
@@ -109,40 +110,65 @@ fn told_operation(kind: &str, operation: &[u8], outcome: &Outcome) -> Told {
 
 /// What the answer of a step means, in the words of an application of this kind.
 pub(crate) fn explained(kind: &str, cause: &Cause, answer: &[u8]) -> Explained {
-    let is_of_app = match cause {
-        Cause::Command { body, .. } => matches!(Operation::split(&body.operation), Some(Operation::App(_))),
-        Cause::Expiry { .. } => true,
-    };
+    if let Cause::Command { body, .. } = cause
+        && let Some(Operation::Authority(_)) = Operation::split(&body.operation)
+    {
+        let (json, _) = crate::commander::explained(answer, None, String::new(), "");
+        let words = match AuthorityReply::decode(answer) {
+            Ok(AuthorityReply::Pending { change, digest, approvals, needed }) => {
+                format!("change {change} ({}) is signed by {approvals} of {needed}", digest.short())
+            }
+            Ok(AuthorityReply::Done) | Err(_) => String::new(),
+        };
+        return (json, words);
+    }
     match kind {
-        Kv::KIND if is_of_app => crate::kv::explain(answer),
-        ZonesApp::KIND if is_of_app => crate::zone::explain(answer),
+        Kv::KIND => crate::kv::explain(answer),
+        ZonesApp::KIND => crate::zone::explain(answer),
         _ => write::hex(answer),
     }
 }
 
 /// Everything that `--output json` may have printed of an answer.
-pub(crate) fn explanations(body: &CommandBody, answer: &[u8]) -> Vec<Explained> {
-    let mut all = vec![crate::kv::explain(answer), crate::zone::explain(answer), write::hex(answer)];
+pub(crate) fn explanations(body: &CommandBody, answer: &[u8]) -> Vec<Value> {
+    let mut all = vec![crate::kv::explain(answer).0, crate::zone::explain(answer).0, write::hex(answer).0];
     if let Some(Operation::Authority(bytes)) = Operation::split(&body.operation)
         && let Ok(op) = AuthorityOp::decode(bytes)
     {
-        let commander = match op {
-            AuthorityOp::Grant { key, .. } => CommanderId(Digest::of(&[&key])),
-            AuthorityOp::Revoke { commander } => commander,
+        let about = match op {
+            AuthorityOp::Grant(grant) => Some(grant.commander()),
+            AuthorityOp::Revoke { commander } => Some(commander),
+            AuthorityOp::Rotate { key } => Some(CommanderId(Digest::of(&[&key]))),
+            AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => None,
         };
-        all.push((json!({ "commander": commander.to_string() }), String::new()));
+        for about in [about, None] {
+            all.push(crate::commander::explained(answer, about, String::new(), "").0);
+        }
     }
     all
 }
 
 fn authority(op: &AuthorityOp) -> Told {
     let text = match op {
-        AuthorityOp::Grant { key, name, role } => {
-            format!("grant {} {} as {}", Digest::of(&[key]).short(), printable(name), role.name())
-        }
+        AuthorityOp::Grant(grant) => granted(grant),
         AuthorityOp::Revoke { commander } => format!("revoke {}", commander.short()),
+        AuthorityOp::Rotate { key } => format!("rotate to {}", Digest::of(&[key]).short()),
+        AuthorityOp::Approve { change, digest } => format!("approve change {change} ({})", digest.short()),
+        AuthorityOp::Withdraw { change } => format!("withdraw change {change}"),
     };
     Told::new(text, Vec::new())
+}
+
+fn granted(grant: &Grant) -> String {
+    let Grant { key: _, name, role, scopes, valid_from, valid_to } = grant;
+    let mut text = format!("grant {} {} as {}", grant.commander().short(), printable(name), role.name());
+    if !scopes.is_empty() {
+        text.push_str(&format!(" of {}", printable(&scopes.join(", "))));
+    }
+    for (word, bound) in [("from", valid_from), ("to", valid_to)] {
+        text.extend(bound.map(|bound| format!(" {word} {}", time::shown(bound.0))));
+    }
+    text
 }
 
 fn kv(op: &KvOp, outcome: &Outcome) -> Told {

@@ -80,7 +80,7 @@ impl KeptReceipt {
         let is_same = match (&self.outcome, &change.outcome) {
             (KeptOutcome::Done(kept), Outcome::Done(answer)) => kept == answer,
             (KeptOutcome::Explained(kept), Outcome::Done(answer)) => {
-                words::explanations(body, answer).iter().any(|(json, _)| json == kept)
+                words::explanations(body, answer).contains(kept)
             }
             (KeptOutcome::Refused { code, text }, Outcome::Refused(refusal)) => {
                 code == refusal.code.name() && *text == refusal.text

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::output::{self, Output};
 use crate::reader::ReadOptions;
 use crate::table::Table;
-use crate::utc;
+use crate::time;
 
 /// Digits of an id that a table shows.
 const SHORT_DIGITS: usize = 12;
@@ -169,7 +169,7 @@ fn versions(history: &Versions) -> String {
         };
         table.row([
             version.changed.to_string(),
-            utc::text(version.time_ms),
+            time::shown(version.time_ms),
             number(version.serial),
             number(version.bytes),
             key(version),

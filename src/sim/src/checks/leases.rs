@@ -140,11 +140,11 @@ impl GroupLeases {
         if batch.commands.is_empty() {
             self.on_ended(batch.term, now, &kept, verdict);
         }
-        for command in &batch.commands {
+        let of_commands = applied.iter().filter(|one| one.commander.is_some());
+        for (command, one) in batch.commands.iter().zip(of_commands) {
             self.awaited.remove(&command.id());
-            let of = |one: &&Applied| one.command == command.id() && !one.repeated;
-            if let Some(op) = operation_of(command)
-                && let Some(Ok(receipt)) = applied.iter().find(of).map(|one| &one.result)
+            if let Some(op) = operation_of(command).filter(|_| !one.repeated)
+                && let Ok(receipt) = &one.result
                 && let Outcome::Done(answer) = &receipt.outcome
             {
                 self.on_executed(op, receipt.state_ndx, KvReply::decode(answer).ok(), now);

@@ -5,8 +5,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use synod_app_kv::KvOp;
 use synod_auth::{Algorithm, Genesis, GenesisAdministrator, GenesisApp, SigningKey};
 use synod_client::{CommandOptions, Commander};
-use synod_machine::Role;
-use synod_machine::authority::AuthorityOp;
+use synod_machine::{AuthorityOp, Grant, Role};
 use synod_types::{Ballot, Batch, ClusterId, LogPage, Seq, wire};
 
 use super::*;
@@ -47,7 +46,7 @@ impl World {
         let admin = Commander::new(key, cluster);
         let deploy = Commander::new(Arc::new(SigningKey::generate(Algorithm::Ed25519)), cluster);
         let key = deploy.key().public().spki_der().clone();
-        let grant = AuthorityOp::Grant { key, name: "deploy".to_owned(), role: Role::Writer };
+        let grant = AuthorityOp::Grant(Grant::unlimited(key, "deploy", Role::Writer));
         let sign = |who: &Commander, seq, operation: Vec<u8>| {
             who.sign(KV, Seq(seq), operation.into(), CommandOptions::default()).unwrap()
         };
@@ -179,7 +178,7 @@ fn a_name_is_the_one_that_the_commander_had() {
     let mut world = World::new();
     let admin = world.admin.clone();
     let key = admin.key().public().spki_der().clone();
-    let rename = AuthorityOp::Grant { key, name: "ada the second".to_owned(), role: Role::Administrator };
+    let rename = AuthorityOp::Grant(Grant::unlimited(key, "ada the second", Role::Administrator));
     let sign = |seq, operation: Vec<u8>| {
         admin.sign(KV, Seq(seq), operation.into(), CommandOptions::default()).unwrap()
     };
