@@ -180,7 +180,7 @@ impl Machine {
         assert!(is_within_limits(&outcome), "an application's answers and refusals stay within their limits");
         let state = &mut self.state;
         state.state_ndx = state.state_ndx.next();
-        state.chain = chain::link(state.chain, command, &outcome);
+        state.chain = chain::link(state.chain, state.time, command, &outcome);
         Executed { command, state_ndx: state.state_ndx, outcome, chain: state.chain }
     }
 
