@@ -13,8 +13,8 @@ use synod_gateway::{
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError, View};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq, SignedCommand,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
+    SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -75,13 +75,17 @@ impl House {
         self.server.local_addr()
     }
 
-    /// Executes one command, in a slot of its own.
+    /// Sets a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        let put = KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
-        self.command(put.encode());
+        self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
     }
 
-    /// Executes one operation of the administrator, in a slot of its own.
+    /// Executes one operation of the application, in a slot of its own.
+    pub fn execute(&mut self, op: &KvOp) {
+        self.command(op.encode());
+    }
+
+    /// Executes one operation of the administrator, whosever it is, in a slot of its own.
     pub fn command(&mut self, operation: Vec<u8>) {
         self.seq += 1;
         let body = CommandBody {
@@ -98,7 +102,8 @@ impl House {
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         self.apply(Decree::Batch(batch.into()));
     }
 
@@ -165,7 +170,7 @@ impl Application for Blank {
     fn apply(&mut self, _: &Context, _: &[u8]) -> Result<Bytes, Refusal> {
         Ok(Bytes::new())
     }
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Err(QueryError("there is nothing to ask".to_owned()))
     }
     fn snapshot(&self) -> Vec<u8> {
