@@ -271,9 +271,10 @@ async fn the_tools_write_read_watch_and_lock() {
     assert_eq!(tool.json(&["list", "--all"]).await["entries"][0]["value"], "two words");
 
     let after = made.to_string();
-    let watched = tool.run(&["watch", "--after", &after, "--count", "2", "--prefix", "config/"]);
-    let put = tool.json(&["put", "config/c", "3"]);
-    let ((code, lines, _), _) = tokio::join!(watched, put);
+    let ((code, lines, _), _) = tokio::join!(
+        tool.run(&["watch", "--after", &after, "--count", "2", "--prefix", "config/"]),
+        tool.json(&["put", "config/c", "3"])
+    );
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (Some(0), 2));
     assert_eq!((&lines[0]["stateNdx"], &lines[0]["changes"][0]["removed"]), (&moved["stateNdx"], &"deleted".into()));
@@ -316,7 +317,7 @@ async fn locks(tool: &Tool, cluster: &Cluster) {
     let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     let second = line["fencingToken"].as_u64().unwrap();
     assert!(second > first, "{line}");
-    let waiting = tool.run(&["lock", "job/a", "--", "sh", "-c", "echo $SYNOD_FENCING_TOKEN"]);
+    let waiting = async { tool.run(&["lock", "job/a", "--", "sh", "-c", "echo $SYNOD_FENCING_TOKEN"]).await };
     let release = async {
         eventually("somebody waits", async || {
             let lock: Value = cluster.readers.get_json(0, "/v1/apps/kv/locks/job/a").await.unwrap();

@@ -229,8 +229,8 @@ impl Standing {
     /// Leaves the queue at once, if a node can be reached; otherwise the place ends with its lease.
     async fn leave(self) {
         self.kept.abort();
-        let revoke = done(&self.client, self.app, &KvOp::RevokeLease { lease: self.lease });
-        if let Err(why) = revoke.await {
+        let revoke = KvOp::RevokeLease { lease: self.lease };
+        if let Err(why) = done(&self.client, self.app, &revoke).await {
             eprintln!("the place in the queue is left when lease {} runs out: {why:#}", self.lease);
         }
         self.client.close().await;
