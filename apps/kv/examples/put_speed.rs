@@ -8,8 +8,8 @@ use bytes::Bytes;
 use synod_app_kv::{Kv, KvChange, KvOp, KvTxn};
 use synod_machine::{Application as _, Founders, Machine};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand, Slot,
-    TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand,
+    Slot, TimeMs,
 };
 
 const PUTS: u64 = 400_000;
@@ -98,7 +98,7 @@ fn command(n: u64, op: &KvOp) -> SignedCommand {
 fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {
     let decree = |first: u64| {
         let commands = (first..commands.min(first + batch)).map(|n| command(n, &op(n))).collect();
-        Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands }))
+        Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands }))
     };
     (0..commands.div_ceil(batch)).map(|n| decree(n * batch)).collect()
 }

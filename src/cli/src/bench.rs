@@ -32,6 +32,7 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 Examples:
   synod bench put --clients 64 --connections 8 --seconds 10
   synod bench put --clients 1000 --connections 16 --to all
+  synod bench put --puts 100 --commands 20000
   synod bench get --clients 64
   synod bench watch --watchers 1000 --rate 200 --clients 8 --seconds 5 --rounds 3")]
 pub(crate) struct Bench {
@@ -52,6 +53,9 @@ pub(crate) struct Bench {
     /// Commands that are signed beforehand [default: 20,000 a second]
     #[arg(long)]
     commands: Option<NonZero<usize>>,
+    /// Keys that one command sets, in one transaction if there are several; operations are counted as commands
+    #[arg(long, default_value = "1")]
+    puts: NonZero<usize>,
     /// Bytes of a value
     #[arg(long, default_value = "256")]
     value_bytes: usize,

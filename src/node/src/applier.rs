@@ -69,7 +69,7 @@ struct Applier {
     results: Results,
 }
 
-/// Counts what became of commands.
+/// Counts what became of commands, and expiries.
 struct Results {
     app: String,
     counters: BTreeMap<&'static str, Counter>,
@@ -79,6 +79,7 @@ impl Results {
     fn count(&mut self, applied: &Applied) {
         let result = match &applied.result {
             Ok(_) if applied.repeated => "repeated",
+            Ok(_) if applied.commander.is_none() => "expiry",
             Ok(Receipt { outcome: Outcome::Done(_), .. }) => "done",
             Ok(Receipt { outcome: Outcome::Refused(refusal), .. }) | Err(refusal) => refusal.code.name(),
         };

@@ -93,7 +93,10 @@ impl synod_gateway::Metrics for Metrics {
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("synod_build_info", "1, with the program's version as a label");
-    describe_gauge!("synod_state_ndx", "Commands that the application has executed on this node");
+    describe_gauge!(
+        "synod_state_ndx",
+        "Commands and expiries that the application has executed on this node"
+    );
     describe_gauge!("synod_applied_slot", "The last slot that this node has applied");
     describe_gauge!("synod_lag_slots", "Slots that this node knows to be chosen and has not applied");
     describe_gauge!("synod_is_leader", "1 if this node leads the application");

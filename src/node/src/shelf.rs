@@ -8,8 +8,8 @@ use synod_auth::{Algorithm, SigningKey, Unverified, Verified, Verifier};
 use synod_client::{CommandOptions, Commander};
 use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand, StateNdx,
-    TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand,
+    StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -124,5 +124,5 @@ pub fn verified(command: &SignedCommand) -> Verified<SignedCommand> {
 }
 
 pub fn batch(command: SignedCommand) -> Decree {
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }

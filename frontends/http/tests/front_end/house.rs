@@ -13,8 +13,8 @@ use synod_gateway::{
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError, View};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq, SignedCommand,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
+    SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -102,7 +102,8 @@ impl House {
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         self.apply(Decree::Batch(batch.into()));
     }
 

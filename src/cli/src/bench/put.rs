@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use synod_app_kv::KvOp;
+use synod_app_kv::{KvChange, KvOp, KvTxn};
 use synod_client::{Client, CommandOptions, Commander};
 use synod_types::{AppNdx, Seq, SignedCommand};
 use tokio::time::interval_at;
@@ -114,8 +114,15 @@ fn sign(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let value = vec![b'x'; bench.value_bytes];
     let one = |n: usize| -> anyhow::Result<SignedCommand> {
-        let key = key(bench.keys).into_bytes().into();
-        let operation = KvOp::Put { key, value: value.clone().into() }.encode().into();
+        let (key, value) = (|| key(bench.keys).into_bytes().into(), || value.clone().into());
+        let operation = match bench.puts.get() {
+            1 => KvOp::Put { key: key(), value: value() },
+            puts => {
+                let put = |_| KvChange::Put { key: key(), value: value(), lease: None };
+                KvOp::Txn(KvTxn { then: (0..puts).map(put).collect(), ..KvTxn::default() })
+            }
+        };
+        let operation = operation.encode().into();
         let seq = Seq(first.0 + u64::try_from(n)?);
         Ok(commander.sign(app, seq, operation, CommandOptions::default())?)
     };

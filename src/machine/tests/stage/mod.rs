@@ -11,12 +11,14 @@ use synod_machine::{
 };
 use synod_types::command::Operation;
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
     RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const APP: AppNdx = AppNdx(7);
+/// The term of every batch that does not say otherwise.
+pub const TERM: Ballot = Ballot::ZERO;
 
 /// Counts; `+n` adds n and answers the sum, everything else is refused. Its scopes are `low` and `high`, for the n below
 /// and from 100 on; `+255` is for administrators.
@@ -201,7 +203,7 @@ pub fn founded_by(administrators: u64, signatures_needed: u32) -> Machine {
 /// Applies `commands` as the next slot, decreed at `time`.
 pub fn apply_at(machine: &mut Machine, time: u64, commands: Vec<SignedCommand>) -> Vec<Applied> {
     let slot = machine.state().applied.next();
-    machine.apply(slot, &Decree::Batch(Arc::new(Batch { time: TimeMs(time), commands })))
+    machine.apply(slot, &Decree::Batch(Arc::new(Batch { term: TERM, time: TimeMs(time), commands })))
 }
 
 /// Applies one command as the next slot.
