@@ -8,12 +8,14 @@
 //! - A. Horn and D. Kroening, *Faster Linearizability Checking via P-Compositionality*, FORTE (2015): what shares no state is
 //!   checked by itself. [`crate::register::parts`] does that.
 //!
-//! Two things keep the search short. Operations that were never answered are tried last, since most of them need not have
-//! taken effect. And a read that fits is taken at once, without alternatives: nothing can need it later.
+//! Two things keep the search short. Of the orders that explain as many answers, those are tried first that take in the
+//! fewest operations without an answer, since most of these need not have taken effect. And a read that fits is taken at
+//! once, without alternatives: nothing can need it later.
 //!
 //! The search is bounded by a number of steps and not by time, so that the same history always gets the same answer.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::operation::Operation;
 
@@ -88,9 +90,32 @@ struct Turn {
 struct Configuration<S> {
     /// The next answer.
     turn: usize,
-    /// What is in the order already and is answered later, or never.
+    /// What is in the order already and is answered later.
     ahead: BTreeSet<usize>,
+    /// What is in the order and is never answered.
+    unanswered: BTreeSet<usize>,
     state: S,
+}
+
+/// What is still to be tried.
+struct Untried<S> {
+    /// By how good it looks.
+    all: BTreeMap<(usize, Reverse<usize>, u64), Configuration<S>>,
+    /// How many there have been.
+    count: u64,
+}
+
+impl<S> Untried<S> {
+    fn push(&mut self, configuration: Configuration<S>) {
+        let Configuration { turn, unanswered, .. } = &configuration;
+        self.all.insert((*turn, Reverse(unanswered.len()), self.count), configuration);
+        self.count += 1;
+    }
+
+    /// The one that has come furthest, with the fewest operations without an answer; of these the last.
+    fn pop(&mut self) -> Option<Configuration<S>> {
+        self.all.pop_last().map(|(_, configuration)| configuration)
+    }
 }
 
 /// Searches for an order of the operations, with at most `steps_max` tries.
@@ -101,7 +126,9 @@ pub fn search<M: Model>(
 ) -> Searched<M::State> {
     let turns = turns(operations);
     let mut seen = BTreeSet::new();
-    let mut untried = vec![Configuration { turn: 0, ahead: BTreeSet::new(), state: model.first() }];
+    let mut untried = Untried { all: BTreeMap::new(), count: 0 };
+    let (ahead, unanswered) = (BTreeSet::new(), BTreeSet::new());
+    untried.push(Configuration { turn: 0, ahead, unanswered, state: model.first() });
     let (mut furthest, mut states) = (0, BTreeSet::new());
     let mut steps = 0;
     while let Some(mut here) = untried.pop() {
@@ -118,16 +145,20 @@ pub fn search<M: Model>(
             states.insert(here.state.clone());
         }
         // What is pushed last is tried first.
-        for &next in turn.open.iter().rev().filter(|next| !here.ahead.contains(next)) {
+        for &next in turn.open.iter().rev() {
+            if here.ahead.contains(&next) || here.unanswered.contains(&next) {
+                continue;
+            }
             if steps == steps_max {
                 return Searched { found: Found::Undecided, steps };
             }
             steps += 1;
             let operation = operations[next];
             for state in model.step(&here.state, &operation.input, operation.output()) {
-                let mut ahead = here.ahead.clone();
-                ahead.insert(next);
-                untried.push(Configuration { turn: here.turn, ahead, state });
+                let mut after = Configuration { state, ..here.clone() };
+                let is_answered = operation.output().is_some();
+                if is_answered { &mut after.ahead } else { &mut after.unanswered }.insert(next);
+                untried.push(after);
             }
         }
     }
