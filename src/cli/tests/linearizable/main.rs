@@ -78,7 +78,7 @@ async fn run(seed: u64, length: Duration) -> Report {
     }
     let storm = tokio::select! {
         storm = storm::rage(&mut cluster, &mut random, length) => storm,
-        Some(ended) = clients.join_next() => panic!("a client has ended: {ended:?}"),
+        Some(ended) = clients.join_next() => panic!("a client has ended: {:?}", ended.err()),
     };
     stop.send(true).unwrap();
     let mut records: Vec<Record> = Vec::new();
@@ -106,7 +106,7 @@ async fn run(seed: u64, length: Duration) -> Report {
 }
 
 /// The node that a client asks first.
-fn random_node(number: u32) -> usize {
+fn first_node(number: u32) -> usize {
     usize::try_from(number).unwrap() % NODES
 }
 
