@@ -37,14 +37,14 @@ fn apply(kv: &mut Kv, state_ndx: u64, op: &KvOp) -> Result<KvReply, Refusal> {
 }
 
 fn ask(kv: &dyn Application, query: &KvQuery) -> KvAnswer {
-    let answer = kv.query(&query.encode()).expect("a query");
+    let answer = kv.query(StateNdx(u64::MAX), &query.encode()).expect("a query");
     KvAnswer::decode(&answer).expect("an answer")
 }
 
 fn get(kv: &dyn Application, key: &str) -> Option<(Bytes, u64, u64)> {
     match ask(kv, &KvQuery::Get { key: bytes(key), at: None }) {
         KvAnswer::Get(found) => found.map(|entry| (entry.value, entry.created.0, entry.changed.0)),
-        KvAnswer::Range { .. } => panic!("a get was answered with a range"),
+        other => panic!("a get was answered with {other:?}"),
     }
 }
 
@@ -52,7 +52,7 @@ fn range(kv: &dyn Application, prefix: &str, after: Option<&str>, limit: u32) ->
     let query = KvQuery::Range { prefix: bytes(prefix), after: after.map(bytes), limit, at: None };
     match ask(kv, &query) {
         KvAnswer::Range { entries, more } => (entries, more),
-        KvAnswer::Get(_) => panic!("a range was answered with a get"),
+        other => panic!("a range was answered with {other:?}"),
     }
 }
 
@@ -117,8 +117,8 @@ fn ranges_go_by_prefix_and_page() {
 fn a_page_has_a_limit_on_entries() {
     let filled = |count: usize| {
         let mut kv = Kv::new();
-        for n in 0..count {
-            apply(&mut kv, 1, &put(&format!("{n:05}"), "")).unwrap();
+        for (state_ndx, n) in (1..).zip(0..count) {
+            apply(&mut kv, state_ndx, &put(&format!("{n:05}"), "")).unwrap();
         }
         kv
     };
@@ -139,9 +139,10 @@ fn a_page_has_a_limit_on_bytes() {
         let mut kv = Kv::new();
         let quarter = KV_RANGE_BYTES_MAX / 4 - 16_384;
         assert!(quarter < KV_VALUE_BYTES_MAX);
-        for (key, value) in [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)] {
+        let sizes = [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)];
+        for (state_ndx, (key, value)) in (1..).zip(sizes) {
             let op = KvOp::Put { key: bytes(key), value: vec![0; value].into() };
-            apply(&mut kv, 1, &op).unwrap();
+            apply(&mut kv, state_ndx, &op).unwrap();
         }
         kv
     };
@@ -216,7 +217,7 @@ proptest! {
         if checked.is_err() {
             prop_assert_eq!(applied, checked);
         }
-        let _ = kv.query(&bytes);
+        let _ = kv.query(StateNdx(1), &bytes);
         let _ = kv.restore(&bytes);
         let mut snapshot = b"synod/kv/v1\0".to_vec();
         snapshot.extend_from_slice(&bytes);

@@ -167,7 +167,7 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         let view = door.peek();
-        let body = view.app.query(query).map_err(|why| GatewayError::NotAQuery {
+        let body = view.app.query(view.state_ndx, query).map_err(|why| GatewayError::NotAQuery {
             app,
             state_ndx: view.state_ndx,
             why: why.to_string(),

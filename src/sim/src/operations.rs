@@ -1,7 +1,7 @@
 //! The application that worlds run, and the operations that their clients draw.
 
 use bytes::Bytes;
-use synod_app_kv::{Kv, KvOp};
+use synod_app_kv::{Kv, KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvSettings, KvTxn, lock};
 use synod_machine::{Application, AuthorityOp, Role};
 use synod_types::StateNdx;
 
@@ -22,17 +22,80 @@ pub fn put(key: &str, value: &str) -> Bytes {
     KvOp::Put { key, value }.encode().into()
 }
 
-/// Any operation on any key. `state_ndx` is a state that compares may name.
+/// Any operation on any key. `state_ndx` is a state that compares may name, and leases.
 pub fn any(state_ndx: StateNdx, random: &mut Random) -> Bytes {
-    let key = Bytes::from(format!("k{}", random.below(KEYS)));
-    let value = Bytes::from(random.next_u64().to_be_bytes().to_vec());
-    let operation = match random.below(10) {
+    let key = key(random);
+    let value = value(random);
+    let operation = match random.below(20) {
         0 => KvOp::Delete { key },
         1 => KvOp::CompareAndSet { key, expected: None, value },
-        2 => KvOp::CompareAndSet { key, expected: Some(state_ndx), value },
+        2 | 3 => KvOp::CompareAndSet { key, expected: Some(state_ndx), value },
+        4 | 5 => KvOp::Txn(txn(state_ndx, random)),
+        6 => KvOp::Add { key: Bytes::from(format!("n{}", random.below(3))), delta: change(random) },
+        7 => KvOp::GrantLease { ttl_ms: 1_000 + random.below(5_000) },
+        8 => on_a_lease(key, value, state_ndx, random),
+        9 => rare(state_ndx, random),
         _ => KvOp::Put { key, value },
     };
     operation.encode().into()
+}
+
+fn key(random: &mut Random) -> Bytes {
+    Bytes::from(format!("k{}", random.below(KEYS)))
+}
+
+fn value(random: &mut Random) -> Bytes {
+    Bytes::from(random.next_u64().to_be_bytes().to_vec())
+}
+
+fn change(random: &mut Random) -> i64 {
+    i64::try_from(random.below(20)).expect("a small number") - 10
+}
+
+fn txn(state_ndx: StateNdx, random: &mut Random) -> KvTxn {
+    let condition = match random.below(4) {
+        0 => KvCondition::Exists,
+        1 => KvCondition::Absent,
+        2 => KvCondition::Changed(KvRelation::Equal, state_ndx),
+        _ => KvCondition::Created(KvRelation::Less, state_ndx),
+    };
+    KvTxn {
+        compare: vec![KvCompare { key: key(random), condition }],
+        then: changes(random),
+        otherwise: changes(random),
+    }
+}
+
+fn changes(random: &mut Random) -> Vec<KvChange> {
+    let any = |_| match random.below(5) {
+        0 => KvChange::Delete { key: key(random) },
+        // It may be no counter, and then refuses the whole.
+        1 => KvChange::Add { key: key(random), delta: change(random) },
+        _ => KvChange::Put { key: key(random), value: value(random), lease: None },
+    };
+    (0..4).map(any).collect()
+}
+
+/// A lease is named by a state that granted it: perhaps this one did.
+fn on_a_lease(key: Bytes, value: Bytes, lease: StateNdx, random: &mut Random) -> KvOp {
+    match random.below(4) {
+        0 => KvOp::KeepAlive { leases: vec![lease] },
+        1 => KvOp::RevokeLease { lease },
+        2 => lock::enter(b"lock", lease, value),
+        _ => KvOp::PutBound { key, value, lease },
+    }
+}
+
+fn rare(state_ndx: StateNdx, random: &mut Random) -> KvOp {
+    match random.below(4) {
+        0 => KvOp::DeletePrefix { prefix: Bytes::from_static(b"k1") },
+        1 => KvOp::Compact { through: state_ndx },
+        _ => KvOp::Configure(KvSettings {
+            history_states: Some(random.below(50)),
+            history_age_ms: Some(random.below(10_000)),
+            ..KvSettings::default()
+        }),
+    }
 }
 
 /// Lets a key write.

@@ -171,6 +171,17 @@ pub const KV_HISTORY_STATES_MAX: u64 = 1_000_000;
 pub const KV_HISTORY_BYTES_MAX: u64 = 512 << 20;
 /// Milliseconds of decree time for which changes are kept, unless a command sets it otherwise.
 pub const KV_HISTORY_AGE_MS: u64 = 24 * 3_600_000;
+/// Keys that one command removes without naming each: those with a prefix, those of a lease.
+pub const KV_DELETE_MANY_MAX: usize = 10_000;
+/// Bytes of these keys together.
+pub const KV_DELETE_MANY_BYTES_MAX: usize = 4 << 20;
+/// Changes of the oldest states that a command drops where history is over its limits, beside two for each change that it
+/// makes: what is too much goes bit by bit, and no command takes long over it.
+pub const KV_HISTORY_DROPPED_MAX: usize = 64;
+/// States that one query for changes looks through.
+pub const KV_CHANGES_SCANNED_MAX: usize = 16_384;
+/// Keys of a queue. A prefix with more of them is answered as no queue.
+pub const KV_QUEUE_KEYS_MAX: usize = 100_000;
 /// Entries in one answer to a range query.
 pub const KV_RANGE_ENTRIES_MAX: usize = 1000;
 /// Bytes of keys and values in one answer to a range query.

@@ -148,7 +148,7 @@ impl Application for Blank {
     fn apply(&mut self, _: &Context, _: &[u8]) -> Result<Bytes, Refusal> {
         Ok(Bytes::new())
     }
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Err(QueryError("there is nothing to ask".to_owned()))
     }
     fn snapshot(&self) -> Vec<u8> {

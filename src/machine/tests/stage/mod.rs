@@ -43,7 +43,7 @@ impl Application for Tally {
         Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
     }
 
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
     }
 
