@@ -2,7 +2,7 @@
 //! what it asked, when, and what it was told.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -28,9 +28,9 @@ const REGISTERS: [&str; 6] = ["a", "b", "c", "d", "p", "q"];
 /// A client soon asks another node, and soon gives up: the outcome of its command is then unknown.
 pub const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_millis(500),
-    attempt: Duration::from_millis(700),
-    total: Duration::from_millis(1500),
-    upload: Duration::from_millis(1500),
+    attempt: Duration::from_millis(400),
+    total: Duration::from_millis(800),
+    upload: Duration::from_millis(800),
     idle: Duration::from_secs(1),
 };
 /// How long a reader waits.
@@ -101,7 +101,7 @@ pub async fn client(
     number: u32,
     connection: Client,
     mut random: StdRng,
-    ground: std::sync::Arc<Ground>,
+    ground: Arc<Ground>,
     stopped: watch::Receiver<bool>,
 ) -> Vec<Record> {
     let mut records = Vec::new();

@@ -6,7 +6,7 @@
 //! which fault differs all the same. The long proof:
 //!
 //! ```text
-//! cargo test --release -p synod --test linearizable -- --ignored --nocapture
+//! cargo test -p synod --test linearizable -- --ignored --nocapture
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 

@@ -32,7 +32,7 @@ pub async fn rage(cluster: &mut Cluster, random: &mut StdRng, length: Duration) 
     let begun = Instant::now();
     let mut storm = Storm { kills: 0, pauses: 0, rounds: 0 };
     while begun.elapsed() < length {
-        sleep(Duration::from_millis(random.random_range(200..1200))).await;
+        sleep(Duration::from_millis(random.random_range(100..800))).await;
         // The leader's pause and its death come first, so that they are never missing.
         let (fault, count) = match storm.rounds {
             0 => (Fault::Pause, 1),
@@ -45,7 +45,8 @@ pub async fn rage(cluster: &mut Cluster, random: &mut StdRng, length: Duration) 
             let leader = leader(cluster).await;
             nodes.sort_by_key(|node| *node != leader);
         }
-        let hold = Duration::from_millis(random.random_range(50..2500));
+        let hold = if random.random_bool(0.5) { 50..600 } else { 600..2500 };
+        let hold = Duration::from_millis(random.random_range(hold));
         strike(cluster, fault, &nodes[..count], hold, &mut storm).await;
         storm.rounds += 1;
     }
