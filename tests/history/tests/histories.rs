@@ -2,6 +2,8 @@
 //! bad ones. A line `#! only the search` or `#! only the replay` marks those of which the other check says something else:
 //! that it cannot know, of a good one, or that there is an order, where only the stateNdx is wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -88,7 +88,6 @@ async fn run(seed: u64, length: Duration) -> Report {
 
     // As the clients knew it at the end; and what became of the rest, for whoever submits it again.
     let mut recorded = History { start, operations: operations(&records) };
-    let unknown = records.iter().filter(|record| record.operation.outcome == Outcome::Unknown).count();
     let asking = cluster.client(again(&keys[0]), 0, Timeouts::default());
     record::settle(&mut records, &asking, &ground).await;
     asking.close().await;
@@ -102,7 +101,7 @@ async fn run(seed: u64, length: Duration) -> Report {
     let second = accepted(seed, "settled", &settled);
     replayed(seed, &settled);
     refused(&swapped(&settled));
-    Report::new(&settled, unknown, storm, first + second)
+    Report::new(&recorded, storm, first + second)
 }
 
 /// The node that a client asks first.

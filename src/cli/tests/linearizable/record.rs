@@ -111,7 +111,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(history: &History, unknown: usize, storm: Storm, steps: u64) -> Report {
+    /// Of a history as the clients knew it.
+    pub fn new(history: &History, storm: Storm, steps: u64) -> Report {
         let operations = &history.operations;
         let count =
             |is_so: fn(&Operation<Input, Output>) -> bool| operations.iter().filter(|one| is_so(one)).count();
@@ -121,7 +122,7 @@ impl Report {
         Report {
             operations: operations.len(),
             reads: count(|one| one.input.is_read()),
-            unknown,
+            unknown: count(|one| one.outcome == Outcome::Unknown),
             failed: count(|one| !one.may_count()),
             latencies,
             storm,
