@@ -5,7 +5,7 @@ use std::fmt;
 use synod_types::StateNdx;
 
 use crate::operation::Operation;
-use crate::register::{Input, Keys, Output, parts};
+use crate::register::{Input, Keys, Output, Registers, parts};
 use crate::replay::{Fault, Replayed, replay};
 use crate::text::{self, TextError};
 use crate::wing_gong::{Blocked, Found, search};
@@ -106,7 +106,7 @@ impl History {
 }
 
 /// The states that any order leads to, and the answer that none of them gives.
-struct Shown<'a>(&'a [&'a Operation<Input, Output>], &'a Blocked<crate::register::Registers>);
+struct Shown<'a>(&'a [&'a Operation<Input, Output>], &'a Blocked<Registers>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

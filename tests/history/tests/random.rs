@@ -164,7 +164,8 @@ proptest! {
         is_changed in any::<bool>(),
     ) {
         let mut history = sequential(&draws);
-        if is_changed && let Outcome::Answered { output, .. } = &mut history.operations[change.index(draws.len())].outcome {
+        let changed = &mut history.operations[change.index(draws.len())];
+        if is_changed && let Outcome::Answered { output, .. } = &mut changed.outcome {
             output.answer = wrong(&output.answer);
         }
         let found = history.search(STEPS_MAX).verdict;
