@@ -1,16 +1,18 @@
 //! The search for an order: Wing and Gong's algorithm, as Lowe improved it.
 //!
-//! - J. M. Wing and C. Gong, *Testing and Verifying Concurrent Objects*, JPDC 17 (1993): try the operations that may come
-//!   next, one after another, and go back where none fits.
-//! - G. Lowe, *Testing for Linearizability*, Concurrency and Computation 29 (2017): no configuration (what was put in order,
-//!   and the state) is tried twice, and an operation is put in order **just in time**, when an answer is due that needs it.
-//!   Any order can be brought into that form: each operation moves back to just before the next answer.
-//! - A. Horn and D. Kroening, *Faster Linearizability Checking via P-Compositionality*, FORTE (2015): what shares no state is
-//!   checked by itself. [`crate::register::parts`] does that.
+//! - J. M. Wing and C. Gong, *Testing and Verifying Concurrent Objects*, JPDC 17 (1993): try the operations that may
+//!   come next, one after another, and go back where none fits.
+//! - G. Lowe, *Testing for Linearizability*, Concurrency and Computation 29 (2017): no configuration (what was put in
+//!   order, and the state) is tried twice, and an operation is put in order **just in time**, when an answer is due that
+//!   needs it. Any order can be brought into that form: each operation moves back to just before the next answer.
+//! - A. Horn and D. Kroening, *Faster Linearizability Checking via P-Compositionality*, FORTE (2015): what shares no
+//!   state is checked by itself. [`crate::register::parts`] does that.
 //!
-//! Two things keep the search short. Of the orders that explain as many answers, those are tried first that take in the
-//! fewest operations without an answer, since most of these need not have taken effect. And a read that fits is taken at
-//! once, without alternatives: nothing can need it later.
+//! Two things more keep the search short:
+//!
+//! - A read that fits is taken at once, without alternatives: nothing can need it later.
+//! - What was never answered need not have taken effect. So of the orders that explain as much, those with the fewest such
+//!   operations come first, and one that leads to the same with more of them is left out.
 //!
 //! The search is bounded by a number of steps and not by time, so that the same history always gets the same answer.
 
@@ -81,20 +83,41 @@ pub struct Blocked<S> {
 /// An answer, at which some order has to be found.
 struct Turn {
     returning: usize,
-    /// What may be put in order now, the most likely first: what returns, then what is answered later, then what never is.
+    /// What may be put in order now: what returns, then what is answered later, then what never is.
     open: Vec<usize>,
 }
 
 /// How far an order has come.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 struct Configuration<S> {
+    reached: Reached<S>,
+    /// What is in the order and is never answered.
+    unanswered: BTreeSet<usize>,
+}
+
+/// What it has come to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Reached<S> {
     /// The next answer.
     turn: usize,
     /// What is in the order already and is answered later.
     ahead: BTreeSet<usize>,
-    /// What is in the order and is never answered.
-    unanswered: BTreeSet<usize>,
     state: S,
+}
+
+/// What was tried: by what was reached, with which unanswered operations.
+struct Tried<S>(BTreeMap<Reached<S>, Vec<BTreeSet<usize>>>);
+
+impl<S: Clone + Ord> Tried<S> {
+    /// Whether as much was reached before, with no other unanswered operations than these; notes it otherwise.
+    fn covers(&mut self, Configuration { reached, unanswered }: &Configuration<S>) -> bool {
+        let with = self.0.entry(reached.clone()).or_default();
+        let is_covered = with.iter().any(|fewer| fewer.is_subset(unanswered));
+        if !is_covered {
+            with.push(unanswered.clone());
+        }
+        is_covered
+    }
 }
 
 /// What is still to be tried.
@@ -107,8 +130,8 @@ struct Untried<S> {
 
 impl<S> Untried<S> {
     fn push(&mut self, configuration: Configuration<S>) {
-        let Configuration { turn, unanswered, .. } = &configuration;
-        self.all.insert((*turn, Reverse(unanswered.len()), self.count), configuration);
+        let place = (configuration.reached.turn, Reverse(configuration.unanswered.len()), self.count);
+        self.all.insert(place, configuration);
         self.count += 1;
     }
 
@@ -125,28 +148,29 @@ pub fn search<M: Model>(
     steps_max: u64,
 ) -> Searched<M::State> {
     let turns = turns(operations);
-    let mut seen = BTreeSet::new();
+    let mut tried = Tried(BTreeMap::new());
     let mut untried = Untried { all: BTreeMap::new(), count: 0 };
-    let (ahead, unanswered) = (BTreeSet::new(), BTreeSet::new());
-    untried.push(Configuration { turn: 0, ahead, unanswered, state: model.first() });
+    let reached = Reached { turn: 0, ahead: BTreeSet::new(), state: model.first() };
+    untried.push(Configuration { reached, unanswered: BTreeSet::new() });
     let (mut furthest, mut states) = (0, BTreeSet::new());
     let mut steps = 0;
     while let Some(mut here) = untried.pop() {
-        let Some(turn) = advance(model, operations, &turns, &mut here) else {
+        let Some(turn) = advance(model, operations, &turns, &mut here.reached) else {
             return Searched { found: Found::Linearizable, steps };
         };
-        if !seen.insert(here.clone()) {
+        if tried.covers(&here) {
             continue;
         }
-        if here.turn > furthest {
-            (furthest, states) = (here.turn, BTreeSet::new());
+        let Configuration { reached, unanswered } = here;
+        if reached.turn > furthest {
+            (furthest, states) = (reached.turn, BTreeSet::new());
         }
-        if here.turn == furthest {
-            states.insert(here.state.clone());
+        if reached.turn == furthest {
+            states.insert(reached.state.clone());
         }
         // What is pushed last is tried first.
         for &next in turn.open.iter().rev() {
-            if here.ahead.contains(&next) || here.unanswered.contains(&next) {
+            if reached.ahead.contains(&next) || unanswered.contains(&next) {
                 continue;
             }
             if steps == steps_max {
@@ -154,11 +178,11 @@ pub fn search<M: Model>(
             }
             steps += 1;
             let operation = operations[next];
-            for state in model.step(&here.state, &operation.input, operation.output()) {
-                let mut after = Configuration { state, ..here.clone() };
-                let is_answered = operation.output().is_some();
-                if is_answered { &mut after.ahead } else { &mut after.unanswered }.insert(next);
-                untried.push(after);
+            for state in model.step(&reached.state, &operation.input, operation.output()) {
+                let (mut ahead, mut unanswered) = (reached.ahead.clone(), unanswered.clone());
+                if operation.output().is_some() { &mut ahead } else { &mut unanswered }.insert(next);
+                let reached = Reached { turn: reached.turn, ahead, state };
+                untried.push(Configuration { reached, unanswered });
             }
         }
     }
@@ -173,7 +197,7 @@ fn advance<'a, M: Model>(
     model: &M,
     operations: &[&Operation<M::Input, M::Output>],
     turns: &'a [Turn],
-    here: &mut Configuration<M::State>,
+    here: &mut Reached<M::State>,
 ) -> Option<&'a Turn> {
     loop {
         let turn = turns.get(here.turn)?;
