@@ -52,10 +52,11 @@ impl History {
 
     /// Searches for an order, with at most `steps_max` tries in each part.
     pub fn search(&self, steps_max: u64) -> Search {
+        let keys = Keys::new(&self.operations);
         let parts = parts(&self.operations);
         let mut search_of_all = Search { verdict: Verdict::Linearizable, steps: 0, parts: parts.len() };
         for part in parts {
-            let searched = search(&Keys::new(&part), &part, steps_max);
+            let searched = search(&keys, &part, steps_max);
             search_of_all.steps += searched.steps;
             match searched.found {
                 Found::Linearizable => {}

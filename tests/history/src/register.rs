@@ -312,8 +312,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of these operations.
-    pub fn new(operations: &[&Operation<Input, Output>]) -> Keys {
+    /// The keys in a history with these operations: all of them, on whatever keys.
+    pub fn new(operations: &[Operation<Input, Output>]) -> Keys {
         let commands = operations.iter().filter(|operation| !operation.input.is_read());
         Keys { taken: commands.filter_map(|command| Some(command.output()?.at)).collect() }
     }

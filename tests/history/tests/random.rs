@@ -128,7 +128,7 @@ fn wrong(answer: &Answer) -> Answer {
 /// Wing and Gong's condition by trying every order of every choice of what was never answered.
 fn brute_force(history: &History) -> bool {
     let operations: Vec<_> = history.operations.iter().filter(|operation| operation.may_count()).collect();
-    let keys = Keys::new(&operations);
+    let keys = Keys::new(&history.operations);
     let mut untried = vec![(BTreeSet::new(), keys.first())];
     while let Some((done, state)) = untried.pop() {
         let left = || (0..operations.len()).filter(|place| !done.contains(place));
