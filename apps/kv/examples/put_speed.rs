@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvChange, KvOp, KvTxn};
-use synod_machine::{Application as _, Machine};
+use synod_machine::{Application as _, Founders, Machine};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand, Slot,
-    TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand,
+    Slot, TimeMs,
 };
 
 const PUTS: u64 = 400_000;
@@ -59,7 +59,7 @@ fn commander() -> CommanderId {
 
 fn founded() -> Machine {
     let administrators = [(commander(), key(), "bench".to_owned())];
-    Machine::new(ClusterId::default(), AppNdx(1), &administrators, Box::new(Kv::new()))
+    Machine::new(ClusterId::default(), AppNdx(1), &Founders::each_alone(&administrators), Box::new(Kv::new()))
 }
 
 fn key_value(n: u64) -> (Bytes, Bytes) {
@@ -98,7 +98,7 @@ fn command(n: u64, op: &KvOp) -> SignedCommand {
 fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {
     let decree = |first: u64| {
         let commands = (first..commands.min(first + batch)).map(|n| command(n, &op(n))).collect();
-        Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands }))
+        Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands }))
     };
     (0..commands.div_ceil(batch)).map(|n| decree(n * batch)).collect()
 }

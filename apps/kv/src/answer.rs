@@ -177,7 +177,8 @@ fn leases(state: &KvState, after: Option<StateNdx>, limit: u32) -> KvAnswer {
     KvAnswer::Leases { leases, more }
 }
 
-/// Who stands there, by the state that made its key, and by the key where one state made several.
+/// Who stands there, by the state that made its key, and by the key where one state made several. A key with a further slash
+/// is another queue's, whose name begins with this one's.
 fn queue(state: &KvState, prefix: &[u8], limit: u32) -> KvAnswer {
     let mut members: Vec<_> = state.range(prefix, None).take(KV_QUEUE_KEYS_MAX + 1).collect();
     let count = number(members.len());
@@ -185,6 +186,8 @@ fn queue(state: &KvState, prefix: &[u8], limit: u32) -> KvAnswer {
         // Who is first among so many, a glance cannot say; and a part of them must not name a holder.
         return KvAnswer::Queue { entries: Vec::new(), count };
     }
+    members.retain(|(key, _)| !key[prefix.len()..].contains(&b'/'));
+    let count = number(members.len());
     members.sort_unstable_by_key(|(key, entry)| (entry.created, *key));
     let mut page = Page::of(limit);
     let first = members.into_iter().take_while(|(key, entry)| page.take(1, key.len() + entry.value.len()));

@@ -5,6 +5,7 @@ use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use synod_gateway::GatewayError;
+use synod_types::StateNdx;
 
 use crate::parameters::Mistake;
 use crate::reply::{Refused, Reply, Stamp};
@@ -30,10 +31,14 @@ pub(crate) enum ProblemType {
     WrongKind,
     /// No such key.
     NoSuchKey,
+    /// No such lease, or it is over.
+    NoSuchLease,
     /// No such zone.
     NoSuchZone,
     /// What a zone held in some state is not known, or not yet.
     NoSuchVersion,
+    /// The application has forgotten what was in that state.
+    Compacted,
     /// The zone's file is none that can be compared.
     BrokenZone,
     /// The node does not have the file that it should have.
@@ -46,6 +51,8 @@ pub(crate) enum ProblemType {
     NoLeader,
     /// The state was not there in time.
     Timeout,
+    /// The client takes changes too slowly.
+    Slow,
     /// Too many reads wait.
     Busy,
     /// The node stops.
@@ -81,9 +88,13 @@ impl ProblemType {
                 (StatusCode::NOT_FOUND, "/problems/wrong-kind", "The application is of another kind")
             }
             ProblemType::NoSuchKey => (StatusCode::NOT_FOUND, "/problems/no-such-key", "No such key"),
+            ProblemType::NoSuchLease => (StatusCode::NOT_FOUND, "/problems/no-such-lease", "No such lease"),
             ProblemType::NoSuchZone => (StatusCode::NOT_FOUND, "/problems/no-such-zone", "No such zone"),
             ProblemType::NoSuchVersion => {
                 (StatusCode::NOT_FOUND, "/problems/no-such-version", "What the zone held then is not known")
+            }
+            ProblemType::Compacted => {
+                (StatusCode::GONE, "/problems/compacted", "What was in that state is forgotten")
             }
             ProblemType::BrokenZone => {
                 (StatusCode::CONFLICT, "/problems/broken-zone", "The zone's file does not load")
@@ -104,6 +115,9 @@ impl ProblemType {
             }
             ProblemType::Timeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "/problems/timeout", "The state was not there in time")
+            }
+            ProblemType::Slow => {
+                (StatusCode::REQUEST_TIMEOUT, "/problems/slow", "Changes were not taken in time")
             }
             ProblemType::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "/problems/busy", "Too many reads are waiting")
@@ -128,16 +142,93 @@ struct Document<'a> {
     instance: &'a str,
     #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
     parameters: &'a [Mistake],
+    /// Of what is compacted: the oldest state that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<StateNdx>,
+}
+
+impl<'a> Document<'a> {
+    fn of(uri: &'a Uri, which: ProblemType, detail: &'a str) -> Document<'a> {
+        let (status, r#type, title) = which.parts();
+        let (status, instance) = (status.as_u16(), uri.path());
+        Document { r#type, title, status, detail, instance, parameters: &[], oldest: None }
+    }
+
+    fn reply(&self, stamp: Stamp) -> Refused {
+        let status = StatusCode::from_u16(self.status).expect("it was made from one");
+        let mut reply = Reply::json_as(stamp, "application/problem+json", self).status(status);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply = reply.header(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Refused(Box::new(reply))
+    }
 }
 
 /// A problem with what was asked for at `uri`.
 pub(crate) fn problem(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str) -> Refused {
-    render(stamp, uri, which, detail, &[])
+    Document::of(uri, which, detail).reply(stamp)
 }
 
 /// Every mistake in the query of `uri`.
 pub(crate) fn mistakes(stamp: Stamp, uri: &Uri, detail: &str, mistakes: &[Mistake]) -> Refused {
-    render(stamp, uri, ProblemType::InvalidParameters, detail, mistakes)
+    Document { parameters: mistakes, ..Document::of(uri, ProblemType::InvalidParameters, detail) }
+        .reply(stamp)
+}
+
+/// Why there are no more changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StreamEnd {
+    /// The node stops.
+    Stopping,
+    /// The client takes them too slowly.
+    Slow,
+    /// What comes next is forgotten.
+    Compacted {
+        /// The oldest state that is not.
+        oldest: StateNdx,
+    },
+}
+
+impl StreamEnd {
+    /// The problem, its words, and the oldest state that is not forgotten.
+    fn parts(self) -> (ProblemType, String, Option<StateNdx>) {
+        match self {
+            StreamEnd::Stopping => {
+                (ProblemType::Stopping, "this node is stopping; go on at another node".to_owned(), None)
+            }
+            StreamEnd::Slow => {
+                let detail = "changes were left untaken for too long; go on from the last id".to_owned();
+                (ProblemType::Slow, detail, None)
+            }
+            StreamEnd::Compacted { oldest } => {
+                let detail = format!(
+                    "what was before state {oldest} is forgotten; read the present state and go on from there"
+                );
+                (ProblemType::Compacted, detail, Some(oldest))
+            }
+        }
+    }
+}
+
+/// There are no changes to answer with.
+pub(crate) fn no_changes(stamp: Stamp, uri: &Uri, end: StreamEnd) -> Refused {
+    let (which, detail, oldest) = end.parts();
+    Document { oldest, ..Document::of(uri, which, &detail) }.reply(stamp)
+}
+
+/// The same where the answer has begun already: the problem's document.
+pub(crate) fn end_of_stream(uri: &Uri, end: StreamEnd) -> String {
+    let (which, detail, oldest) = end.parts();
+    let document = Document { oldest, ..Document::of(uri, which, &detail) };
+    serde_json::to_string(&document).expect("a document has only text for keys")
+}
+
+/// What was asked for at `uri` is forgotten; `oldest` is not.
+pub(crate) fn compacted(stamp: Stamp, uri: &Uri, oldest: StateNdx) -> Refused {
+    no_changes(stamp, uri, StreamEnd::Compacted { oldest })
 }
 
 /// What the gateway could not answer.
@@ -152,18 +243,4 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);
     problem(stamp, uri, which, &error.to_string())
-}
-
-fn render(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str, parameters: &[Mistake]) -> Refused {
-    let (status, r#type, title) = which.parts();
-    let document =
-        Document { r#type, title, status: status.as_u16(), detail, instance: uri.path(), parameters };
-    let mut reply = Reply::json_as(stamp, "application/problem+json", &document).status(status);
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply = reply.header(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    Refused(Box::new(reply))
 }

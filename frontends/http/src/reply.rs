@@ -46,10 +46,15 @@ pub(crate) struct Reply(Response);
 impl Reply {
     /// `body` as it is.
     pub(crate) fn bytes(stamp: Stamp, content_type: &'static str, body: Bytes) -> Reply {
+        Reply::body(stamp, content_type, Body::from(body))
+    }
+
+    /// `body`, as it comes.
+    pub(crate) fn body(stamp: Stamp, content_type: &'static str, body: Body) -> Reply {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(STATE_NDX, stamp.0);
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(body);
         *response.headers_mut() = headers;
         Reply(response)
     }

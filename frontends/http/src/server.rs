@@ -30,6 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::problem::{ProblemType, problem};
 use crate::reply::Stamp;
 use crate::routes::router;
+use crate::stall::Stalling;
 
 /// Where to serve.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,7 +123,7 @@ async fn accept(listener: TcpListener, gateway: Gateway, mut closing: watch::Rec
                 Ok((stream, peer)) => {
                     let (router, gateway, closing) = (router.clone(), gateway.clone(), closing.clone());
                     connections.spawn(async move {
-                        if let Err(why) = serve(stream, router, gateway, closing).await {
+                        if let Err(why) = serve(stream, peer, router, gateway, closing).await {
                             tracing::debug!(%peer, %why, "HTTP connection ended early");
                         }
                     });
@@ -155,6 +156,7 @@ async fn accept(listener: TcpListener, gateway: Gateway, mut closing: watch::Rec
 /// One connection, from its first byte to its last.
 async fn serve(
     stream: TcpStream,
+    peer: SocketAddr,
     router: TowerToHyperService<Router>,
     gateway: Gateway,
     mut closing: watch::Receiver<bool>,
@@ -167,7 +169,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HTTP_HEAD_WAIT_MS_MAX))
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stalling::new(stream, peer)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => result,
@@ -190,10 +192,14 @@ fn set_options(stream: &TcpStream) {
     }
     #[cfg(target_os = "linux")]
     {
-        use synod_types::limits::HTTP_WRITE_STALL_MS_MAX;
+        use synod_types::limits::{HTTP_UNSENT_BYTES_MAX, HTTP_WRITE_STALL_MS_MAX};
         let stall = Duration::from_millis(HTTP_WRITE_STALL_MS_MAX);
         if let Err(why) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall)) {
             tracing::debug!(%why, "cannot set TCP_USER_TIMEOUT");
+        }
+        // Without it the kernel takes megabytes for a client that does not read.
+        if let Err(why) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(HTTP_UNSENT_BYTES_MAX) {
+            tracing::debug!(%why, "cannot set TCP_NOTSENT_LOWAT");
         }
     }
 }

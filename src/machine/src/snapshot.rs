@@ -1,8 +1,8 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, commanders, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
-//! own business.
+//! (identity, numbers, clocks, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
+//! its own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
 //! fetches it. A snapshot is made from a [`View`], so that making one never holds up the machine.
@@ -12,8 +12,9 @@ use synod_types::wire::{self, WireError};
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
 
 use crate::application::{Application, RestoreError};
-use crate::authority::{Authority, Commander};
+use crate::authority::{Authority, AuthorityRecord};
 use crate::chain;
+use crate::lease_clock::LeaseClock;
 use crate::session::{SessionRecord, Sessions};
 use crate::view::View;
 
@@ -61,8 +62,9 @@ struct Head {
     state_ndx: StateNdx,
     chain: Digest,
     time: TimeMs,
+    clock: LeaseClock,
     applied: Slot,
-    commanders: Vec<Commander>,
+    authority: AuthorityRecord,
     sessions: Vec<SessionRecord>,
 }
 
@@ -75,8 +77,9 @@ impl View {
             state_ndx: self.state_ndx,
             chain: self.chain,
             time: self.time,
+            clock: self.clock,
             applied: self.applied,
-            commanders: self.authority.iter().cloned().collect(),
+            authority: self.authority.to_record(),
             sessions: self.sessions.to_records(),
         }
     }
@@ -106,7 +109,7 @@ impl View {
 
         let state_ndx = head.state_ndx;
         let authority =
-            Authority::from_commanders(head.commanders, state_ndx).map_err(SnapshotError::Inconsistent)?;
+            Authority::from_record(head.authority, state_ndx).map_err(SnapshotError::Inconsistent)?;
         let sessions =
             Sessions::from_records(head.sessions, state_ndx).map_err(SnapshotError::Inconsistent)?;
         if sessions.commanders().any(|commander| authority.commander(*commander).is_none()) {
@@ -115,6 +118,11 @@ impl View {
         if state_ndx == StateNdx(0) && head.chain != chain::start(cluster, app_ndx) {
             return Err(SnapshotError::Inconsistent("the hash chain does not begin where it must"));
         }
+        if !head.clock.is_possible(head.time) {
+            return Err(SnapshotError::Inconsistent(
+                "the lease clock goes on from a time that no decree had",
+            ));
+        }
         app.restore(app_snapshot)?;
         Ok(View {
             cluster,
@@ -122,6 +130,7 @@ impl View {
             state_ndx,
             chain: head.chain,
             time: head.time,
+            clock: head.clock,
             applied: head.applied,
             app,
             authority,

@@ -5,13 +5,14 @@ use std::fmt;
 
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode, Seq,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode,
+    Seq, Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
 use crate::authority::{Authority, AuthorityOp, Commander};
 use crate::chain;
+use crate::lease_clock::LeaseClock;
 use crate::session::Sessions;
 
 /// An application's state between two decrees. Made by O(1) copies; a reader loads one pointer and sees all of
@@ -21,12 +22,14 @@ pub struct View {
     pub cluster: ClusterId,
     /// Which application.
     pub app_ndx: AppNdx,
-    /// How many commands it has executed.
+    /// How many commands and expiries it has executed.
     pub state_ndx: StateNdx,
     /// The hash chain's value there.
     pub chain: Digest,
     /// The time of the last decree.
     pub time: TimeMs,
+    /// What decides that something has run out.
+    pub clock: LeaseClock,
     /// The last slot that was applied.
     pub applied: Slot,
     /// The state, for queries.
@@ -46,6 +49,7 @@ impl View {
             state_ndx: StateNdx(0),
             chain: chain::start(cluster, app_ndx),
             time: TimeMs(0),
+            clock: LeaseClock::default(),
             applied: Slot(0),
             app,
             authority: Authority::default(),
@@ -61,6 +65,7 @@ impl View {
             state_ndx: self.state_ndx,
             chain: self.chain,
             time: self.time,
+            clock: self.clock,
             applied: self.applied,
             app: self.app.fork(),
             authority: self.authority.clone(),
@@ -81,8 +86,14 @@ impl View {
         self.sessions.check_not_stale(body.commander, body.seq)?;
         match self.permit(body, now.max(self.time))? {
             Operation::App(operation) => self.app.check(operation),
-            Operation::Authority(operation) => AuthorityOp::decode(operation).map(drop),
+            Operation::Authority(operation) => AuthorityOp::decode_for(&*self.app, operation).map(drop),
         }
+    }
+
+    /// Whether a leader, whose `term` this state has reached, is to propose a tick when its clock shows `now`: something
+    /// has run out by then, or it runs while the clock of the term does not yet.
+    pub fn wants_tick(&self, term: Ballot, now: TimeMs) -> bool {
+        self.app.due().is_some_and(|due| self.clock.behind(term, now).is_none_or(|clock| clock >= due))
     }
 
     /// Whether a commander may upload the file for which `body` is a ticket, as far as this state can tell.
@@ -94,21 +105,40 @@ impl View {
         let ticket = ContentTicket::decode(&body.operation).ok_or_else(|| {
             Refusal::new(RefusalCode::Malformed, "the operation is not a ticket to upload a file")
         })?;
-        // Whoever may command the application may bring the files for it.
-        self.authority.permits(body.commander, &Operation::App(&[]))?;
-        check_expiry(body, now.max(self.time))?;
+        // Whoever may command the application may bring the files for it; a file lies in no scope until it is referred to.
+        let time = now.max(self.time);
+        self.authority.active(body.commander, time)?;
+        check_expiry(body, time)?;
         Ok(ticket)
     }
 
     /// The receipt of a command that was executed, while it is inside its commander's window.
     pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
-        let executed = self.sessions.find(commander, seq, command).ok()??;
-        Some(executed.receipt(self.app_ndx, seq))
+        self.find(commander, seq, command).ok()?
+    }
+
+    /// What has become of a command: its receipt, or `None` where it may still be executed.
+    ///
+    /// # Errors
+    /// Why its place cannot be looked at: `StaleSeq`, `SeqReused` or `SeqTooFar`.
+    pub fn find(
+        &self,
+        commander: CommanderId,
+        seq: Seq,
+        command: CommandId,
+    ) -> Result<Option<Receipt>, Refusal> {
+        let executed = self.sessions.find(commander, seq, command)?;
+        Ok(executed.map(|executed| executed.receipt(self.app_ndx, seq)))
     }
 
     /// The lowest seq above every executed one of this commander; 1 if there is none.
     pub fn next_seq(&self, commander: CommanderId) -> Seq {
         self.sessions.next_seq(commander)
+    }
+
+    /// Who may command this application, what is pending, and what was done to it.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// All commanders of this application, revoked ones too, by id.
@@ -153,7 +183,7 @@ impl View {
                 "the operation is neither the application's (0) nor on its commanders (1), as its first byte says",
             )
         })?;
-        self.authority.permits(body.commander, &operation)?;
+        self.authority.permits(body.commander, time, &operation, &*self.app)?;
         check_expiry(body, time)?;
         Ok(operation)
     }
@@ -177,6 +207,7 @@ impl fmt::Debug for View {
             .field("state_ndx", &self.state_ndx)
             .field("chain", &self.chain)
             .field("time", &self.time)
+            .field("clock", &self.clock)
             .field("applied", &self.applied)
             .finish_non_exhaustive()
     }

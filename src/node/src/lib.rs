@@ -16,7 +16,9 @@ mod freshness;
 mod gate;
 mod inbox;
 pub mod intake;
+mod metrics;
 pub mod node;
+mod progress;
 #[cfg(test)]
 mod shelf;
 mod states;

@@ -14,12 +14,12 @@ use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_content::Store;
 use synod_delivery::Config as DeliveryConfig;
-use synod_dns::{DnsError, DnsServer};
+use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpConfig, HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
-use synod_machine::Machine;
+use synod_machine::{Founders, Machine};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
 use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
@@ -37,6 +37,8 @@ use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::metrics::{Metrics, Sources};
+use crate::progress::Progress;
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -164,6 +166,8 @@ impl Node {
             return Err(StartError::NotAMember { id: node });
         };
         info!(name, id = node.short(), cluster = cluster.short(), "node starts");
+        // Before anything that records.
+        let metrics = Metrics::new();
 
         let fatal = Fatal::new();
         let on_fatal = {
@@ -246,7 +250,7 @@ impl Node {
 
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
-        let status = StatusSource {
+        let status = Arc::new(StatusSource {
             cluster,
             genesis,
             node,
@@ -255,8 +259,10 @@ impl Node {
             mesh: Arc::clone(&mesh),
             groups,
             doors: doors.clone(),
-        };
-        let gateway = Gateway::new(doors.values().cloned().collect(), move || status.status())
+        });
+        let asked_status = Arc::clone(&status);
+        let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
+            .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
@@ -265,13 +271,24 @@ impl Node {
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
-        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door)?;
+        let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
+        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
         let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
             .await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
             Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
             None => None,
         };
+        tasks.spawn("measurements".to_owned(), metrics.clone().keep_up());
+        metrics.begin(Sources {
+            status,
+            journal: journal.clone(),
+            data_dir: config.data_dir.clone(),
+            backend: Box::new(backend.watch_counters()),
+            dns: dns
+                .as_ref()
+                .map(|dns| -> Box<dyn Fn() -> Counts + Send + Sync> { Box::new(dns.watch_counts()) }),
+        });
         let addresses = Addresses {
             mesh: mesh.local_address(),
             backend: backend.local_addr(),
@@ -358,12 +375,12 @@ fn machine(
 ) -> Result<Machine, StartError> {
     let application = apps::new(&app.kind)
         .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-    let administrators: Vec<_> = genesis
-        .administrators
-        .iter()
-        .map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()))
-        .collect();
-    let mut machine = Machine::new(cluster, app.ndx, &administrators, application);
+    let administrators = genesis.administrators.iter();
+    let administrators =
+        administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
+    let founders =
+        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
+    let mut machine = Machine::new(cluster, app.ndx, &founders, application);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let chosen = recovered.chosen;
     let mut slot = Slot(0);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use synod_auth::{Algorithm, SigningKey, Unverified, Verified, Verifier};
 use synod_client::{CommandOptions, Commander};
-use synod_machine::{Application, Context, Machine, QueryError, RestoreError};
+use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand, StateNdx,
-    TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand,
+    StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -94,7 +94,7 @@ impl Author {
     pub fn machine(&self) -> Machine {
         let key = self.0.key().public().spki_der().clone();
         let administrators = [(CommanderId(self.0.key().id()), key, "admin".to_owned())];
-        Machine::new(CLUSTER, APP, &administrators, Box::new(Shelf::default()))
+        Machine::new(CLUSTER, APP, &Founders::each_alone(&administrators), Box::new(Shelf::default()))
     }
 
     /// A command that puts a file at the first place.
@@ -124,5 +124,5 @@ pub fn verified(command: &SignedCommand) -> Verified<SignedCommand> {
 }
 
 pub fn batch(command: SignedCommand) -> Decree {
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }

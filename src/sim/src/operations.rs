@@ -1,15 +1,20 @@
 //! The application that worlds run, and the operations that their clients draw.
 
 use bytes::Bytes;
-use synod_app_kv::{Kv, KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvSettings, KvTxn, lock};
-use synod_machine::{Application, AuthorityOp, Role};
+use synod_app_kv::{
+    Kv, KvAnswer, KvChange, KvCompare, KvCondition, KvOp, KvQuery, KvRelation, KvSettings, KvTxn, lock,
+};
+use synod_machine::{Application, AuthorityOp, Grant, Role, View};
 use synod_types::StateNdx;
+use synod_types::limits::KV_LEASE_MS_MIN;
 
 use crate::client::commander_of;
 use crate::random::Random;
 
 /// Keys that clients share: few, so that they meet.
 const KEYS: u64 = 12;
+/// For how long a client's lease lasts at most.
+pub const LEASE_MS_MAX: u64 = 6000;
 
 /// An empty application.
 pub fn application() -> Box<dyn Application> {
@@ -32,7 +37,7 @@ pub fn any(state_ndx: StateNdx, random: &mut Random) -> Bytes {
         2 | 3 => KvOp::CompareAndSet { key, expected: Some(state_ndx), value },
         4 | 5 => KvOp::Txn(txn(state_ndx, random)),
         6 => KvOp::Add { key: Bytes::from(format!("n{}", random.below(3))), delta: change(random) },
-        7 => KvOp::GrantLease { ttl_ms: 1_000 + random.below(5_000) },
+        7 => KvOp::GrantLease { ttl_ms: random.within(KV_LEASE_MS_MIN..=LEASE_MS_MAX) },
         8 => on_a_lease(key, value, state_ndx, random),
         9 => rare(state_ndx, random),
         _ => KvOp::Put { key, value },
@@ -98,10 +103,53 @@ fn rare(state_ndx: StateNdx, random: &mut Random) -> KvOp {
     }
 }
 
+/// An operation on leases. `leases` are some that were granted, the last one last.
+pub fn on_leases(leases: &[StateNdx], random: &mut Random) -> Bytes {
+    let operation = match (leases, random.below(10)) {
+        ([], _) | (_, 0 | 1) => KvOp::GrantLease { ttl_ms: *random.pick(&[1000, 1000, 1500, 3000]) },
+        (_, 2) => {
+            let (key, value, lease) = (key(random), value(random), *random.pick(leases));
+            KvOp::PutBound { key, value, lease }
+        }
+        (_, 3) => KvOp::RevokeLease { lease: *random.pick(leases) },
+        ([.., last], 4..7) => KvOp::KeepAlive { leases: vec![*last] },
+        _ => KvOp::KeepAlive { leases: leases.to_vec() },
+    };
+    operation.encode().into()
+}
+
+/// Grants a lease.
+pub fn grant_lease(ttl_ms: u64) -> Bytes {
+    KvOp::GrantLease { ttl_ms }.encode().into()
+}
+
+/// Keeps a lease alive.
+pub fn keep_alive(lease: StateNdx) -> Bytes {
+    KvOp::KeepAlive { leases: vec![lease] }.encode().into()
+}
+
+/// The leases that there are in a state.
+pub fn leases(view: &View) -> Vec<StateNdx> {
+    let mut found: Vec<StateNdx> = Vec::new();
+    loop {
+        let query = KvQuery::Leases { after: found.last().copied(), limit: 0 }.encode();
+        let answer = view.app.query(view.state_ndx, &query).expect("it is a query of this application");
+        match KvAnswer::decode(&answer) {
+            Ok(KvAnswer::Leases { leases, more }) => {
+                found.extend(leases.into_iter().map(|lease| lease.lease));
+                if !more {
+                    return found;
+                }
+            }
+            other => panic!("a question about leases is answered by {other:?}"),
+        }
+    }
+}
+
 /// Lets a key write.
 pub fn grant(key: Bytes) -> Bytes {
     let name = String::from_utf8_lossy(&key).into_owned();
-    AuthorityOp::Grant { key, name, role: Role::Writer }.encode().into()
+    AuthorityOp::Grant(Grant::unlimited(key, name, Role::Writer)).encode().into()
 }
 
 /// Lets a key write no longer.

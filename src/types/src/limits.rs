@@ -115,6 +115,21 @@ pub const SESSION_WINDOW: u64 = 4096;
 pub const COMMANDERS_MAX: usize = 10_000;
 /// Bytes of a commander's name.
 pub const COMMANDER_NAME_BYTES_MAX: usize = 64;
+/// Scopes of one commander.
+pub const SCOPES_MAX: usize = 64;
+/// Bytes of all scopes of one commander together.
+pub const SCOPES_BYTES_MAX: usize = 4096;
+/// How often in a row a commander changes its key before an administrator has to grant one. Each leaves a commander
+/// behind, and nobody can use up [`COMMANDERS_MAX`] alone.
+pub const ROTATIONS_MAX: u32 = 100;
+/// Changes of who commands that wait for signatures, per application.
+pub const CHANGES_PENDING_MAX: usize = 256;
+/// Of them, those of one administrator: nobody keeps the others from proposing theirs.
+pub const CHANGES_PENDING_BY_ONE_MAX: usize = 8;
+/// Milliseconds of decree time after which a change lapses that has not got its signatures: 7 days.
+pub const CHANGE_PENDING_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// Latest changes of who commands that an application remembers.
+pub const AUTHORITY_LOG_MAX: usize = 1000;
 /// Bytes of an application's answer to an operation. [`SESSION_WINDOW`] of them are kept per commander.
 pub const ANSWER_BYTES_MAX: usize = 2048;
 /// Bytes of the text in a refusal.
@@ -214,6 +229,25 @@ pub const HTTP_HEAD_WAIT_MS_MAX: u64 = 30_000;
 pub const HTTP_WRITE_STALL_MS_MAX: u64 = 30_000;
 /// Milliseconds that answers in progress get when the HTTP front end closes.
 pub const HTTP_CLOSE_MS_MAX: u64 = 5_000;
+/// Clients that follow changes at one HTTP front end, over streams and by asking again: half of the connections, so that
+/// reads always find one.
+pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
+/// Bytes of changes at which a stream is given no more at a time; the changes of one state may be more by themselves. A
+/// stream holds no more than that, however slowly its client reads.
+pub const HTTP_WATCH_PAGE_BYTES: usize = 64 << 10;
+/// Milliseconds that a client may leave changes untaken before its stream is ended.
+pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
+/// Milliseconds without a change after which a stream says how far it is.
+pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
+/// States without a change after which a stream says how far it is, so that whoever resumes it does so in the history.
+pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
+/// Microseconds from one client's turn to be served changes to the next one's: many clients get many changes at a time, and
+/// leave the processors to the writers.
+pub const HTTP_WATCH_TURN_US: u64 = 100;
+/// Clients that are served changes without a wait for their turn, where none were served before.
+pub const HTTP_WATCH_TURNS_AT_ONCE: u32 = 32;
+/// Bytes that a connection's socket holds and has not sent.
+pub const HTTP_UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Mistakes that one HTTP answer lists.
 pub const HTTP_MISTAKES_MAX: usize = 16;
 

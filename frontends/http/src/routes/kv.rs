@@ -1,64 +1,40 @@
-//! `/v1/apps/{app}/kv`: reading the key-value application.
+//! `/v1/apps/{app}/kv…` and what belongs to it: reading the key-value application.
 //!
 //! In JSON, a key or value that is UTF-8 is text under `key` or `value`; any other is base64 under `keyBase64` or
 //! `valueBase64`. Exactly one of the two is there.
 
-use axum::http::header::{HeaderName, HeaderValue};
+mod entries;
+mod history;
+mod leases;
+mod locks;
+mod usage;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Serialize;
-use synod_app_kv::{Kv, KvAnswer, KvEntry, KvQuery};
+use synod_app_kv::{KvAnswer, KvEntry, KvQuery};
 use synod_gateway::{AppDoor, Consistency, Read};
-use synod_types::limits::KV_RANGE_ENTRIES_MAX;
-use synod_types::{AppNdx, StateNdx};
+use synod_types::StateNdx;
 
 use crate::ask::Ask;
+use crate::parameters::Parameters;
 use crate::percent::encode_into;
-use crate::problem::{ProblemType, problem};
-use crate::reply::{Outcome, Refused, Reply, Stamp};
+use crate::problem::compacted;
+use crate::reply::{Refused, Stamp};
 
-/// The state that last changed a key.
-const LAST_CHANGE: HeaderName = HeaderName::from_static("last-change");
+pub(super) use entries::{key, range};
+pub(super) use history::history;
+pub(super) use leases::{lease, leases};
+pub(super) use locks::lock;
+pub(super) use usage::usage;
+
 /// Entries in a page where the client does not say how many.
 const LIMIT_DEFAULT: u32 = 100;
 
-/// `GET /v1/apps/{app}/kv/{key}`
-pub(super) async fn key(ask: Ask) -> Outcome {
-    let door = ask.app_of_kind(Kv::KIND)?;
-    let read = ask.read_of(door)?;
-    let key = ask.rest(door)?;
-    let query = KvQuery::Get { key: Bytes::copy_from_slice(&key), at: None };
-    let (state_ndx, answer) = query_kv(&ask, door, read, &query).await?;
-    let stamp = Stamp::of(state_ndx);
-    let KvAnswer::Get(entry) = answer else {
-        unreachable!("a key is answered by one entry, not by {answer:?}");
-    };
-    let Some(KvEntry { value, changed, .. }) = entry else {
-        let key = String::from_utf8_lossy(&key);
-        let detail = format!("application {} has no key {key:?} in state {state_ndx}", door.ndx());
-        return Err(problem(stamp, &ask.uri, ProblemType::NoSuchKey, &detail));
-    };
-    Ok(Reply::bytes(stamp, "application/octet-stream", value)
-        .header(LAST_CHANGE, HeaderValue::from(changed.0)))
-}
-
-/// One page of entries.
+/// A key and what it holds.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page<'a> {
-    app_ndx: AppNdx,
-    state_ndx: StateNdx,
-    entries: Vec<PageEntry<'a>>,
-    /// Whether there are entries behind these.
-    more: bool,
-    /// The address of the next page, from this state or a later one.
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PageEntry<'a> {
+pub(crate) struct EntryView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,41 +47,36 @@ struct PageEntry<'a> {
     created: StateNdx,
     /// The state that last changed it.
     changed: StateNdx,
+    /// The lease with which it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<StateNdx>,
 }
 
-/// `GET /v1/apps/{app}/kv?prefix=&after=&limit=`
-pub(super) async fn range(ask: Ask) -> Outcome {
-    let door = ask.app_of_kind(Kv::KIND)?;
-    let mut parameters = ask.parameters();
+impl EntryView<'_> {
+    pub(crate) fn of(entry: &KvEntry) -> EntryView<'_> {
+        let KvEntry { key, value, created, changed, lease } = entry;
+        let ((key, key_base64), (value, value_base64)) = (text_or_base64(key), text_or_base64(value));
+        let (created, changed, lease) = (*created, *changed, *lease);
+        EntryView { key, key_base64, value, value_base64, created, changed, lease }
+    }
+}
+
+/// Bytes as they go into JSON: as text, or else as base64.
+pub(crate) fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    }
+}
+
+/// How to read, and in which state: one that is not there yet is waited for.
+fn read_at(parameters: &mut Parameters<'_>) -> (Read, Option<StateNdx>) {
     let read = parameters.read();
-    let prefix = parameters.bytes("prefix").unwrap_or_default();
-    let after = parameters.bytes("after");
-    let limit_max = u64::try_from(KV_RANGE_ENTRIES_MAX).expect("a small number");
-    let limit = parameters.number("limit", 1..=limit_max).and_then(|limit| u32::try_from(limit).ok());
-    ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
-
-    let query = KvQuery::Range {
-        prefix: Bytes::copy_from_slice(&prefix),
-        after: after.as_deref().map(Bytes::copy_from_slice),
-        limit: limit.unwrap_or(LIMIT_DEFAULT),
-        at: None,
-    };
-    let (state_ndx, answer) = query_kv(&ask, door, read, &query).await?;
-    let KvAnswer::Range { entries, more } = answer else {
-        unreachable!("a range is answered by a range, not by {answer:?}");
-    };
-    let last = entries.last().filter(|_| more);
-    let page = Page {
-        app_ndx: door.ndx(),
-        state_ndx,
-        entries: entries.iter().map(page_entry).collect(),
-        more,
-        next: last.map(|last| next_page(&ask, &prefix, &last.key, limit, read, state_ndx)),
-    };
-    Ok(Reply::json(Stamp::of(state_ndx), &page))
+    let at = parameters.state_ndx("at");
+    (Read { min: read.min.max(at), ..read }, at)
 }
 
-/// Asks the application, in its own words.
+/// Asks the application, in its own words; gives the state that it answered from.
 async fn query_kv(
     ask: &Ask,
     door: &AppDoor,
@@ -114,38 +85,32 @@ async fn query_kv(
 ) -> Result<(StateNdx, KvAnswer), Refused> {
     let answer = ask.query(door, read, &query.encode()).await?;
     let body = KvAnswer::decode(&answer.body).expect("the key-value application in this process encoded it");
-    Ok((answer.state_ndx, body))
-}
-
-fn page_entry(entry: &KvEntry) -> PageEntry<'_> {
-    let (key, key_base64) = text_or_base64(&entry.key);
-    let (value, value_base64) = text_or_base64(&entry.value);
-    PageEntry { key, key_base64, value, value_base64, created: entry.created, changed: entry.changed }
-}
-
-fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    match body {
+        KvAnswer::Compacted { oldest } => Err(compacted(Stamp::of(answer.state_ndx), &ask.uri, oldest)),
+        body => Ok((answer.state_ndx, body)),
     }
 }
 
-/// The address of the page behind `last`. It asks for at least the state of this page, so that a client that goes to
-/// another node for it does not walk back.
+/// The address of the next page: it begins as `from` says, and keeps the numbers that were given for this one. It asks for
+/// at least the state of this page, so that a client that goes to another node for it does not walk back.
 fn next_page(
     ask: &Ask,
-    prefix: &[u8],
-    last: &[u8],
-    limit: Option<u32>,
     read: Read,
     state_ndx: StateNdx,
+    from: &[(&str, &[u8])],
+    kept: &[(&str, Option<u64>)],
 ) -> String {
-    let mut next = format!("{}?prefix=", ask.uri.path());
-    encode_into(prefix, &mut next);
-    next.push_str("&after=");
-    encode_into(last, &mut next);
-    if let Some(limit) = limit {
-        next.push_str(&format!("&limit={limit}"));
+    let mut next = ask.uri.path().to_owned();
+    for (n, (name, value)) in from.iter().enumerate() {
+        next.push(if n == 0 { '?' } else { '&' });
+        next.push_str(name);
+        next.push('=');
+        encode_into(value, &mut next);
+    }
+    for (name, value) in kept {
+        if let Some(value) = value {
+            next.push_str(&format!("&{name}={value}"));
+        }
     }
     if read.consistency == Consistency::Linearizable {
         next.push_str("&consistency=linearizable");

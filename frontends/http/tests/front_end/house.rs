@@ -11,10 +11,10 @@ use synod_gateway::{
     AppDoor, AppPublisher, ClusterStatus, Gateway, Leader, NodeState, NodeStatus, ReadQuestions,
 };
 use synod_http::{HttpConfig, HttpServer};
-use synod_machine::{Application, Context, Machine, QueryError, RestoreError, View};
+use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError, View};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq, SignedCommand,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
+    SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -40,7 +40,8 @@ pub struct House {
 impl House {
     pub async fn open() -> House {
         let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-        let machine = Machine::new(CLUSTER, AppNdx(1), &[administrator], Box::new(Kv::new()));
+        let machine =
+            Machine::new(CLUSTER, AppNdx(1), &Founders::each_alone(&[administrator]), Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
@@ -63,10 +64,14 @@ impl House {
         self.server.local_addr()
     }
 
-    /// Executes one command, in a slot of its own.
+    /// Sets a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+    }
+
+    /// Executes one command, in a slot of its own.
+    pub fn execute(&mut self, op: &KvOp) {
         self.seq += 1;
-        let put = KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
         let body = CommandBody {
             cluster: CLUSTER,
             app: AppNdx(1),
@@ -74,14 +79,15 @@ impl House {
             seq: Seq(self.seq),
             not_after: None,
             expected: None,
-            operation: put.encode().into(),
+            operation: op.encode().into(),
         };
         let command = SignedCommand {
             body: body.encode().unwrap(),
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         self.apply(Decree::Batch(batch.into()));
     }
 

@@ -5,7 +5,9 @@ mod changes;
 mod connections;
 mod diffs;
 mod house;
+mod kv;
 mod reads;
+mod watching;
 mod zones;
 mod zones_house;
 

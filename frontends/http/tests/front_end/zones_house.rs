@@ -10,9 +10,10 @@ use synod_gateway::{
     AppDoor, AppPublisher, FileRead, Files, Gateway, NodeState, NodeStates, NodeStatus, ReadQuestions,
 };
 use synod_http::{HttpConfig, HttpServer};
-use synod_machine::{Machine, View};
+use synod_machine::{Founders, Machine, View};
 use synod_types::{
-    AppNdx, Batch, CommandBody, ContentKey, Decree, Digest, NodeId, Outcome, Seq, SignedCommand, TimeMs,
+    AppNdx, Ballot, Batch, CommandBody, ContentKey, Decree, Digest, NodeId, Outcome, Seq, SignedCommand,
+    TimeMs,
 };
 use tokio::sync::RwLock;
 
@@ -56,7 +57,12 @@ impl ZonesHouse {
         let (mut doors, mut questions, mut machines) = (vec![blank], vec![questions], BTreeMap::new());
         for (ndx, name) in [(AppNdx(4), "names"), (AppNdx(7), "other")] {
             let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-            let machine = Machine::new(CLUSTER, ndx, &[administrator], Box::new(ZonesApp::new()));
+            let machine = Machine::new(
+                CLUSTER,
+                ndx,
+                &Founders::each_alone(&[administrator]),
+                Box::new(ZonesApp::new()),
+            );
             let (door, publisher, asked) = AppDoor::open(name, machine.view());
             doors.push(door);
             questions.push(asked);
@@ -124,7 +130,8 @@ impl ZonesHouse {
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         let (machine, publisher) = self.machines.get_mut(&app).unwrap();
         let slot = machine.state().applied.next();
         let applied = machine.apply(slot, &Decree::Batch(batch.into()));
