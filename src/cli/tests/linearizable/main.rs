@@ -28,7 +28,7 @@ use record::{Record, Report};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, Timeouts};
 use synod_history::{Answer, History, Input, Operation, Outcome, Output, Verdict, Word};
-use synod_machine::authority::{AuthorityOp, Role};
+use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::StateNdx;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -123,7 +123,7 @@ async fn grant_all(cluster: &Cluster, keys: &[SigningKey]) -> StateNdx {
     let mut start = StateNdx(0);
     for (n, key) in keys.iter().enumerate() {
         let key = key.public().spki_der().clone();
-        let op = AuthorityOp::Grant { key, name: format!("client {n}"), role: Role::Writer };
+        let op = AuthorityOp::Grant(Grant::unlimited(key, format!("client {n}"), Role::Writer));
         let granted = administrator.execute(KV, op.encode().into(), CommandOptions::default()).await;
         start = granted.unwrap().state_ndx;
     }
