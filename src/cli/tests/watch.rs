@@ -279,10 +279,8 @@ async fn the_tools_write_read_watch_and_lock() {
     assert_eq!(tool.json(&["list", "--all"]).await["entries"][0]["value"], "two words");
 
     let after = made.to_string();
-    let ((code, lines, _), _) = tokio::join!(
-        tool.run(&["watch", "--after", &after, "--count", "2", "--prefix", "config/"]),
-        tool.json(&["put", "config/c", "3"])
-    );
+    let follow = ["watch", "--after", &after, "--count", "2", "--prefix", "config/"];
+    let ((code, lines, _), _) = tokio::join!(tool.run(&follow), tool.json(&["put", "config/c", "3"]));
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (Some(0), 2));
     assert_eq!(

@@ -114,8 +114,21 @@ impl View {
 
     /// The receipt of a command that was executed, while it is inside its commander's window.
     pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
-        let executed = self.sessions.find(commander, seq, command).ok()??;
-        Some(executed.receipt(self.app_ndx, seq))
+        self.find(commander, seq, command).ok()?
+    }
+
+    /// What has become of a command: its receipt, or `None` where it may still be executed.
+    ///
+    /// # Errors
+    /// Why its place cannot be looked at: `StaleSeq`, `SeqReused` or `SeqTooFar`.
+    pub fn find(
+        &self,
+        commander: CommanderId,
+        seq: Seq,
+        command: CommandId,
+    ) -> Result<Option<Receipt>, Refusal> {
+        let executed = self.sessions.find(commander, seq, command)?;
+        Ok(executed.map(|executed| executed.receipt(self.app_ndx, seq)))
     }
 
     /// The lowest seq above every executed one of this commander; 1 if there is none.

@@ -16,8 +16,10 @@ mod freshness;
 mod gate;
 mod inbox;
 pub mod intake;
+mod log;
 mod metrics;
 pub mod node;
+mod progress;
 #[cfg(test)]
 mod shelf;
 mod states;
