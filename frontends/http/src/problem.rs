@@ -174,7 +174,8 @@ pub(crate) fn problem(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str)
 
 /// Every mistake in the query of `uri`.
 pub(crate) fn mistakes(stamp: Stamp, uri: &Uri, detail: &str, mistakes: &[Mistake]) -> Refused {
-    Document { parameters: mistakes, ..Document::of(uri, ProblemType::InvalidParameters, detail) }.reply(stamp)
+    Document { parameters: mistakes, ..Document::of(uri, ProblemType::InvalidParameters, detail) }
+        .reply(stamp)
 }
 
 /// Why there are no more changes.

@@ -108,10 +108,7 @@ fn routes(front_end: FrontEnd) -> Router {
             .route(&format!("{base}/{{zone}}/history"), get(zones::history))
             .route(&format!("{base}/{{zone}}/diff"), get(diff::diff));
     }
-    router
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(front_end)
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(front_end)
 }
 
 async fn not_found(ask: Ask) -> Outcome {
@@ -163,7 +160,11 @@ mod tests {
         let router = TowerToHyperService::new(routes(front_end.clone()));
         let ask = async |form: &str| {
             let request = Request::get("/v1/apps/1/watch?wait=0").header("accept", form);
-            router.call(request.body(Body::empty()).expect("it is a request")).await.expect("no error").status()
+            router
+                .call(request.body(Body::empty()).expect("it is a request"))
+                .await
+                .expect("no error")
+                .status()
         };
         let mut places: Vec<_> = (0..HTTP_WATCHERS_MAX)
             .map(|_| front_end.place_for_watcher().expect("there are so many places"))

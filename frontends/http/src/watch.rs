@@ -66,14 +66,17 @@ impl Follower {
     pub(crate) fn look(&mut self, limit: u32) -> Result<Page, StreamEnd> {
         let query = KvQuery::Changes { after: self.through, of: self.of.clone(), limit };
         let view = self.door().view();
-        let answer = view.app.query(view.state_ndx, &query.encode()).expect("it is of the kind that is followed");
+        let answer =
+            view.app.query(view.state_ndx, &query.encode()).expect("it is of the kind that is followed");
         match KvAnswer::decode(&answer).expect("the key-value application in this process encoded it") {
             KvAnswer::Changes { states, through } => {
                 self.through = through;
                 Ok(Page { states, through, state_ndx: view.state_ndx })
             }
             KvAnswer::Compacted { oldest } => Err(StreamEnd::Compacted { oldest }),
-            other => unreachable!("changes behind a state that is there are answered by changes, not by {other:?}"),
+            other => {
+                unreachable!("changes behind a state that is there are answered by changes, not by {other:?}")
+            }
         }
     }
 

@@ -308,7 +308,8 @@ impl Watcher {
         form: &'static str,
         wait: Duration,
     ) -> Result<reqwest::Response, Attempt> {
-        let answered = timeout(wait + self.patience, self.http.get(address).header(ACCEPT, form).send()).await;
+        let answered =
+            timeout(wait + self.patience, self.http.get(address).header(ACCEPT, form).send()).await;
         let response = answered.map_err(|_| Attempt::Failed("no answer in time".to_owned()))?;
         let response = response.map_err(|why| Attempt::of(unreachable(address, &why)))?;
         if response.status().is_success() {

@@ -191,7 +191,9 @@ async fn write(
         let other = format!("other/{number}/{}", random.random_range(0..KEYS));
         let value = format!("{number}:{n}");
         let (op, keys) = match random.random_range(0..10) {
-            0..4 => (KvOp::Put { key: key.clone().into(), value: value.clone().into() }, vec![(key, Some(value))]),
+            0..4 => {
+                (KvOp::Put { key: key.clone().into(), value: value.clone().into() }, vec![(key, Some(value))])
+            }
             4 => (KvOp::Put { key: other.into(), value: value.into() }, vec![]),
             // A key that does not exist is not changed by its removal: what the receipt does not say, the log does.
             5 => (KvOp::Delete { key: key.into() }, vec![]),
@@ -205,7 +207,12 @@ async fn write(
                 };
                 let txn = KvTxn {
                     compare: vec![KvCompare { key: other.clone().into(), condition: KvCondition::Exists }],
-                    then: vec![put(&key, "replaced"), put(&other, &value), put(&key, &value), put(&second, &value)],
+                    then: vec![
+                        put(&key, "replaced"),
+                        put(&other, &value),
+                        put(&key, &value),
+                        put(&second, &value),
+                    ],
                     otherwise: vec![put(&key, &value), put(&second, &value)],
                 };
                 (KvOp::Txn(txn), vec![(key, Some(value.clone())), (second, Some(value))])
@@ -255,7 +262,8 @@ async fn the_tools_write_read_watch_and_lock() {
 
     let first = tool.json(&["put", "config/a", "1"]).await;
     let made = first["stateNdx"].as_u64().unwrap();
-    let txn = format!("if changed config/a = {made}\nthen put config/b \"two words\"\nthen delete config/a\n");
+    let txn =
+        format!("if changed config/a = {made}\nthen put config/b \"two words\"\nthen delete config/a\n");
     let file = cluster.path("txn.txt");
     std::fs::write(&file, txn).unwrap();
     let moved = tool.json(&["txn", file.to_str().unwrap()]).await;
@@ -277,8 +285,14 @@ async fn the_tools_write_read_watch_and_lock() {
     );
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (Some(0), 2));
-    assert_eq!((&lines[0]["stateNdx"], &lines[0]["changes"][0]["removed"]), (&moved["stateNdx"], &"deleted".into()));
-    assert_eq!((&lines[1]["changes"][0]["key"], &lines[1]["changes"][0]["value"]), (&"config/c".into(), &"3".into()));
+    assert_eq!(
+        (&lines[0]["stateNdx"], &lines[0]["changes"][0]["removed"]),
+        (&moved["stateNdx"], &"deleted".into())
+    );
+    assert_eq!(
+        (&lines[1]["changes"][0]["key"], &lines[1]["changes"][0]["value"]),
+        (&"config/c".into(), &"3".into())
+    );
 
     let lease = tool.json(&["lease", "grant", "--ttl", "1h"]).await["stateNdx"].as_u64().unwrap().to_string();
     tool.json(&["put", "service/web", "x", "--lease", &lease]).await;

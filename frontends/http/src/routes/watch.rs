@@ -106,7 +106,13 @@ fn last_event_id(ask: &Ask, parameters: &mut Parameters<'_>) -> Option<StateNdx>
 fn json(app_ndx: AppNdx, after: StateNdx, page: &Page) -> Reply {
     let Page { states, through, state_ndx } = page;
     let states = states.iter().map(StateChangesView::of).collect();
-    let page =
-        ChangesPage { app_ndx, state_ndx: *state_ndx, after, through: *through, more: through < state_ndx, states };
+    let page = ChangesPage {
+        app_ndx,
+        state_ndx: *state_ndx,
+        after,
+        through: *through,
+        more: through < state_ndx,
+        states,
+    };
     Reply::json(Stamp::of(*state_ndx), &page)
 }

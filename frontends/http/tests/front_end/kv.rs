@@ -18,7 +18,10 @@ async fn keys_are_read_as_they_were() {
         let answer = house.get(&format!("/v1/apps/1/kv/a?at={at}")).await;
         assert_eq!((answer.status, answer.body), (200, body.as_bytes().to_vec()), "at {at}");
         let last_change = if at == 3 { "3" } else { "1" };
-        assert_eq!((&answer.headers["state-ndx"][..], &answer.headers["last-change"][..]), ("4", last_change));
+        assert_eq!(
+            (&answer.headers["state-ndx"][..], &answer.headers["last-change"][..]),
+            ("4", last_change)
+        );
     }
     for at in [0, 4] {
         let answer = house.get(&format!("/v1/apps/1/kv/a?at={at}")).await;
@@ -91,9 +94,7 @@ async fn leases_are_listed_and_shown_with_their_keys() {
     };
     house.execute(&bound(b"x"));
     house.execute(&bound(b"\xfe"));
-    let lease = |lease: u64, ttl_ms: u64| {
-        json!({"lease": lease, "ttlMs": ttl_ms, "leftMs": ttl_ms, "commander": commander().to_string()})
-    };
+    let lease = |lease: u64, ttl_ms: u64| json!({"lease": lease, "ttlMs": ttl_ms, "leftMs": ttl_ms, "commander": commander().to_string()});
     let page = house.get("/v1/apps/1/leases?limit=1").await.json();
     let next = "/v1/apps/1/leases?after=1&limit=1&min=4";
     assert_eq!((&page["leases"], &page["next"]), (&json!([lease(1, 5000)]), &next.into()));

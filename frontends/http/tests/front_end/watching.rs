@@ -166,8 +166,7 @@ async fn a_page_waits_until_there_is_something_in_it() {
     let mut house = House::open().await;
     let addr = house.addr();
     let nothing = house.get("/v1/apps/1/watch?wait=0").await.json();
-    let expected =
-        json!({"appNdx": 1, "stateNdx": 0, "after": 0, "through": 0, "more": false, "states": []});
+    let expected = json!({"appNdx": 1, "stateNdx": 0, "after": 0, "through": 0, "more": false, "states": []});
     assert_eq!(nothing, expected);
 
     let target = "/v1/apps/1/watch?key=k&after=0&wait=30s";

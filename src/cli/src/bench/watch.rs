@@ -72,7 +72,10 @@ impl fmt::Display for Result {
             writeln!(f, "  {name:8} puts={operations} errors={errors} p50={p50_us}us p99={p99_us}us")?;
         }
         let Result { events_per_second, ended, .. } = self;
-        write!(f, "  p50 {p50_more_percent:+.1} %  events={events} events/s={events_per_second:.0} ended={ended}")
+        write!(
+            f,
+            "  p50 {p50_more_percent:+.1} %  events={events} events/s={events_per_second:.0} ended={ended}"
+        )
     }
 }
 

@@ -189,7 +189,10 @@ fn transaction(failed: Option<u32>, results: &[KvResult]) -> Explained {
         // People count from one.
         Some(failed) => format!("else, since condition {} does not hold", u64::from(failed) + 1),
     };
-    (json!({ "succeeded": failed.is_none(), "failed": failed, "results": json }), format!("{branch}: {words}"))
+    (
+        json!({ "succeeded": failed.is_none(), "failed": failed, "results": json }),
+        format!("{branch}: {words}"),
+    )
 }
 
 fn deleted(count: u64) -> String {

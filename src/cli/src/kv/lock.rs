@@ -212,7 +212,10 @@ impl Standing {
                         let by = holder.value.as_deref().filter(|value| !value.is_empty());
                         let by = by.map(|value| format!(" ({value:?})")).unwrap_or_default();
                         let ahead = ahead.unwrap_or(answer.waiting.len()) + 1;
-                        eprintln!("{what} {name}: waiting, {ahead} ahead; held by {}{by}", holder.fencing_token);
+                        eprintln!(
+                            "{what} {name}: waiting, {ahead} ahead; held by {}{by}",
+                            holder.fencing_token
+                        );
                         told = Some(holder.fencing_token);
                     }
                 }
@@ -247,13 +250,7 @@ async fn done(client: &Client, app: AppNdx, op: &KvOp) -> anyhow::Result<(StateN
 }
 
 /// Keeps a lease alive that was asked for at `begun`, until that fails for as long as it lasts; says why.
-async fn keep_alive(
-    client: Client,
-    app: AppNdx,
-    lease: StateNdx,
-    ttl: Duration,
-    begun: Instant,
-) -> String {
+async fn keep_alive(client: Client, app: AppNdx, lease: StateNdx, ttl: Duration, begun: Instant) -> String {
     let operation = Bytes::from(KvOp::KeepAlive { leases: vec![lease] }.encode());
     let mut alive_until = begun + ttl;
     let mut pause = ttl / 3;

@@ -100,7 +100,9 @@ impl List {
 
 /// Print what a key held, the latest first, as far as it is remembered
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  synod kv history greeting\n  synod kv history greeting --before 12 --limit 1")]
+#[command(
+    after_help = "Examples:\n  synod kv history greeting\n  synod kv history greeting --before 12 --limit 1"
+)]
 pub(crate) struct History {
     /// The key
     key: String,

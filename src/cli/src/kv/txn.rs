@@ -96,9 +96,11 @@ fn compare(words: &[&[u8]]) -> Result<KvCompare, String> {
             (key, KvCondition::Changed(self::relation(relation)?, StateNdx(number(state_ndx)?)))
         }
         _ => {
-            return Err("a condition is: exists KEY, absent KEY, value KEY = VALUE, created KEY = STATENDX, or \
+            return Err(
+                "a condition is: exists KEY, absent KEY, value KEY = VALUE, created KEY = STATENDX, or \
                         changed KEY = STATENDX"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     };
     Ok(KvCompare { key: Bytes::copy_from_slice(key), condition })
@@ -115,12 +117,12 @@ fn change(words: &[&[u8]]) -> Result<KvChange, String> {
         [b"put", key, value, b"lease", lease] => Ok(put(key, value, Some(StateNdx(number(lease)?)))),
         [b"delete", key] => Ok(KvChange::Delete { key: Bytes::copy_from_slice(key) }),
         [b"delete-prefix", prefix] => Ok(KvChange::DeletePrefix { prefix: Bytes::copy_from_slice(prefix) }),
-        [b"add", key, delta] => {
-            Ok(KvChange::Add { key: Bytes::copy_from_slice(key), delta: number(delta)? })
-        }
-        _ => Err("a change is: put KEY VALUE, put KEY VALUE lease LEASE, delete KEY, delete-prefix PREFIX, or \
+        [b"add", key, delta] => Ok(KvChange::Add { key: Bytes::copy_from_slice(key), delta: number(delta)? }),
+        _ => Err(
+            "a change is: put KEY VALUE, put KEY VALUE lease LEASE, delete KEY, delete-prefix PREFIX, or \
                   add KEY NUMBER"
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
@@ -196,7 +198,10 @@ else add n -3
             compare: vec![
                 KvCompare { key: key("a"), condition: KvCondition::Exists },
                 KvCompare { key: key("b"), condition: KvCondition::Absent },
-                KvCompare { key: key("a"), condition: KvCondition::Value(KvRelation::NotEqual, key("x ä # y")) },
+                KvCompare {
+                    key: key("a"),
+                    condition: KvCondition::Value(KvRelation::NotEqual, key("x ä # y")),
+                },
                 KvCompare { key: key("a"), condition: KvCondition::Created(KvRelation::Less, StateNdx(7)) },
                 KvCompare { key: key("a"), condition: KvCondition::Changed(KvRelation::Equal, StateNdx(12)) },
             ],

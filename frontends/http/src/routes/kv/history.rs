@@ -90,8 +90,8 @@ pub(crate) async fn history(ask: Ask) -> Outcome {
         let before = last.changed.to_string();
         next_page(&ask, read, state_ndx, &[("before", before.as_bytes())], &[("limit", limit.map(u64::from))])
     });
-    let ((key, key_base64), versions) = (text_or_base64(&key), versions.iter().map(VersionView::of).collect());
-    let page =
-        HistoryPage { app_ndx: door.ndx(), state_ndx, key, key_base64, versions, oldest, more, next };
+    let ((key, key_base64), versions) =
+        (text_or_base64(&key), versions.iter().map(VersionView::of).collect());
+    let page = HistoryPage { app_ndx: door.ndx(), state_ndx, key, key_base64, versions, oldest, more, next };
     Ok(Reply::json(Stamp::of(state_ndx), &page))
 }
