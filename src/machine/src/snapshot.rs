@@ -1,8 +1,8 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, clocks, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
-//! own business.
+//! (identity, numbers, clocks, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
+//! its own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
 //! fetches it. A snapshot is made from a [`View`], so that making one never holds up the machine.

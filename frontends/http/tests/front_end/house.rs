@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use synod_types::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::log::HouseLog;
+
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const NODE: NodeId = NodeId(Digest([0xab; 32]));
 pub const ADMINISTRATOR_KEY: &[u8] = b"an administrator's key";
@@ -33,6 +36,7 @@ pub struct House {
     pub questions: ReadQuestions,
     pub blank: AppPublisher,
     _blank_questions: ReadQuestions,
+    pub log: Arc<HouseLog>,
     pub gateway: Gateway,
     pub server: HttpServer,
 }
@@ -56,7 +60,8 @@ impl House {
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
-        let gateway = Gateway::new(vec![blank_door, door], status);
+        let log: Arc<HouseLog> = Arc::default();
+        let gateway = Gateway::new(vec![blank_door, door], status).with_log(Arc::<HouseLog>::clone(&log));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig { addr }, gateway.clone()).await.unwrap();
         House {
@@ -66,6 +71,7 @@ impl House {
             questions,
             blank,
             _blank_questions: blank_questions,
+            log,
             gateway,
             server,
         }
@@ -80,12 +86,16 @@ impl House {
         self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
     }
 
+<<<<<<< HEAD
+    /// Executes one operation of the application, in a slot of its own.
+=======
     /// Executes one operation on keys.
+>>>>>>> backend
     pub fn execute(&mut self, op: &KvOp) {
         self.command(op.encode());
     }
 
-    /// Executes one operation of the administrator, in a slot of its own.
+    /// Executes one operation of the administrator, whosever it is, in a slot of its own.
     pub fn command(&mut self, operation: Vec<u8>) {
         self.seq += 1;
         let body = CommandBody {
@@ -115,6 +125,7 @@ impl House {
     fn apply(&mut self, decree: Decree) {
         let applied = self.machine.apply(self.slot().next(), &decree);
         assert!(applied.iter().all(|applied| applied.result.is_ok()), "{applied:?}");
+        self.log.decrees.lock().unwrap().push((self.slot(), decree));
         self.publisher.publish(self.machine.view());
     }
 

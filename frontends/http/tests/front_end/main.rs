@@ -6,6 +6,7 @@ mod connections;
 mod diffs;
 mod house;
 mod kv;
+mod log;
 mod reads;
 mod watching;
 mod zones;
