@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stage::*;
-use synod_machine::{Application, Applied, Context, Machine, Moment, QueryError, RestoreError, chain};
+use synod_machine::{
+    Application, Applied, Context, Founders, Machine, Moment, QueryError, RestoreError, chain,
+};
 use synod_types::command::Operation;
 use synod_types::{
     Ballot, Batch, Decree, Digest, LeaseMs, Outcome, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
@@ -96,8 +98,8 @@ fn term(number: u64) -> Ballot {
 
 impl House {
     fn new() -> House {
-        let administrators = [(commander(0), key(0), "founder".to_owned())];
-        House { machine: Machine::new(CLUSTER, APP, &administrators, Box::new(Candles::default())), seq: 0 }
+        let founders = Founders::each_alone(&[(commander(0), key(0), "founder".to_owned())]);
+        House { machine: Machine::new(CLUSTER, APP, &founders, Box::new(Candles::default())), seq: 0 }
     }
 
     fn decree(&mut self, decree: &Decree) -> Vec<Applied> {

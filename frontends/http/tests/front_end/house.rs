@@ -43,9 +43,20 @@ pub struct House {
 
 impl House {
     pub async fn open() -> House {
-        let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-        let machine =
-            Machine::new(CLUSTER, AppNdx(1), &Founders::each_alone(&[administrator]), Box::new(Kv::new()));
+        House::open_by(1).await
+    }
+
+    /// With so many administrators, who all must sign each change of who commands.
+    pub async fn open_by(administrators: u8) -> House {
+        let ada = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
+        let others = (1..administrators).map(|n| {
+            let key = Bytes::from(vec![n; 40]);
+            (CommanderId(Digest::of(&[&key])), key, format!("administrator {n}"))
+        });
+        let administrators: Vec<_> = std::iter::once(ada).chain(others).collect();
+        let signatures_needed = u32::try_from(administrators.len()).unwrap();
+        let founders = Founders { administrators, signatures_needed };
+        let machine = Machine::new(CLUSTER, AppNdx(1), &founders, Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
@@ -75,8 +86,17 @@ impl House {
         self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
     }
 
-    /// Executes one command, in a slot of its own.
+<<<<<<< HEAD
+    /// Executes one operation of the application, in a slot of its own.
+=======
+    /// Executes one operation on keys.
+>>>>>>> backend
     pub fn execute(&mut self, op: &KvOp) {
+        self.command(op.encode());
+    }
+
+    /// Executes one operation of the administrator, whosever it is, in a slot of its own.
+    pub fn command(&mut self, operation: Vec<u8>) {
         self.seq += 1;
         let body = CommandBody {
             cluster: CLUSTER,
@@ -85,7 +105,7 @@ impl House {
             seq: Seq(self.seq),
             not_after: None,
             expected: None,
-            operation: op.encode().into(),
+            operation: operation.into(),
         };
         let command = SignedCommand {
             body: body.encode().unwrap(),
