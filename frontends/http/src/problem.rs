@@ -43,6 +43,8 @@ pub(crate) enum ProblemType {
     BrokenZone,
     /// The node does not have the file that it should have.
     FileNotHere,
+    /// The node cannot read that part of its log.
+    LogNotHere,
     /// The client takes none of the forms that there are.
     NotAcceptable,
     /// The application does not understand the question.
@@ -103,6 +105,11 @@ impl ProblemType {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/file-not-here",
                 "This node does not have the file",
+            ),
+            ProblemType::LogNotHere => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/log-not-here",
+                "This node cannot read that part of its log",
             ),
             ProblemType::NotAcceptable => {
                 (StatusCode::NOT_ACCEPTABLE, "/problems/not-acceptable", "Not in a form that you accept")
@@ -239,6 +246,7 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
         GatewayError::Timeout { .. } => ProblemType::Timeout,
         GatewayError::NotAQuery { .. } => ProblemType::NotAQuery,
         GatewayError::Busy { .. } => ProblemType::Busy,
+        GatewayError::LogNotHere { .. } => ProblemType::LogNotHere,
         GatewayError::Stopping { .. } => ProblemType::Stopping,
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);

@@ -7,6 +7,7 @@ mod commanders;
 mod diff;
 mod health;
 mod kv;
+mod log;
 mod metrics;
 mod watch;
 mod zones;
@@ -26,7 +27,7 @@ use crate::watch::Turns;
 
 pub(crate) use kv::{EntryView, text_or_base64};
 
-/// Zone files that are being sent or compared at a time: each may have 64 MiB.
+/// Zone files that are being sent or compared, and pages of a log that are being sent, at a time: a file may have 64 MiB.
 const FILES_MAX: usize = 16;
 /// Comparisons of zone files at a time: parsed, they take several times as much memory.
 const COMPARISONS_MAX: usize = 2;
@@ -83,6 +84,7 @@ fn routes(front_end: FrontEnd) -> Router {
         .route("/v1/apps", get(apps::all))
         .route("/v1/apps/{app}", get(apps::one))
         .route("/v1/apps/{app}/commanders", get(commanders::all))
+        .route("/v1/apps/{app}/log", get(log::page))
         .route("/v1/apps/{app}/commanders/log", get(commanders::log))
         .route("/v1/apps/{app}/commanders/pending", get(commanders::pending))
         .route("/v1/apps/{app}/kv", get(kv::range))

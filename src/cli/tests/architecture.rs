@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-auth",
             "synod-machine",
             "synod-client",
+            "synod-journal",
             "synod-node",
             "synod-gateway",
             "synod-zone",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cluster::{Cluster, KV, State, ZONES, eventually, put};
 use serde_json::{Value, json};
+use synod_app_kv::KvOp;
 use synod_app_zones::{Expected, ZoneName, ZonesOp};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
@@ -62,24 +63,35 @@ async fn scopes_validity_and_rotation_hold_at_every_node_alike() {
     cluster.expect(3, "commander add bad --app zones --key ci.pem --role writer --scope a..b");
     cluster.expect(2, "commander add bad --app zones --key ci.pem --role writer --valid-to yesterday");
 
+    let site = new_key(&cluster, "site");
+    cluster.expect(0, "commander add site --app kv --key site.pem --role writer --scope site/a/");
+
+    let (zone, key) = (|name: &str| delete(name), |name: &str| put(name.to_owned(), "v"));
+    let outside = Some(RefusalCode::NotPermitted);
     let mut seq = 0;
     for node in 0..NODES {
-        let client = cluster.client_at(copy(&ci), node);
-        for (zone, expected) in [
-            ("a.example", None),
-            ("deep.below.A.example", None),
-            ("b.example", Some(RefusalCode::NotPermitted)),
-            ("aa.example", Some(RefusalCode::NotPermitted)),
-            ("example", Some(RefusalCode::NotPermitted)),
+        let names = cluster.client_at(copy(&ci), node);
+        let values = cluster.client_at(copy(&site), node);
+        for (client, app, operation, expected) in [
+            (&names, ZONES, zone("a.example"), None),
+            (&names, ZONES, zone("deep.below.A.example"), None),
+            (&names, ZONES, zone("b.example"), outside),
+            (&names, ZONES, zone("aa.example"), outside),
+            (&names, ZONES, zone("example"), outside),
+            (&values, KV, key("site/a/colour"), None),
+            (&values, KV, key("site/b/colour"), outside),
+            (&values, KV, key("site/a"), outside),
+            (&values, KV, KvOp::DeletePrefix { prefix: "site/".into() }.encode().into(), outside),
+            (&values, KV, KvOp::DeletePrefix { prefix: "site/a/".into() }.encode().into(), None),
+            // Granted for one application, and for no other.
+            (&names, KV, key("site/a/colour"), Some(RefusalCode::UnknownCommander)),
         ] {
             seq += 1;
-            let code = submit(&client, ZONES, seq, delete(zone)).await.err();
-            assert_eq!(code, expected, "{zone} at node {}", cluster.name(node));
+            let code = submit(client, app, seq, operation.clone()).await.err();
+            assert_eq!(code, expected, "{operation:?} at node {}", cluster.name(node));
         }
-        // Granted for one application, and for no other.
-        let elsewhere = submit(&client, KV, 1, put("k", "v")).await;
-        assert_eq!(elsewhere.unwrap_err(), RefusalCode::UnknownCommander);
-        client.close().await;
+        names.close().await;
+        values.close().await;
     }
     let zone = "$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.1\n";
     std::fs::write(cluster.directory.path().join("zone"), zone).unwrap();

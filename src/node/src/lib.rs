@@ -16,6 +16,7 @@ mod freshness;
 mod gate;
 mod inbox;
 pub mod intake;
+mod log;
 mod metrics;
 pub mod node;
 mod progress;

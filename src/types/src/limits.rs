@@ -43,8 +43,12 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Reads that wait for the journal's writer at a time.
 pub const JOURNAL_READS_MAX: usize = 256;
 
-/// Bytes of decrees in one catch-up message (one decree may be larger by itself).
+/// Bytes of decrees in one catch-up message (one decree may be larger by itself), and in one page of the log over HTTP.
 pub const CATCH_UP_BYTES_MAX: usize = 1 << 20;
+/// Decrees in one page of the log over HTTP.
+pub const LOG_PAGE_DECREES_MAX: u64 = 4096;
+/// Pages of the log that one node reads for the outside at a time: the thread that reads them is the one that writes.
+pub const LOG_READS_MAX: usize = 2;
 /// Bytes of one frame between nodes or between a node and a commander.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a frame before the Hello was accepted.
