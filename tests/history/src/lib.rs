@@ -4,7 +4,7 @@
 //!
 //! Two checks decide it, which share nothing but the meaning of the operations:
 //!
-//! - [`wing_gong`] searches for an order. It takes no stateNdx as an order, only as a name for what a key held.
+//! - [`wing_gong`] searches for an order. A stateNdx is a name for what a key held to it, and no order.
 //! - [`replay`] takes the order that the answers themselves claim, since each says its stateNdx, executes it again, and
 //!   compares. It takes time in proportion to the history, and refuses a little more: a stateNdx that goes back for
 //!   somebody, or that no command made, though every value be right.

@@ -303,8 +303,8 @@ impl Registers {
     }
 }
 
-/// Some keys, for the search. The order of states is of no account to it: a stateNdx is but the name of a write, and one
-/// that was never answered has no name until somebody tells it.
+/// Some keys, for the search. The order of states is a claim to it and no more: a stateNdx is but the name of a write, and
+/// one that was never answered has no name until somebody tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keys {
     /// The states that answered commands made: none of the others made them.
@@ -356,7 +356,12 @@ impl Model for Keys {
     }
 
     fn only_reads(&self, input: &Input, output: &Output) -> bool {
-        input.is_read() || output.answer == Answer::Conflict
+        input.is_read() || matches!(output.answer, Answer::Conflict | Answer::Deleted { existed: false })
+    }
+
+    fn claim(&self, input: &Input, output: &Output) -> u64 {
+        // A state's command comes before its reads.
+        output.at.0.saturating_mul(2).saturating_add(u64::from(input.is_read()))
     }
 }
 

@@ -8,8 +8,9 @@
 //! - A. Horn and D. Kroening, *Faster Linearizability Checking via P-Compositionality*, FORTE (2015): what shares no
 //!   state is checked by itself. [`crate::register::parts`] does that.
 //!
-//! Two things more keep the search short:
+//! Three things more keep the search short:
 //!
+//! - What claims to come first is tried first. An order that is found is one whatever the claims are worth.
 //! - A read that fits is taken at once, without alternatives: nothing can need it later.
 //! - What was never answered need not have taken effect. So of the orders that explain as much, those with the fewest such
 //!   operations come first, and one that leads to the same with more of them is left out.
@@ -47,6 +48,9 @@ pub trait Model {
 
     /// Whether an operation with that answer leaves every state as it is.
     fn only_reads(&self, input: &Self::Input, output: &Self::Output) -> bool;
+
+    /// Where an answer itself claims to stand. What claims to come first is tried first; nothing else follows from it.
+    fn claim(&self, input: &Self::Input, output: &Self::Output) -> u64;
 }
 
 /// What the search found, and how long it was.
@@ -83,7 +87,7 @@ pub struct Blocked<S> {
 /// An answer, at which some order has to be found.
 struct Turn {
     returning: usize,
-    /// What may be put in order now: what returns, then what is answered later, then what never is.
+    /// What may be put in order now: by its claim what is answered, then what never is.
     open: Vec<usize>,
 }
 
@@ -147,7 +151,7 @@ pub fn search<M: Model>(
     operations: &[&Operation<M::Input, M::Output>],
     steps_max: u64,
 ) -> Searched<M::State> {
-    let turns = turns(operations);
+    let turns = turns(model, operations);
     let mut tried = Tried(BTreeMap::new());
     let mut untried = Untried { all: BTreeMap::new(), count: 0 };
     let reached = Reached { turn: 0, ahead: BTreeSet::new(), state: model.first() };
@@ -219,7 +223,11 @@ fn advance<'a, M: Model>(
 }
 
 /// The answers in the order of time. What is invoked at the moment of an answer is under way with it.
-fn turns<I, O>(operations: &[&Operation<I, O>]) -> Vec<Turn> {
+fn turns<M: Model>(model: &M, operations: &[&Operation<M::Input, M::Output>]) -> Vec<Turn> {
+    let claim = |place: usize| {
+        let Operation { input, .. } = operations[place];
+        operations[place].output().map_or(u64::MAX, |output| model.claim(input, output))
+    };
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (place, operation) in operations.iter().enumerate().filter(|(_, operation)| operation.may_count()) {
         events.push((operation.invoked, false, place));
@@ -233,7 +241,7 @@ fn turns<I, O>(operations: &[&Operation<I, O>]) -> Vec<Turn> {
             continue;
         }
         let mut now = open.clone();
-        now.sort_by_key(|&other| (other != place, operations[other].answered().is_none()));
+        now.sort_by_key(|&other| claim(other));
         open.retain(|&other| other != place);
         turns.push(Turn { returning: place, open: now });
     }

@@ -163,11 +163,20 @@ proptest! {
         draws in prop::collection::vec(draw(6), 1..9),
         change in any::<prop::sample::Index>(),
         is_changed in any::<bool>(),
+        is_misled in any::<bool>(),
     ) {
         let mut history = sequential(&draws);
         let changed = &mut history.operations[change.index(draws.len())];
         if is_changed && let Outcome::Answered { output, .. } = &mut changed.outcome {
             output.answer = wrong(&output.answer);
+        }
+        if is_misled {
+            // What a read claims is believed by nobody but the replay.
+            for (Operation { input, outcome, .. }, draw) in history.operations.iter_mut().zip(&draws) {
+                if let (Input::Get { .. }, Outcome::Answered { output, .. }) = (input, outcome) {
+                    output.at = StateNdx(draw.before);
+                }
+            }
         }
         let found = history.search(STEPS_MAX).verdict;
         let is_linearizable = brute_force(&history);
