@@ -23,11 +23,19 @@
 
 mod accept;
 mod ask;
+mod cors;
+mod etag;
+mod exchange;
+mod openapi;
+mod page;
 mod parameters;
 mod percent;
+mod places;
 mod problem;
 mod reply;
+mod request_id;
 mod routes;
 mod server;
 
-pub use server::{HttpConfig, HttpError, HttpServer};
+pub use cors::{BadOrigin, CorsOrigins};
+pub use server::{ALPN, HttpConfig, HttpError, HttpServer};

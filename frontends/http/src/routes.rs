@@ -5,7 +5,9 @@ mod changes;
 mod cluster;
 mod diff;
 mod health;
+mod interface;
 mod kv;
+mod problems;
 mod zones;
 
 use std::sync::Arc;
@@ -14,10 +16,14 @@ use axum::Router;
 use axum::routing::get;
 use synod_gateway::Gateway;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use utoipa_axum::routes;
 
 use crate::ask::Ask;
+use crate::openapi::Routes;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
+
+pub(crate) use interface::Interface;
 
 /// Zone files that are being sent or compared at a time: each may have 64 MiB.
 const FILES_MAX: usize = 16;
@@ -30,15 +36,22 @@ pub(crate) struct FrontEnd {
     pub(crate) gateway: Gateway,
     files: Arc<Semaphore>,
     comparisons: Arc<Semaphore>,
+    interface: Arc<Interface>,
 }
 
 impl FrontEnd {
-    fn new(gateway: Gateway) -> FrontEnd {
+    fn new(gateway: Gateway, interface: Interface) -> FrontEnd {
         FrontEnd {
             gateway,
             files: Arc::new(Semaphore::new(FILES_MAX)),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
+            interface: Arc::new(interface),
         }
+    }
+
+    /// What describes all this.
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
     }
 
     /// One of [`FILES_MAX`] places.
@@ -52,31 +65,58 @@ impl FrontEnd {
     }
 }
 
+/// Of one application.
+const APP: &[ProblemType] = &[
+    ProblemType::InvalidPath,
+    ProblemType::UnknownApp,
+    ProblemType::NoLeader,
+    ProblemType::Busy,
+    ProblemType::Stopping,
+];
+/// Of an application of one kind.
+const OF_KIND: &[ProblemType] = &[ProblemType::WrongKind, ProblemType::NotAQuery];
+
 /// Every address of the front end.
 pub(crate) fn router(gateway: Gateway) -> Router {
-    let mut router = Router::new()
-        .route("/v1/apps", get(apps::all))
-        .route("/v1/apps/{app}", get(apps::one))
-        .route("/v1/apps/{app}/commanders", get(apps::commanders))
-        .route("/v1/apps/{app}/kv", get(kv::range))
-        .route("/v1/apps/{app}/kv/", get(kv::key))
-        .route("/v1/apps/{app}/kv/{*key}", get(kv::key))
-        .route("/v1/cluster", get(cluster::status))
-        .route("/v1/changes/{app}/{state_ndx}", get(changes::change))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready));
+    use ProblemType::{
+        BrokenZone, FileNotHere, InvalidPath, NoSuchKey, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound,
+        NotReady, Stopping,
+    };
+    let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
+    let key = of_kind(&[NoSuchKey, NotAcceptable]);
+    let mut routes = Routes::new()
+        .add(&[], routes!(apps::all))
+        .add(APP, routes!(apps::one))
+        .add(APP, routes!(apps::commanders))
+        .add(&of_kind(&[]), routes!(kv::range))
+        .add(&key, routes!(kv::key))
+        .add(APP, routes!(changes::change))
+        .add(&[], routes!(cluster::status))
+        .add(&[], routes!(health::live))
+        .add(&[NotReady, Stopping], routes!(health::ready))
+        .add(&[NotAcceptable], routes!(problems::all))
+        .add(&[NotFound, NotAcceptable, InvalidPath], routes!(problems::one))
+        .add(&[], routes!(interface::document))
+        .add(&[], routes!(interface::docs));
+    let zones = of_kind(&[]);
+    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere]);
+    let history = of_kind(&[NoSuchZone]);
+    let diff = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, BrokenZone]);
     // Of the first application of that kind, and of a named one.
     for base in ["/v1/zones", "/v1/apps/{app}/zones"] {
-        router = router
-            .route(base, get(zones::list))
-            .route(&format!("{base}/{{zone}}"), get(zones::one))
-            .route(&format!("{base}/{{zone}}/history"), get(zones::history))
-            .route(&format!("{base}/{{zone}}/diff"), get(diff::diff));
+        routes = routes
+            .add_at(base, &zones, routes!(zones::list))
+            .add_at(&format!("{base}/{{zone}}"), &zone, routes!(zones::one))
+            .add_at(&format!("{base}/{{zone}}/history"), &history, routes!(zones::history))
+            .add_at(&format!("{base}/{{zone}}/diff"), &diff, routes!(diff::diff));
     }
+    let (router, document) = routes.finish();
     router
+        // The router's rest of a path is never empty, and a key may be.
+        .route("/v1/apps/{app}/kv/", get(kv::key))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(FrontEnd::new(gateway))
+        .with_state(FrontEnd::new(gateway, Interface::of(&document)))
 }
 
 async fn not_found(ask: Ask) -> Outcome {

@@ -266,7 +266,7 @@ impl Node {
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
         let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door)?;
-        let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
+        let http = HttpServer::start(HttpConfig::at(resolve(&config.http.addr).await?), gateway.clone())
             .await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
             Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),

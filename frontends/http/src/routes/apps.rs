@@ -3,23 +3,29 @@
 use serde::Serialize;
 use synod_gateway::{AppDoor, Commander, Leader, View};
 use synod_types::{AppNdx, Slot, StateNdx, TimeMs};
+use utoipa::ToSchema;
 
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// One application, from one state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct App<'a> {
+pub(super) struct App<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
     name: &'a str,
     kind: &'static str,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// The hash chain's value at `state_ndx`.
     chain: String,
     /// The last slot that was applied.
+    #[schema(value_type = u64)]
     applied: Slot,
     /// The time of the last decree, milliseconds since 1970.
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     /// `null` while nobody is known to lead.
     leader: Option<Leader>,
@@ -40,18 +46,35 @@ impl App<'_> {
     }
 }
 
-/// `GET /v1/apps`
+/// All applications.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Apps<'a> {
+    apps: Vec<App<'a>>,
+}
+
+/// Every application.
+#[utoipa::path(
+    get,
+    path = "/v1/apps",
+    operation_id = "listApps",
+    tag = "Applications",
+    responses((status = 200, description = "All of them, in the order of their numbers", body = Apps)),
+)]
 pub(super) async fn all(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    struct Apps<'a> {
-        apps: Vec<App<'a>>,
-    }
     ask.without_parameters()?;
     let apps = ask.gateway.apps().iter().map(|door| App::of(door, &door.view())).collect();
     Ok(Reply::json(Stamp::of_all(&ask.gateway), &Apps { apps }))
 }
 
-/// `GET /v1/apps/{app}`
+/// One application.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}",
+    operation_id = "getApp",
+    tag = "Applications",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "The application", body = App)),
+)]
 pub(super) async fn one(ask: Ask) -> Outcome {
     let door = ask.app()?;
     let read = ask.read_of(door)?;
@@ -61,15 +84,18 @@ pub(super) async fn one(ask: Ask) -> Outcome {
 }
 
 /// One commander, present or past.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AppCommander<'a> {
+#[schema(as = Commander)]
+pub(super) struct AppCommander<'a> {
     id: String,
     name: &'a str,
     role: &'static str,
     /// The state that granted it this role.
+    #[schema(value_type = u64)]
     since: StateNdx,
     /// The state that revoked it; `null` while it may command.
+    #[schema(value_type = Option<u64>)]
     revoked: Option<StateNdx>,
 }
 
@@ -85,15 +111,27 @@ impl AppCommander<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/commanders`
+/// All commanders of an application.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Commanders<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    commanders: Vec<AppCommander<'a>>,
+}
+
+/// Who may command an application, and who once might.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/commanders",
+    operation_id = "listCommanders",
+    tag = "Applications",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "Every commander, revoked ones too", body = Commanders)),
+)]
 pub(super) async fn commanders(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Commanders<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        commanders: Vec<AppCommander<'a>>,
-    }
     let door = ask.app()?;
     let read = ask.read_of(door)?;
     let view =

@@ -46,7 +46,7 @@ impl House {
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
         let gateway = Gateway::new(vec![blank_door, door], status);
         let addr = "127.0.0.1:0".parse().unwrap();
-        let server = HttpServer::start(HttpConfig { addr }, gateway.clone()).await.unwrap();
+        let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         House {
             machine,
             seq: 0,
