@@ -13,13 +13,16 @@
 //! | `…/zones/{zone}/diff?from=&to=` | the records that differ between two states |
 //! | `/v1/changes/{app}/{state}` | which nodes have applied it |
 //! | `/v1/cluster` | nodes and applications as this node sees them |
+//! | `/openapi.json`, `/docs` | all this, for programs and for people |
+//! | `/problems`, `/problems/{name}` | what types of problems mean |
 //! | `/livez`, `/readyz` | whether the process answers, whether to send it clients |
 //!
 //! What concerns one application takes `?min=N` (wait until it is in state N), `?consistency=local|linearizable` and
 //! `?wait=SECONDS`. Every answer, errors too, carries `State-Ndx`; errors are problem+json (RFC 9457).
 //!
 //! This crate never changes state, never reads a request's body, and knows nothing of Paxos, journal or mesh. Start
-//! with [`HttpServer::start`]; the addresses are in `routes`.
+//! with [`HttpServer::start`]; what is the same at every address is in `exchange`, the addresses are in `routes`, and
+//! their description is with each handler.
 
 mod accept;
 mod ask;

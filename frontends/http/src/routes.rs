@@ -78,6 +78,17 @@ const OF_KIND: &[ProblemType] = &[ProblemType::WrongKind, ProblemType::NotAQuery
 
 /// Every address of the front end.
 pub(crate) fn router(gateway: Gateway) -> Router {
+    let (router, document) = routes().finish();
+    router
+        // The router's rest of a path is never empty, and a key may be.
+        .route("/v1/apps/{app}/kv/", get(kv::key))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(FrontEnd::new(gateway, Interface::of(&document)))
+}
+
+/// Every address with its description.
+fn routes() -> Routes {
     use ProblemType::{
         BrokenZone, FileNotHere, InvalidPath, NoSuchKey, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound,
         NotReady, Stopping,
@@ -110,13 +121,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             .add_at(&format!("{base}/{{zone}}/history"), &history, routes!(zones::history))
             .add_at(&format!("{base}/{{zone}}/diff"), &diff, routes!(diff::diff));
     }
-    let (router, document) = routes.finish();
-    router
-        // The router's rest of a path is never empty, and a key may be.
-        .route("/v1/apps/{app}/kv/", get(kv::key))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(FrontEnd::new(gateway, Interface::of(&document)))
+    routes
 }
 
 async fn not_found(ask: Ask) -> Outcome {
@@ -136,4 +141,38 @@ async fn method_not_allowed(ask: Ask) -> Outcome {
     };
     let stamp = door.map_or_else(|| Stamp::of_all(&ask.gateway), |door| Stamp::of(door.state_ndx()));
     Err(problem(stamp, &ask.uri, ProblemType::MethodNotAllowed, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use synod_gateway::ClusterStatus;
+    use synod_types::{ClusterId, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn every_address_is_described() {
+        let status = || ClusterStatus {
+            cluster_id: ClusterId::default(),
+            cluster_name: String::new(),
+            node_id: NodeId::default(),
+            node_name: String::new(),
+            version: String::new(),
+            nodes: Vec::new(),
+            apps: Vec::new(),
+        };
+        let (described, _) = routes().finish();
+        let (served, described) = (paths(&router(Gateway::new(Vec::new(), status))), paths(&described));
+        let undescribed: Vec<&String> = served.difference(&described).collect();
+        assert_eq!(undescribed, ["/v1/apps/{app}/kv/"], "a key that is empty is a key");
+        assert!(described.is_subset(&served) && described.contains("/v1/apps/{app}/kv/{*key}"));
+    }
+
+    /// The router shows them to whoever debugs it.
+    fn paths<S>(router: &Router<S>) -> BTreeSet<String> {
+        let shown = format!("{router:?}");
+        shown.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
+    }
 }

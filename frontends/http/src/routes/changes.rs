@@ -66,12 +66,12 @@ struct EverywhereParameters {
 /// Which nodes have applied a change.
 #[utoipa::path(
     get,
-    path = "/v1/changes/{app}/{state_ndx}",
+    path = "/v1/changes/{app}/{stateNdx}",
     operation_id = "getChange",
     tag = "Cluster",
     params(
         AppPath,
-        ("state_ndx" = u64, Path, description = "The stateNdx of the change, as in its receipt", example = 1),
+        ("stateNdx" = u64, Path, description = "The stateNdx of the change, as in its receipt", example = 1),
         EverywhereParameters,
     ),
     responses((status = 200, description = "How far each node has come, whether that is far enough or not", body = Progress)),

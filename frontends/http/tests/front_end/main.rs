@@ -4,7 +4,10 @@
 mod changes;
 mod connections;
 mod diffs;
+mod exchanges;
+mod forms;
 mod house;
+mod interface;
 mod reads;
 mod zones;
 mod zones_house;
