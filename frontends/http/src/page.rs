@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderValue, X_CONTENT_TYPE_OP
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::problem::Description;
+use crate::problem::{Description, PROBLEM_JSON};
 use crate::reply::{Reply, Stamp};
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -15,6 +15,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
                       frame-ancestors 'none'";
 /// Where an example asks: a node's readers' port, as `config/node.toml` has it.
 const EXAMPLE_HOST: &str = "http://127.0.0.1:9101";
+/// What every answer carries.
+const COMMON_HEADERS: [&str; 2] = ["State-Ndx", "Request-Id"];
 const STYLE: &str = include_str!("page.css");
 
 /// A page as an answer.
@@ -46,6 +48,9 @@ pub(crate) fn docs(document: &Value) -> String {
     let mut html = begin(text(&document["info"]["title"]));
     let (version, description) = (&document["info"]["version"], &document["info"]["description"]);
     push(&mut html, format_args!("<p>{}\n", prose(text(description))));
+    html.push_str(
+        "<p>Headers that every answer has are not listed: <code>State-Ndx</code>, <code>Request-Id</code>.\n",
+    );
     push(
         &mut html,
         format_args!(
@@ -55,8 +60,10 @@ pub(crate) fn docs(document: &Value) -> String {
         ),
     );
     contents(&mut html, document);
-    for (path, operation) in operations(document) {
-        section(&mut html, path, operation);
+    for tag in list(&document["tags"]) {
+        for (path, operation) in operations(document, text(&tag["name"])) {
+            section(&mut html, path, operation);
+        }
     }
     html.push_str("<h2 id=\"types\">Types</h2>\n");
     for (name, schema) in members(&document["components"]["schemas"]) {
@@ -66,9 +73,10 @@ pub(crate) fn docs(document: &Value) -> String {
     html
 }
 
-/// Every operation with its path.
-fn operations(document: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    members(&document["paths"]).filter_map(|(path, item)| Some((path, item.get("get")?)))
+/// Every operation with this tag, and its path.
+fn operations<'a>(document: &'a Value, tag: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let all = members(&document["paths"]).filter_map(|(path, item)| Some((path, item.get("get")?)));
+    all.filter(move |(_, operation)| list(&operation["tags"]).any(|of| of == tag))
 }
 
 /// A table of all addresses, by their tags.
@@ -78,13 +86,11 @@ fn contents(html: &mut String, document: &Value) {
         let (name, description) = (text(&tag["name"]), text(&tag["description"]));
         let heading = format!("{} <small>{}</small>", escaped(name), prose(description));
         push(html, format_args!("<tr><th colspan=2>{heading}\n"));
-        for (path, operation) in operations(document) {
-            if list(&operation["tags"]).any(|of| of == name) {
-                let (id, summary) =
-                    (escaped(text(&operation["operationId"])), prose(text(&operation["summary"])));
-                let path = escaped(path);
-                push(html, format_args!("<tr><td><a href=\"#{id}\"><code>{path}</code></a><td>{summary}\n"));
-            }
+        for (path, operation) in operations(document, name) {
+            let (id, summary) =
+                (escaped(text(&operation["operationId"])), prose(text(&operation["summary"])));
+            let path = escaped(path);
+            push(html, format_args!("<tr><td><a href=\"#{id}\"><code>{path}</code></a><td>{summary}\n"));
         }
     }
     html.push_str("</table>\n");
@@ -110,19 +116,27 @@ fn section(html: &mut String, path: &str, operation: &Value) {
         html.push_str("</table>\n");
     }
     html.push_str("<h3>Answers</h3>\n<table><tr><th>Status<th>Body<th>Headers<th>Meaning\n");
-    for (status, answer) in members(&operation["responses"]) {
+    let is_problem = |answer: &Value| answer["content"][PROBLEM_JSON].is_object();
+    let (problems, answers): (Vec<_>, Vec<_>) =
+        members(&operation["responses"]).partition(|(_, answer)| is_problem(answer));
+    for (status, answer) in answers {
         let bodies: Vec<String> = members(&answer["content"])
             .map(|(form, content)| format!("<code>{}</code> {}", escaped(form), type_of(&content["schema"])))
             .collect();
         let headers: Vec<String> = members(&answer["headers"])
+            .filter(|(name, _)| !COMMON_HEADERS.contains(name))
             .map(|(name, header)| {
-                let meaning = escaped(text(&header["description"]));
-                format!("<code title=\"{meaning}\">{}</code>", escaped(name))
+                format!("<code>{}</code> {}", escaped(name), prose(text(&header["description"])))
             })
             .collect();
         let (bodies, headers) = (bodies.join("<br>"), headers.join("<br>"));
         let meaning = prose(text(&answer["description"]));
         push(html, format_args!("<tr><td>{}<td>{bodies}<td>{headers}<td>{meaning}\n", escaped(status)));
+    }
+    html.push_str("</table>\n<h3>Problems</h3>\n<table>\n");
+    for (status, answer) in problems {
+        let meaning = prose(text(&answer["description"]));
+        push(html, format_args!("<tr><td>{}<td>{meaning}\n", escaped(status)));
     }
     let example = escaped(&example(path, operation));
     push(html, format_args!("</table>\n<h3>Example</h3>\n<pre>{example}</pre>\n</section>\n"));
@@ -237,18 +251,18 @@ fn escaped(text: &str) -> String {
     html
 }
 
-/// Sentences: paragraphs, and code in backticks.
+/// Sentences: paragraphs, and code in backticks. A problem's type leads to what it means.
 fn prose(text: &str) -> String {
-    let text = escaped(text).replace("\n\n", "<br>");
     let mut html = String::with_capacity(text.len());
     for (n, part) in text.split('`').enumerate() {
-        if n > 0 {
-            html.push_str(if n % 2 == 1 { "<code>" } else { "</code>" });
+        let part = escaped(part).replace("\n\n", "<br>");
+        if n % 2 == 0 {
+            html.push_str(&part);
+        } else if part.starts_with("/problems/") {
+            push(&mut html, format_args!("<a href=\"{part}\"><code>{part}</code></a>"));
+        } else {
+            push(&mut html, format_args!("<code>{part}</code>"));
         }
-        html.push_str(part);
-    }
-    if text.matches('`').count() % 2 == 1 {
-        html.push_str("</code>");
     }
     html
 }
@@ -261,6 +275,7 @@ mod tests {
     fn text_stays_text() {
         assert_eq!(escaped("<a href=\"x\">'&'"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;");
         assert_eq!(prose("see `a<b`, or `c"), "see <code>a&lt;b</code>, or <code>c</code>");
+        assert_eq!(prose("`/problems/x`"), "<a href=\"/problems/x\"><code>/problems/x</code></a>");
     }
 
     #[test]
