@@ -6,15 +6,19 @@
 //! Nothing here knows commanders, sessions or signatures: that is the machine's. Start with [`op`] (what a command can
 //! do) and [`query`] (what a reader can ask).
 
+mod answer;
 mod apply;
+mod check;
 pub mod lock;
 pub mod op;
 pub mod query;
+mod scope;
 pub mod state;
+mod txn;
 
 use bytes::Bytes;
-use synod_machine::{Application, Context, QueryError, RestoreError};
-use synod_types::{Digest, Refusal, wire};
+use synod_machine::{Application, Context, Moment, QueryError, RestoreError};
+use synod_types::{Digest, LeaseMs, Refusal, StateNdx, wire};
 
 pub use op::{KvChange, KvCompare, KvCondition, KvOp, KvRelation, KvReply, KvResult, KvSettings, KvTxn};
 pub use query::{
@@ -54,13 +58,37 @@ impl Application for Kv {
     }
 
     fn apply(&mut self, context: &Context, operation: &[u8]) -> Result<Bytes, Refusal> {
-        let reply = apply::apply(&mut self.state, context.state_ndx, KvOp::decode(operation)?)?;
+        let reply = apply::apply(&mut self.state, context, KvOp::decode(operation)?)?;
         Ok(wire::encode(&reply).into())
     }
 
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn is_administrative(&self, operation: &[u8]) -> bool {
+        scope::is_administrative(operation)
+    }
+
+    fn check_scope(&self, scope: &str) -> Result<(), Refusal> {
+        scope::check_scope(scope)
+    }
+
+    fn check_within(&self, scopes: &[String], operation: &[u8]) -> Result<(), Refusal> {
+        scope::check_within(scopes, operation)
+    }
+
+    fn due(&self) -> Option<LeaseMs> {
+        self.state.due()
+    }
+
+    fn expire(&mut self, moment: &Moment) -> Bytes {
+        wire::encode(&apply::expire(&mut self.state, moment)).into()
+    }
+
+    fn on_new_term(&mut self, clock: LeaseMs) {
+        self.state.on_new_term(clock);
+    }
+
+    fn query(&self, state_ndx: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let query = KvQuery::decode(query)?;
-        Ok(wire::encode(&query::answer(&self.state, &query)).into())
+        Ok(wire::encode(&answer::answer(&self.state, state_ndx, &query)).into())
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
-use synod_types::limits::{KV_KEEP_ALIVE_MAX, KV_KEY_BYTES_MAX, KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX};
 use synod_types::wire::{self, WireError};
 use synod_types::{Refusal, RefusalCode, StateNdx};
 
-/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`] bytes, a value at most [`KV_VALUE_BYTES_MAX`]. A lease is named by the
+use crate::check;
+
+/// An operation. A key has 1 to [`KV_KEY_BYTES_MAX`](synod_types::limits::KV_KEY_BYTES_MAX) bytes, a value at most [`KV_VALUE_BYTES_MAX`](synod_types::limits::KV_VALUE_BYTES_MAX). A lease is named by the
 /// state that granted it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KvOp {
@@ -65,7 +66,7 @@ pub enum KvOp {
     },
     /// Lets leases last their whole time again from now on; answered by [`KvReply::KeptAlive`].
     KeepAlive {
-        /// Which: 1 to [`KV_KEEP_ALIVE_MAX`].
+        /// Which: 1 to [`KV_KEEP_ALIVE_MAX`](synod_types::limits::KV_KEEP_ALIVE_MAX).
         leases: Vec<StateNdx>,
     },
     /// Ends a lease, and with it every key that is bound to it; answered by [`KvReply::DeletedMany`].
@@ -85,11 +86,11 @@ pub enum KvOp {
 /// One of two lists of changes, by what holds before.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KvTxn {
-    /// At most [`KV_TXN_OPS_MAX`] conditions.
+    /// At most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX) conditions.
     pub compare: Vec<KvCompare>,
-    /// Made, in order, where all conditions hold: at most [`KV_TXN_OPS_MAX`].
+    /// Made, in order, where all conditions hold: at most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX).
     pub then: Vec<KvChange>,
-    /// Made, in order, where one of them does not: at most [`KV_TXN_OPS_MAX`].
+    /// Made, in order, where one of them does not: at most [`KV_TXN_OPS_MAX`](synod_types::limits::KV_TXN_OPS_MAX).
     pub otherwise: Vec<KvChange>,
 }
 
@@ -193,38 +194,9 @@ impl KvOp {
         let op: KvOp = wire::decode(bytes).map_err(|_| {
             Refusal::new(RefusalCode::Malformed, "the operation is none of the key-value application's")
         })?;
-        let _ = (KV_KEEP_ALIVE_MAX, KV_TXN_OPS_MAX);
-        match &op {
-            KvOp::Put { key, value } | KvOp::CompareAndSet { key, expected: _, value } => {
-                check_key(key)?;
-                check_value(value)?;
-            }
-            KvOp::Delete { key } => check_key(key)?,
-            _ => {}
-        }
+        check::check(&op)?;
         Ok(op)
     }
-}
-
-fn check_key(key: &[u8]) -> Result<(), Refusal> {
-    if key.is_empty() {
-        return Err(Refusal::new(RefusalCode::Malformed, "the key is empty"));
-    }
-    check_len("key", key.len(), KV_KEY_BYTES_MAX)
-}
-
-fn check_value(value: &[u8]) -> Result<(), Refusal> {
-    check_len("value", value.len(), KV_VALUE_BYTES_MAX)
-}
-
-fn check_len(what: &str, len: usize, max: usize) -> Result<(), Refusal> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        RefusalCode::TooLarge,
-        format_args!("the {what} has {len} bytes; at most {max} are allowed"),
-    ))
 }
 
 /// The answer in the receipt of an operation that was done.
@@ -305,66 +277,136 @@ impl KvReply {
 
 #[cfg(test)]
 mod tests {
-    use synod_types::limits::OPERATION_BYTES_MAX;
+    use synod_types::limits::{
+        ANSWER_BYTES_MAX, KV_KEEP_ALIVE_MAX, KV_KEY_BYTES_MAX, KV_TXN_OPS_MAX, KV_VALUE_BYTES_MAX,
+        OPERATION_BYTES_MAX,
+    };
 
     use super::*;
 
-    fn put(key: usize, value: usize) -> KvOp {
-        KvOp::Put { key: vec![1; key].into(), value: vec![2; value].into() }
+    const K: Bytes = Bytes::from_static(b"k");
+    const V: Bytes = Bytes::from_static(b"vw");
+    const LEASE: StateNdx = StateNdx(300);
+
+    fn txn() -> KvTxn {
+        let compare = |condition| KvCompare { key: K, condition };
+        KvTxn {
+            compare: vec![
+                compare(KvCondition::Exists),
+                compare(KvCondition::Absent),
+                compare(KvCondition::Value(KvRelation::Less, V)),
+                compare(KvCondition::Created(KvRelation::NotEqual, StateNdx(5))),
+                compare(KvCondition::Changed(KvRelation::Equal, LEASE)),
+                compare(KvCondition::Changed(KvRelation::Greater, StateNdx(0))),
+            ],
+            then: vec![
+                KvChange::Put { key: K, value: V, lease: None },
+                KvChange::Put { key: K, value: V, lease: Some(LEASE) },
+            ],
+            otherwise: vec![
+                KvChange::Delete { key: K },
+                KvChange::DeletePrefix { prefix: K },
+                KvChange::Add { key: K, delta: -2 },
+            ],
+        }
     }
 
-    fn code(op: &KvOp) -> Option<RefusalCode> {
-        KvOp::decode(&op.encode()[1..]).err().map(|refusal| refusal.code)
+    /// Each kind of operation, with its bytes. Commands are signed over these, and other languages write them.
+    fn encodings() -> Vec<(KvOp, Vec<u8>)> {
+        let settings = KvSettings {
+            quota_bytes: Some(1),
+            history_states: None,
+            history_bytes: Some(300),
+            history_age_ms: Some(2),
+        };
+        let txn_bytes = [
+            &[0, 3, 6, 1, b'k', 0, 1, b'k', 1, 1, b'k', 2, 2, 2, b'v', b'w', 1, b'k', 3, 1, 5][..],
+            &[1, b'k', 4, 0, 0xac, 2, 1, b'k', 4, 3, 0],
+            &[2, 0, 1, b'k', 2, b'v', b'w', 0, 0, 1, b'k', 2, b'v', b'w', 1, 0xac, 2],
+            &[3, 1, 1, b'k', 2, 1, b'k', 3, 1, b'k', 3],
+        ];
+        vec![
+            (KvOp::Put { key: K, value: V }, vec![0, 0, 1, b'k', 2, b'v', b'w']),
+            (KvOp::Delete { key: K }, vec![0, 1, 1, b'k']),
+            (
+                KvOp::CompareAndSet { key: K, expected: Some(LEASE), value: V },
+                vec![0, 2, 1, b'k', 1, 0xac, 2, 2, b'v', b'w'],
+            ),
+            (KvOp::CompareAndSet { key: K, expected: None, value: V }, vec![0, 2, 1, b'k', 0, 2, b'v', b'w']),
+            (KvOp::Txn(txn()), txn_bytes.concat()),
+            (KvOp::DeletePrefix { prefix: K }, vec![0, 4, 1, b'k']),
+            (KvOp::Add { key: K, delta: -1 }, vec![0, 5, 1, b'k', 1]),
+            (KvOp::Add { key: K, delta: 100 }, vec![0, 5, 1, b'k', 0xc8, 1]),
+            (KvOp::PutBound { key: K, value: V, lease: LEASE }, vec![0, 6, 1, b'k', 2, b'v', b'w', 0xac, 2]),
+            (KvOp::GrantLease { ttl_ms: 1000 }, vec![0, 7, 0xe8, 7]),
+            (KvOp::KeepAlive { leases: vec![StateNdx(1), LEASE] }, vec![0, 8, 2, 1, 0xac, 2]),
+            (KvOp::RevokeLease { lease: LEASE }, vec![0, 9, 0xac, 2]),
+            (KvOp::Compact { through: LEASE }, vec![0, 10, 0xac, 2]),
+            (KvOp::Configure(settings), vec![0, 11, 1, 1, 0, 1, 0xac, 2, 1, 2]),
+        ]
+    }
+
+    #[test]
+    fn the_encoding_stays_as_it_is() {
+        for (op, bytes) in encodings() {
+            assert_eq!(op.encode(), bytes, "{op:?}");
+        }
     }
 
     #[test]
     fn operations_read_back_without_their_first_byte() {
-        let cas = KvOp::CompareAndSet {
-            key: Bytes::from_static(b"k"),
-            expected: Some(StateNdx(300)),
-            value: Bytes::from_static(b"v"),
-        };
-        for op in [put(3, 5), KvOp::Delete { key: Bytes::from_static(b"k") }, cas] {
-            let encoded = op.encode();
-            let Some(Operation::App(bytes)) = Operation::split(&encoded) else {
+        for (op, bytes) in encodings() {
+            let Some(Operation::App(bytes)) = Operation::split(&bytes) else {
                 panic!("{op:?} is not an application's operation")
             };
             assert_eq!(KvOp::decode(bytes), Ok(op));
         }
     }
 
-    /// Commands are signed over these bytes, and other languages write them.
     #[test]
-    fn the_encoding_stays_as_it_is() {
-        let cas = KvOp::CompareAndSet {
-            key: Bytes::from_static(b"k"),
-            expected: Some(StateNdx(300)),
-            value: Bytes::from_static(b"vw"),
-        };
-        assert_eq!(put(2, 1).encode(), [0, 0, 2, 1, 1, 1, 2]);
-        assert_eq!(KvOp::Delete { key: Bytes::from_static(b"k") }.encode(), [0, 1, 1, b'k']);
-        assert_eq!(cas.encode(), [0, 2, 1, b'k', 1, 0xac, 2, 2, b'v', b'w']);
-    }
-
-    #[test]
-    fn the_limits_are_exact() {
-        assert_eq!(code(&put(0, 1)), Some(RefusalCode::Malformed));
-        assert_eq!(code(&put(1, 0)), None);
-        assert_eq!(code(&put(KV_KEY_BYTES_MAX - 1, 1)), None);
-        assert_eq!(code(&put(KV_KEY_BYTES_MAX, 1)), None);
-        assert_eq!(code(&put(KV_KEY_BYTES_MAX + 1, 1)), Some(RefusalCode::TooLarge));
-        assert_eq!(code(&put(1, KV_VALUE_BYTES_MAX - 1)), None);
-        assert_eq!(code(&put(1, KV_VALUE_BYTES_MAX)), None);
-        assert_eq!(code(&put(1, KV_VALUE_BYTES_MAX + 1)), Some(RefusalCode::TooLarge));
+    fn the_encoding_of_answers_stays_as_it_is() {
+        let results = vec![
+            KvResult::Put { existed: true },
+            KvResult::Deleted { count: 300 },
+            KvResult::Counted { value: -1 },
+        ];
+        for (reply, bytes) in [
+            (KvReply::Written { previous: Some(LEASE) }, vec![0, 1, 0xac, 2]),
+            (KvReply::Deleted { existed: true }, vec![1, 1]),
+            (KvReply::Txn { failed: Some(5), results }, vec![2, 1, 5, 3, 0, 1, 1, 0xac, 2, 2, 1]),
+            (KvReply::DeletedMany { count: 300 }, vec![3, 0xac, 2]),
+            (KvReply::Counted { value: -2 }, vec![4, 3]),
+            (KvReply::Leased, vec![5]),
+            (KvReply::KeptAlive { gone: vec![LEASE] }, vec![6, 1, 0xac, 2]),
+            (KvReply::Compacted { oldest: LEASE }, vec![7, 0xac, 2]),
+            (KvReply::Configured, vec![8]),
+        ] {
+            assert_eq!(wire::encode(&reply), bytes, "{reply:?}");
+            assert_eq!(KvReply::decode(&bytes), Ok(reply));
+        }
     }
 
     #[test]
     fn the_largest_key_and_value_fit_into_one_command() {
-        let largest = KvOp::CompareAndSet {
-            key: vec![1; KV_KEY_BYTES_MAX].into(),
-            expected: Some(StateNdx(u64::MAX)),
-            value: vec![2; KV_VALUE_BYTES_MAX].into(),
-        };
-        assert!(largest.encode().len() <= OPERATION_BYTES_MAX);
+        let (key, value) = (Bytes::from(vec![1; KV_KEY_BYTES_MAX]), Bytes::from(vec![2; KV_VALUE_BYTES_MAX]));
+        let (expected, lease) = (Some(StateNdx(u64::MAX)), StateNdx(u64::MAX));
+        let bound = KvChange::Put { key: key.clone(), value: value.clone(), lease: Some(lease) };
+        let txn = KvTxn { then: vec![bound], ..KvTxn::default() };
+        for largest in [
+            KvOp::CompareAndSet { key: key.clone(), expected, value: value.clone() },
+            KvOp::PutBound { key, value, lease },
+            KvOp::Txn(txn),
+        ] {
+            assert!(largest.encode().len() <= OPERATION_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn the_largest_answers_fit_into_a_receipt() {
+        let results = vec![KvResult::Counted { value: i64::MIN }; KV_TXN_OPS_MAX];
+        let gone = vec![StateNdx(u64::MAX); KV_KEEP_ALIVE_MAX];
+        for largest in [KvReply::Txn { failed: Some(u32::MAX), results }, KvReply::KeptAlive { gone }] {
+            assert!(wire::encode(&largest).len() <= ANSWER_BYTES_MAX);
+        }
     }
 }

@@ -4,11 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_machine::QueryError;
-use synod_types::limits::{KV_KEY_BYTES_MAX, KV_RANGE_BYTES_MAX, KV_RANGE_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
 use synod_types::wire::{self, WireError};
 use synod_types::{CommanderId, StateNdx, TimeMs};
-
-use crate::state::{Entry, KvState};
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,7 +23,7 @@ pub enum KvQuery {
         prefix: Bytes,
         /// Only keys behind this one, which is the last of the page before.
         after: Option<Bytes>,
-        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`].
+        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
         /// In which state; `None`: in the present one.
         at: Option<StateNdx>,
@@ -37,7 +34,7 @@ pub enum KvQuery {
         key: Bytes,
         /// Only what it held before this state, which is that of the last version of the page before.
         before: Option<StateNdx>,
-        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`].
+        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
     },
     /// What has changed behind a state? Answered by [`KvAnswer::Changes`].
@@ -46,7 +43,7 @@ pub enum KvQuery {
         after: StateNdx,
         /// Of which keys.
         of: KvSelection,
-        /// At most so many states; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`].
+        /// At most so many states; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
     },
     /// How does this lease stand? Answered by [`KvAnswer::Lease`].
@@ -58,7 +55,7 @@ pub enum KvQuery {
     Leases {
         /// Only those behind this one.
         after: Option<StateNdx>,
-        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`].
+        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
     },
     /// Who stands in this queue (a lock, or an election)? Those whose keys begin with this prefix, in the order in which
@@ -67,7 +64,7 @@ pub enum KvQuery {
     Queue {
         /// The first bytes of the keys; see [`crate::lock`].
         prefix: Bytes,
-        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`].
+        /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
     },
     /// How full is the application? Answered by [`KvAnswer::Usage`].
@@ -218,7 +215,7 @@ pub enum KvAnswer {
         /// Everything up to this state is in here: ask again with `after` set to it.
         through: StateNdx,
     },
-    /// A lease and the first [`KV_RANGE_ENTRIES_MAX`] of its keys in their order; `None`: there is none, or it is over.
+    /// A lease and the first [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX) of its keys in their order; `None`: there is none, or it is over.
     Lease(Option<(KvLease, Vec<Bytes>)>),
     /// A page of leases.
     Leases {
@@ -252,45 +249,5 @@ impl KvAnswer {
     /// [`WireError`] if it is none of this application's.
     pub fn decode(bytes: &[u8]) -> Result<KvAnswer, WireError> {
         wire::decode(bytes)
-    }
-}
-
-/// Answers from `state`.
-pub fn answer(state: &KvState, query: &KvQuery) -> KvAnswer {
-    match query {
-        KvQuery::Get { key, at: _ } => KvAnswer::Get(state.entry(key).map(|entry| known(key, entry))),
-        KvQuery::Range { prefix, after, limit, at: _ } => range(state, prefix, after.as_deref(), *limit),
-        _ => KvAnswer::NotYet,
-    }
-}
-
-fn range(state: &KvState, prefix: &[u8], after: Option<&[u8]>, limit: u32) -> KvAnswer {
-    let limit = match usize::try_from(limit) {
-        Ok(limit @ 1..KV_RANGE_ENTRIES_MAX) => limit,
-        _ => KV_RANGE_ENTRIES_MAX,
-    };
-    let mut entries = Vec::new();
-    let mut bytes_left = KV_RANGE_BYTES_MAX;
-    for (key, entry) in state.range(prefix, after) {
-        let left = bytes_left.checked_sub(key.len() + entry.value.len());
-        let (Some(left), true) = (left, entries.len() < limit) else {
-            return KvAnswer::Range { entries, more: true };
-        };
-        bytes_left = left;
-        entries.push(known(key, entry));
-    }
-    KvAnswer::Range { entries, more: false }
-}
-
-// A page that holds nothing although there is more would be asked for again without end.
-const _: () = assert!(KV_KEY_BYTES_MAX + KV_VALUE_BYTES_MAX <= KV_RANGE_BYTES_MAX);
-
-fn known(key: &[u8], entry: &Entry) -> KvEntry {
-    KvEntry {
-        key: Bytes::copy_from_slice(key),
-        value: entry.value.clone(),
-        created: entry.created,
-        changed: entry.changed,
-        lease: None,
     }
 }

@@ -1,47 +1,40 @@
-//! The keys: a persistent map in byte order. A copy is O(1), and a change copies one path of the tree.
+//! The state: what keys hold, what they held before, the leases with which they end, and the limits on all of it. It lives in
+//! persistent collections: a copy is O(1), and a change copies one path of a tree.
+//!
+//! Everything that changes it goes through a [`Draft`](draft::Draft), which knows how to take it back.
 
-use std::ops::Bound;
+mod draft;
+mod entries;
+mod history;
+mod leases;
+mod settings;
+mod snapshot;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use imbl::OrdMap;
-use serde::{Deserialize, Serialize};
-use synod_machine::{Key, RestoreError};
-use synod_types::limits::{KV_ENTRY_BYTES, KV_KEY_BYTES_MAX, KV_STATE_BYTES_MAX, KV_VALUE_BYTES_MAX};
-use synod_types::{StateNdx, wire};
+use synod_machine::Key;
+use synod_types::{LeaseMs, StateNdx, TimeMs};
 
-/// First bytes of a snapshot: what it is, and in which version.
-const SNAPSHOT_DOMAIN: &[u8; 12] = b"synod/kv/v1\0";
+pub(crate) use draft::Draft;
+use entries::Entries;
+pub use entries::Entry;
+pub(crate) use entries::NoRoom;
+use history::History;
+pub(crate) use history::{Change, Version};
+pub(crate) use leases::Lease;
+use leases::Leases;
+pub(crate) use settings::Settings;
 
-/// What a key holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Entry {
-    /// The value.
-    pub value: Bytes,
-    /// The state that made the key, after it last did not exist.
-    pub created: StateNdx,
-    /// The state that last wrote the key.
-    pub changed: StateNdx,
-}
-
-/// All keys of one application.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// The state of one application.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct KvState {
-    /// Entries are behind pointers because a changed path of the tree copies all of its neighbours.
-    entries: OrdMap<Key, Arc<Entry>>,
-    /// The sum of [`bytes_held`] over all keys.
-    bytes: u64,
+    entries: Entries,
+    history: History,
+    leases: Leases,
+    settings: Settings,
 }
 
-/// Bytes that a key counts for.
-fn bytes_held(key: &[u8], value: &[u8]) -> u64 {
-    u64::try_from(key.len() + value.len()).expect("usize has at most 64 bits") + KV_ENTRY_BYTES
-}
-
-/// All keys together would take more than [`KV_STATE_BYTES_MAX`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct NoRoom;
-
+/// What is there now.
 impl KvState {
     /// What a key holds.
     pub fn entry(&self, key: &[u8]) -> Option<&Entry> {
@@ -55,12 +48,12 @@ impl KvState {
 
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
-    /// Bytes that all keys together count for, of at most [`KV_STATE_BYTES_MAX`].
+    /// Bytes that all keys together count for, which a quota bounds.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.entries.bytes()
     }
 
     /// The keys that begin with `prefix`, in byte order, behind `after` if there is one.
@@ -69,132 +62,119 @@ impl KvState {
         prefix: &'a [u8],
         after: Option<&'a [u8]>,
     ) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        self.entries
-            .range::<_, [u8]>((start, Bound::Unbounded))
-            .map(|(key, entry)| (key.as_bytes(), entry.as_ref()))
-            .take_while(move |(key, _)| key.starts_with(prefix))
+        self.entries.range(prefix, after).map(|(key, entry)| (key.as_bytes(), entry.as_ref()))
     }
 
-    /// Writes a key; gives the state that had changed it before.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; nothing has changed then.
-    pub(crate) fn write(
-        &mut self,
-        key: &[u8],
-        value: Bytes,
-        state_ndx: StateNdx,
-    ) -> Result<Option<StateNdx>, NoRoom> {
-        let replaced = self.entry(key);
-        let previous = replaced.map(|entry| entry.changed);
-        let created = replaced.map_or(state_ndx, |entry| entry.created);
-        let freed = replaced.map_or(0, |entry| bytes_held(key, &entry.value));
-        let bytes = self.bytes - freed + bytes_held(key, &value);
-        if bytes > KV_STATE_BYTES_MAX {
-            return Err(NoRoom);
-        }
-        self.bytes = bytes;
-        self.entries.insert(Key::new(key), Arc::new(Entry { value, created, changed: state_ndx }));
-        Ok(previous)
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    /// Removes a key; gives whether it existed.
-    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(entry) = self.entries.remove(key) else { return false };
-        self.bytes -= bytes_held(key, &entry.value);
-        true
+    pub(crate) fn lease(&self, lease: StateNdx) -> Option<&Lease> {
+        self.leases.find(lease)
     }
 
-    /// Every key in order, behind [`SNAPSHOT_DOMAIN`].
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let entries: Vec<(&Key, &Arc<Entry>)> = self.entries.iter().collect();
-        let mut out = SNAPSHOT_DOMAIN.to_vec();
-        wire::encode_into(&entries, &mut out);
-        out
+    /// The leases behind `after`, in the order of their grants.
+    pub(crate) fn leases_behind(&self, after: Option<StateNdx>) -> impl Iterator<Item = (StateNdx, &Lease)> {
+        self.leases.behind(after)
     }
 
-    /// The opposite of [`KvState::snapshot`], for bytes of unknown origin.
-    pub(crate) fn restore(snapshot: &[u8]) -> Result<KvState, RestoreError> {
-        let error = |why: &str| RestoreError(why.to_owned());
-        let encoded = snapshot.strip_prefix(SNAPSHOT_DOMAIN).ok_or_else(|| error("it is of another kind"))?;
-        let entries: Vec<(Key, Arc<Entry>)> =
-            wire::decode(encoded).map_err(|why| RestoreError(why.to_string()))?;
-        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(error("the keys are not in order"));
-        }
-        let mut bytes = 0;
-        for (key, entry) in &entries {
-            let key = key.as_bytes();
-            bytes += bytes_held(key, &entry.value);
-            if key.is_empty() || key.len() > KV_KEY_BYTES_MAX || entry.value.len() > KV_VALUE_BYTES_MAX {
-                return Err(error("a key or a value is over its limit"));
-            }
-            if entry.created > entry.changed {
-                return Err(error("a key was changed before it was created"));
-            }
-        }
-        Ok(KvState { entries: entries.into_iter().collect(), bytes })
+    /// How many leases there are.
+    pub fn leases_len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// The lease clock, as of the last command or expiry that changed something.
+    pub(crate) fn clock(&self) -> LeaseMs {
+        self.leases.clock()
+    }
+
+    /// When the next lease runs out.
+    pub(crate) fn due(&self) -> Option<LeaseMs> {
+        self.leases.due()
+    }
+
+    /// Gives every lease its whole time from `clock` on.
+    pub(crate) fn on_new_term(&mut self, clock: LeaseMs) {
+        self.leases.renew_all(clock);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_on_all_keys_together_is_exact() {
-        let full = |bytes| KvState { entries: OrdMap::new(), bytes };
-        let write = |state: &mut KvState, key: &[u8], value: &'static [u8]| {
-            let before = state.bytes();
-            let written = state.write(key, Bytes::from_static(value), StateNdx(1)).is_ok();
-            assert!(written || state.bytes() == before, "a refused write was counted");
-            written
-        };
-        let held = bytes_held(b"key", b"value");
-        assert!(write(&mut full(KV_STATE_BYTES_MAX - held - 1), b"key", b"value"));
-        assert!(!write(&mut full(KV_STATE_BYTES_MAX - held + 1), b"key", b"value"));
-
-        let mut state = full(KV_STATE_BYTES_MAX - held);
-        assert!(write(&mut state, b"key", b"value"));
-        assert_eq!(state.bytes(), KV_STATE_BYTES_MAX);
-        assert!(write(&mut state, b"key", b"VALUE"), "a value of the same size can be replaced");
-        assert!(!write(&mut state, b"key", b"VALUE+"));
-        assert!(!write(&mut state, b"other", b""));
-        assert!(state.remove(b"key"));
-        assert_eq!(state.bytes(), KV_STATE_BYTES_MAX - held);
+/// What was there before.
+impl KvState {
+    /// The oldest state that can be read, and behind which changes are known.
+    pub fn oldest(&self) -> StateNdx {
+        self.history.oldest()
     }
 
-    #[test]
-    fn overwriting_counts_the_last_value_only() {
-        let mut state = KvState::default();
-        assert_eq!(state.write(b"key", vec![0; 100].into(), StateNdx(1)), Ok(None));
-        assert_eq!(state.write(b"key", vec![0; 7].into(), StateNdx(2)), Ok(Some(StateNdx(1))));
-        assert_eq!(state.bytes(), bytes_held(b"key", &[0; 7]));
-        assert_eq!(KvState::restore(&state.snapshot()), Ok(state));
+    /// How many states have their changes kept, and the bytes that these count for; with what is to be dropped by and by.
+    pub(crate) fn history_held(&self) -> (usize, u64) {
+        (self.history.states(), self.history.bytes())
     }
 
-    #[test]
-    fn a_snapshot_that_cannot_be_is_refused() {
-        let entry = |created, changed| Entry {
-            value: Bytes::from_static(b"v"),
-            created: StateNdx(created),
-            changed: StateNdx(changed),
-        };
-        let restore = |entries: &[(&[u8], Entry)]| {
-            let mut snapshot = SNAPSHOT_DOMAIN.to_vec();
-            wire::encode_into(&entries.to_vec(), &mut snapshot);
-            KvState::restore(&snapshot)
-        };
-        assert!(restore(&[(b"a", entry(1, 1)), (b"b", entry(2, 3))]).is_ok());
-        assert!(restore(&[(b"b", entry(1, 1)), (b"a", entry(2, 3))]).is_err(), "out of order");
-        assert!(restore(&[(b"a", entry(1, 1)), (b"a", entry(2, 3))]).is_err(), "twice");
-        assert!(restore(&[(b"", entry(1, 1))]).is_err(), "an empty key");
-        assert!(restore(&[(&[1; KV_KEY_BYTES_MAX], entry(1, 1))]).is_ok());
-        assert!(restore(&[(&[1; KV_KEY_BYTES_MAX + 1], entry(1, 1))]).is_err(), "a key over its limit");
-        assert!(restore(&[(b"a", entry(2, 1))]).is_err(), "changed before it was created");
+    /// What a key held in a state from the oldest on.
+    pub(crate) fn entry_at(&self, key: &[u8], at: StateNdx) -> Option<&Arc<Entry>> {
+        match self.entries.get(key) {
+            Some(entry) if entry.changed <= at => Some(entry),
+            _ => self.history.superseded(key, at),
+        }
     }
+
+    /// As [`KvState::range`], in a state from the oldest on.
+    pub(crate) fn range_at<'a>(
+        &'a self,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
+        at: StateNdx,
+    ) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
+        let mut still =
+            self.entries.range(prefix, after).filter(move |(_, entry)| entry.changed <= at).peekable();
+        let mut superseded = self.history.superseded_range(prefix, after, at).peekable();
+        // A key that was superseded behind `at` last changed behind it: it is in one of the two only.
+        std::iter::from_fn(move || {
+            let first = match (still.peek(), superseded.peek()) {
+                (Some((key, _)), Some((earlier, _))) => key < earlier,
+                (still, _) => still.is_some(),
+            };
+            let (key, entry) = if first { still.next()? } else { superseded.next()? };
+            Some((key.as_bytes(), entry.as_ref()))
+        })
+    }
+
+    /// What a key held, the latest first, as far as it is known; only what began before `before`.
+    pub(crate) fn versions<'a>(
+        &'a self,
+        key: &'a [u8],
+        before: Option<StateNdx>,
+    ) -> impl Iterator<Item = Version<'a>> {
+        let last = before.map_or(Some(u64::MAX), |before| before.0.checked_sub(1));
+        let version = move |last: Option<u64>| self.version_at(key, last.map(StateNdx)?);
+        std::iter::successors(version(last), move |later| version(later.changed.0.checked_sub(1)))
+    }
+
+    /// What a key held in a state, and since when, as far as it is known.
+    fn version_at(&self, key: &[u8], at: StateNdx) -> Option<Version<'_>> {
+        if at < self.oldest() {
+            return None;
+        }
+        match self.entry_at(key, at) {
+            Some(entry) => Some(Version { changed: entry.changed, entry: Some(entry) }),
+            None => {
+                let removed = self.history.last_superseded(key, at)?;
+                Some(Version { changed: removed, entry: None })
+            }
+        }
+    }
+
+    /// What changed in each state behind `after`, in their order.
+    pub(crate) fn changes_behind(
+        &self,
+        after: StateNdx,
+    ) -> impl Iterator<Item = (StateNdx, TimeMs, &[Change])> {
+        self.history.behind(after)
+    }
+}
+
+/// The keys of a lease, in their order.
+pub(crate) fn keys_of(lease: &Lease) -> impl Iterator<Item = &Key> {
+    lease.keys.iter()
 }

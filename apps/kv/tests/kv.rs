@@ -1,65 +1,13 @@
 //! The key-value application as the machine and the front ends see it: bytes in, bytes out.
 
-use bytes::Bytes;
+mod stage;
+
 use proptest::prelude::*;
-use synod_app_kv::{Kv, KvAnswer, KvEntry, KvOp, KvQuery, KvReply};
-use synod_machine::{Application, Context};
+use stage::{apply, bytes, cas, context, delete, get, keys, put, range};
+use synod_app_kv::{Kv, KvOp, KvReply};
+use synod_machine::Application as _;
 use synod_types::limits::{KV_RANGE_BYTES_MAX, KV_RANGE_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
-use synod_types::{CommanderId, LeaseMs, Refusal, RefusalCode, StateNdx, TimeMs};
-
-fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-fn put(key: &str, value: &str) -> KvOp {
-    KvOp::Put { key: bytes(key), value: bytes(value) }
-}
-
-fn cas(key: &str, expected: Option<u64>, value: &str) -> KvOp {
-    KvOp::CompareAndSet { key: bytes(key), expected: expected.map(StateNdx), value: bytes(value) }
-}
-
-fn delete(key: &str) -> KvOp {
-    KvOp::Delete { key: bytes(key) }
-}
-
-fn context(state_ndx: u64) -> Context {
-    Context {
-        state_ndx: StateNdx(state_ndx),
-        time: TimeMs(0),
-        clock: LeaseMs(0),
-        commander: CommanderId::default(),
-    }
-}
-
-fn apply(kv: &mut Kv, state_ndx: u64, op: &KvOp) -> Result<KvReply, Refusal> {
-    kv.apply(&context(state_ndx), &op.encode()[1..]).map(|answer| KvReply::decode(&answer).expect("a reply"))
-}
-
-fn ask(kv: &dyn Application, query: &KvQuery) -> KvAnswer {
-    let answer = kv.query(&query.encode()).expect("a query");
-    KvAnswer::decode(&answer).expect("an answer")
-}
-
-fn get(kv: &dyn Application, key: &str) -> Option<(Bytes, u64, u64)> {
-    match ask(kv, &KvQuery::Get { key: bytes(key), at: None }) {
-        KvAnswer::Get(found) => found.map(|entry| (entry.value, entry.created.0, entry.changed.0)),
-        KvAnswer::Range { .. } => panic!("a get was answered with a range"),
-    }
-}
-
-fn range(kv: &dyn Application, prefix: &str, after: Option<&str>, limit: u32) -> (Vec<KvEntry>, bool) {
-    let query = KvQuery::Range { prefix: bytes(prefix), after: after.map(bytes), limit, at: None };
-    match ask(kv, &query) {
-        KvAnswer::Range { entries, more } => (entries, more),
-        KvAnswer::Get(_) => panic!("a range was answered with a get"),
-    }
-}
-
-fn keys(kv: &dyn Application, prefix: &str, after: Option<&str>, limit: u32) -> (Vec<String>, bool) {
-    let (entries, more) = range(kv, prefix, after, limit);
-    (entries.iter().map(|entry| String::from_utf8_lossy(&entry.key).into_owned()).collect(), more)
-}
+use synod_types::{Refusal, RefusalCode, StateNdx};
 
 #[test]
 fn a_key_knows_the_states_that_made_and_changed_it() {
@@ -117,8 +65,8 @@ fn ranges_go_by_prefix_and_page() {
 fn a_page_has_a_limit_on_entries() {
     let filled = |count: usize| {
         let mut kv = Kv::new();
-        for n in 0..count {
-            apply(&mut kv, 1, &put(&format!("{n:05}"), "")).unwrap();
+        for (state_ndx, n) in (1..).zip(0..count) {
+            apply(&mut kv, state_ndx, &put(&format!("{n:05}"), "")).unwrap();
         }
         kv
     };
@@ -139,9 +87,10 @@ fn a_page_has_a_limit_on_bytes() {
         let mut kv = Kv::new();
         let quarter = KV_RANGE_BYTES_MAX / 4 - 16_384;
         assert!(quarter < KV_VALUE_BYTES_MAX);
-        for (key, value) in [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)] {
+        let sizes = [("a", quarter), ("b", quarter), ("c", quarter), ("d", quarter), ("e", last)];
+        for (state_ndx, (key, value)) in (1..).zip(sizes) {
             let op = KvOp::Put { key: bytes(key), value: vec![0; value].into() };
-            apply(&mut kv, 1, &op).unwrap();
+            apply(&mut kv, state_ndx, &op).unwrap();
         }
         kv
     };
@@ -180,7 +129,7 @@ fn what_is_kept_does_not_keep_the_batch() {
 fn a_restored_application_is_the_same_and_a_damaged_one_is_not_taken() {
     let mut kv = Kv::new();
     for n in 1..200_u64 {
-        apply(&mut kv, n, &put(&format!("key {}", n % 70), &"v".repeat(usize::try_from(n).unwrap())))
+        apply(&mut kv, n, &put(&format!("key {}", n % 70), &"v".repeat(usize::try_from(n % 7).unwrap())))
             .unwrap();
     }
     apply(&mut kv, 200, &delete("key 3")).unwrap();
@@ -216,7 +165,7 @@ proptest! {
         if checked.is_err() {
             prop_assert_eq!(applied, checked);
         }
-        let _ = kv.query(&bytes);
+        let _ = kv.query(StateNdx(1), &bytes);
         let _ = kv.restore(&bytes);
         let mut snapshot = b"synod/kv/v1\0".to_vec();
         snapshot.extend_from_slice(&bytes);

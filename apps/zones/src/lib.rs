@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use synod_machine::{Application, Context, QueryError, RestoreError};
-use synod_types::{ContentKey, Digest, Refusal, RefusalCode, wire};
+use synod_types::{ContentKey, Digest, Refusal, RefusalCode, StateNdx, wire};
 use synod_zone::zone::Served;
 use synod_zone::{Zone, Zones};
 
@@ -97,7 +97,7 @@ impl Application for ZonesApp {
         Ok(wire::encode(&reply).into())
     }
 
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let query = ZonesQuery::decode(query)?;
         Ok(wire::encode(&query::answer(self, &query)).into())
     }

@@ -68,7 +68,7 @@ fn apply(app: &mut ZonesApp, state_ndx: u64, op: &ZonesOp) -> Result<ZonesReply,
 }
 
 fn ask(app: &dyn Application, query: &ZonesQuery) -> ZonesAnswer {
-    ZonesAnswer::decode(&app.query(&query.encode()).expect("a query")).expect("an answer")
+    ZonesAnswer::decode(&app.query(StateNdx(0), &query.encode()).expect("a query")).expect("an answer")
 }
 
 fn get(app: &dyn Application, name: &str) -> Option<ZoneEntry> {
@@ -630,7 +630,7 @@ proptest! {
         if checked.is_err() {
             prop_assert_eq!(applied, checked);
         }
-        let _ = app.query(&bytes);
+        let _ = app.query(StateNdx(0), &bytes);
         let _ = app.content_of(&bytes);
         let _ = app.check_content(&bytes, &ContentKey::of(&bytes), &bytes);
         app.supply(&content(1, 1).key, &bytes);

@@ -177,6 +177,12 @@ impl DnsServer {
         self.counters.snapshot()
     }
 
+    /// The same, for somebody who outlives this handle.
+    pub fn watch_counts(&self) -> impl Fn() -> Counts + Send + Sync + 'static {
+        let counters = self.counters.clone();
+        move || counters.snapshot()
+    }
+
     /// Takes no more queries and connections, and returns when the answers in progress are sent, after
     /// [`DNS_CLOSE_MS_MAX`](synod_types::limits::DNS_CLOSE_MS_MAX) at the latest.
     pub async fn close(mut self) {

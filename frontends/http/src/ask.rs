@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
+use synod_app_kv::KvSelection;
 use synod_app_zones::{ZoneName, ZonesApp};
 use synod_gateway::{Answer, AppDoor, Gateway, GatewayError, Read};
+use synod_types::StateNdx;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
@@ -17,6 +20,7 @@ use crate::percent;
 use crate::problem::{ProblemType, gateway_problem, mistakes, problem};
 use crate::reply::{Refused, Stamp};
 use crate::routes::{FrontEnd, Interface};
+use crate::watch::Follower;
 
 /// The application in a path.
 #[derive(IntoParams)]
@@ -150,6 +154,38 @@ impl Ask {
     pub(crate) fn rest<'a>(&'a self, door: &AppDoor) -> Result<Cow<'a, [u8]>, Refused> {
         let rest = self.uri.path().splitn(6, '/').nth(5).unwrap_or_default();
         percent::decode(rest).map_err(|why| self.invalid_path(Stamp::of(door.state_ndx()), why))
+    }
+
+    /// The stateNdx in a segment of the path, counted as for [`Ask::segment`].
+    pub(crate) fn state_ndx_at(&self, nth: usize, door: &AppDoor) -> Result<StateNdx, Refused> {
+        let stamp = || Stamp::of(door.state_ndx());
+        let segment = self.segment(nth, stamp)?;
+        let state_ndx = std::str::from_utf8(&segment).ok().and_then(|text| text.parse().ok());
+        state_ndx.ok_or_else(|| {
+            let segment = String::from_utf8_lossy(&segment);
+            let detail = format!("in the path, {segment:?} is no stateNdx: a whole number is expected");
+            problem(stamp(), &self.uri, ProblemType::InvalidPath, &detail)
+        })
+    }
+
+    /// Follows what changes behind a state, or behind the present one; a state that is not there yet is waited for. There
+    /// is a limit on those who follow.
+    pub(crate) async fn follow(
+        &self,
+        door: &AppDoor,
+        of: KvSelection,
+        after: Option<StateNdx>,
+        wait: Duration,
+    ) -> Result<Follower, Refused> {
+        let place = self.front_end.place_for_watcher().map_err(|_full| {
+            let detail = "too many clients follow changes on this node; try again later or ask another node";
+            problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::Busy, detail)
+        })?;
+        let read = Read { min: after, wait, ..Read::default() };
+        let view = self.gateway.view(door.ndx(), read).await;
+        let view = view.map_err(|error| self.refused_by_gateway(door, &error))?;
+        let after = after.unwrap_or(view.state_ndx);
+        Ok(Follower::new(self.gateway.clone(), door.ndx(), of, after, self.front_end.turns(), place))
     }
 
     /// The query, to take parameters from.

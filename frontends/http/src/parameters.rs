@@ -107,9 +107,20 @@ impl<'a> Parameters<'a> {
                 default.consistency
             }
         };
-        let min = self.number("min", 0..=u64::MAX).map(StateNdx);
+        let min = self.state_ndx("min");
         let wait = self.seconds("wait", Read::WAIT_MAX).unwrap_or(default.wait);
         Read { consistency, min, wait }
+    }
+
+    /// `limit`: entries in a page, at most `max`.
+    pub(crate) fn limit(&mut self, max: usize) -> Option<u32> {
+        let max = u64::try_from(max).expect("a small number");
+        self.number("limit", 1..=max).and_then(|limit| u32::try_from(limit).ok())
+    }
+
+    /// The value of `name`, a stateNdx.
+    pub(crate) fn state_ndx(&mut self, name: &str) -> Option<StateNdx> {
+        self.number(name, 0..=u64::MAX).map(StateNdx)
     }
 
     /// The value of `name`, as `value` reads it.
@@ -142,10 +153,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// The value of `name`, seconds up to `max`.
+    /// The value of `name`, seconds up to `max`; `30s` is `30`.
     pub(crate) fn seconds(&mut self, name: &str, max: Duration) -> Option<Duration> {
         let value = self.bytes(name)?;
-        let seconds = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+        let text = std::str::from_utf8(&value).ok().map(|text| text.strip_suffix('s').unwrap_or(text));
+        let seconds = text.and_then(|text| text.parse().ok());
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let seconds = seconds.filter(|seconds| *seconds <= max);
         if seconds.is_none() {
@@ -154,7 +166,8 @@ impl<'a> Parameters<'a> {
         seconds
     }
 
-    fn mistake(&mut self, name: &[u8], reason: String) {
+    /// One more thing is wrong.
+    pub(crate) fn mistake(&mut self, name: &[u8], reason: String) {
         self.mistakes_count += 1;
         if self.mistakes.len() < HTTP_MISTAKES_MAX {
             self.mistakes.push(Mistake { name: String::from_utf8_lossy(name).into_owned(), reason });
@@ -192,8 +205,11 @@ mod tests {
         );
         assert_eq!(names("wait=30.001"), ["wait"]);
         assert_eq!(names("wait=NaN"), ["wait"]);
+        assert_eq!(names("wait=1ss"), ["wait"]);
+        assert_eq!(names("wait=s"), ["wait"]);
         assert_eq!(names("min=18446744073709551616"), ["min"]);
         assert_eq!(names("min=%zz"), ["min"]);
+        assert!(names("wait=30s&min=0").is_empty());
         assert!(names("wait=30&min=18446744073709551615&&").is_empty());
     }
 

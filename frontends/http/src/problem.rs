@@ -5,6 +5,7 @@ use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use synod_gateway::GatewayError;
+use synod_types::StateNdx;
 use utoipa::ToSchema;
 
 use crate::parameters::Mistake;
@@ -61,10 +62,14 @@ problem_types! {
     WrongKind = NOT_FOUND, "wrong-kind", "The application is of another kind";
     /// There is no such key in the state that State-Ndx says.
     NoSuchKey = NOT_FOUND, "no-such-key", "No such key";
+    /// There is no such lease, or it is over.
+    NoSuchLease = NOT_FOUND, "no-such-lease", "No such lease";
     /// There is no such zone in the state that State-Ndx says.
     NoSuchZone = NOT_FOUND, "no-such-zone", "No such zone";
     /// What the zone held in that state is no longer known, or not yet.
     NoSuchVersion = NOT_FOUND, "no-such-version", "What the zone held then is not known";
+    /// The application has forgotten what was in that state; `oldest` is the oldest one that it remembers.
+    Compacted = GONE, "compacted", "What was in that state is forgotten";
     /// A zone file that cannot be compared, since it does not load.
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
     /// This node does not have a file that it should have; another one does.
@@ -77,7 +82,9 @@ problem_types! {
     NoLeader = SERVICE_UNAVAILABLE, "no-leader", "No leader confirms the read";
     /// The state was not there in time; State-Ndx says how far the node is.
     Timeout = GATEWAY_TIMEOUT, "timeout", "The state was not there in time";
-    /// Too many reads wait at this node, or too many files are being read.
+    /// Of a stream: events were left untaken for too long.
+    Slow = REQUEST_TIMEOUT, "slow", "Changes were not taken in time";
+    /// Too many reads wait at this node, too many follow changes, or too many files are being read.
     Busy = SERVICE_UNAVAILABLE, "busy", "Too many reads are waiting";
     /// The node stops; another one answers.
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
@@ -126,16 +133,93 @@ pub(crate) struct Problem<'a> {
     #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
     #[schema(required = false)]
     parameters: &'a [Mistake],
+    /// Of what is compacted: the oldest state that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    oldest: Option<StateNdx>,
+}
+
+impl<'a> Problem<'a> {
+    fn of(uri: &'a Uri, which: ProblemType, detail: &'a str) -> Problem<'a> {
+        let Description { status, r#type, title, .. } = which.description();
+        let (status, instance) = (status.as_u16(), uri.path());
+        Problem { r#type, title, status, detail, instance, parameters: &[], oldest: None }
+    }
+
+    fn reply(&self, stamp: Stamp) -> Refused {
+        let status = StatusCode::from_u16(self.status).expect("it was made from one");
+        let mut reply = Reply::json_as(stamp, PROBLEM_JSON, self).status(status);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply = reply.header(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Refused(Box::new(reply))
+    }
 }
 
 /// A problem with what was asked for at `uri`.
 pub(crate) fn problem(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str) -> Refused {
-    render(stamp, uri, which, detail, &[])
+    Problem::of(uri, which, detail).reply(stamp)
 }
 
 /// Every mistake in the query of `uri`.
 pub(crate) fn mistakes(stamp: Stamp, uri: &Uri, detail: &str, mistakes: &[Mistake]) -> Refused {
-    render(stamp, uri, ProblemType::InvalidParameters, detail, mistakes)
+    Problem { parameters: mistakes, ..Problem::of(uri, ProblemType::InvalidParameters, detail) }.reply(stamp)
+}
+
+/// Why there are no more changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StreamEnd {
+    /// The node stops.
+    Stopping,
+    /// The client takes them too slowly.
+    Slow,
+    /// What comes next is forgotten.
+    Compacted {
+        /// The oldest state that is not.
+        oldest: StateNdx,
+    },
+}
+
+impl StreamEnd {
+    /// The problem, its words, and the oldest state that is not forgotten.
+    fn parts(self) -> (ProblemType, String, Option<StateNdx>) {
+        match self {
+            StreamEnd::Stopping => {
+                (ProblemType::Stopping, "this node is stopping; go on at another node".to_owned(), None)
+            }
+            StreamEnd::Slow => {
+                let detail = "changes were left untaken for too long; go on from the last id".to_owned();
+                (ProblemType::Slow, detail, None)
+            }
+            StreamEnd::Compacted { oldest } => {
+                let detail = format!(
+                    "what was before state {oldest} is forgotten; read the present state and go on from there"
+                );
+                (ProblemType::Compacted, detail, Some(oldest))
+            }
+        }
+    }
+}
+
+/// There are no changes to answer with.
+pub(crate) fn no_changes(stamp: Stamp, uri: &Uri, end: StreamEnd) -> Refused {
+    let (which, detail, oldest) = end.parts();
+    Problem { oldest, ..Problem::of(uri, which, &detail) }.reply(stamp)
+}
+
+/// The same where the answer has begun already: the problem's document.
+pub(crate) fn end_of_stream(uri: &Uri, end: StreamEnd) -> String {
+    let (which, detail, oldest) = end.parts();
+    let document = Problem { oldest, ..Problem::of(uri, which, &detail) };
+    serde_json::to_string(&document).expect("a document has only text for keys")
+}
+
+/// What was asked for at `uri` is forgotten; `oldest` is not.
+pub(crate) fn compacted(stamp: Stamp, uri: &Uri, oldest: StateNdx) -> Refused {
+    no_changes(stamp, uri, StreamEnd::Compacted { oldest })
 }
 
 /// What the gateway could not answer.
@@ -150,18 +234,4 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);
     problem(stamp, uri, which, &error.to_string())
-}
-
-fn render(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str, parameters: &[Mistake]) -> Refused {
-    let Description { status, r#type, title, .. } = which.description();
-    let document =
-        Problem { r#type, title, status: status.as_u16(), detail, instance: uri.path(), parameters };
-    let mut reply = Reply::json_as(stamp, PROBLEM_JSON, &document).status(status);
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply = reply.header(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    Refused(Box::new(reply))
 }

@@ -15,7 +15,6 @@ use crate::etag::EntityTag;
 
 /// Carried by every answer: how many commands the application had executed.
 const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
-
 /// The state that last changed what is shown.
 const LAST_CHANGE: HeaderName = HeaderName::from_static("last-change");
 
@@ -51,12 +50,17 @@ pub(crate) struct Reply(Response);
 impl Reply {
     /// `body` as it is.
     pub(crate) fn bytes(stamp: Stamp, content_type: &'static str, body: Bytes) -> Reply {
+        Reply::body(stamp, content_type, Body::from(body))
+    }
+
+    /// `body`, as it comes.
+    pub(crate) fn body(stamp: Stamp, content_type: &'static str, body: Body) -> Reply {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         // What a cache keeps it has to ask about again: only this node knows its state.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(STATE_NDX, stamp.0);
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(body);
         *response.headers_mut() = headers;
         Reply(response)
     }

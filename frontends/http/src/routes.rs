@@ -7,7 +7,9 @@ mod diff;
 mod health;
 mod interface;
 mod kv;
+mod metrics;
 mod problems;
+mod watch;
 mod zones;
 
 use std::sync::Arc;
@@ -15,15 +17,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use synod_gateway::Gateway;
+use synod_types::limits::HTTP_WATCHERS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use utoipa_axum::routes;
 
+use self::kv::{entries, history, leases, locks, usage};
 use crate::ask::Ask;
 use crate::openapi::Routes;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
+use crate::watch::Turns;
 
 pub(crate) use interface::Interface;
+pub(crate) use kv::{EntryView, text_or_base64};
 
 /// Zone files that are being sent or compared at a time: each may have 64 MiB.
 const FILES_MAX: usize = 16;
@@ -36,6 +42,8 @@ pub(crate) struct FrontEnd {
     pub(crate) gateway: Gateway,
     files: Arc<Semaphore>,
     comparisons: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+    turns: Arc<Turns>,
     interface: Arc<Interface>,
 }
 
@@ -45,6 +53,8 @@ impl FrontEnd {
             gateway,
             files: Arc::new(Semaphore::new(FILES_MAX)),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
+            watchers: Arc::new(Semaphore::new(HTTP_WATCHERS_MAX)),
+            turns: Arc::new(Turns::new()),
             interface: Arc::new(interface),
         }
     }
@@ -63,6 +73,16 @@ impl FrontEnd {
     pub(crate) fn place_for_comparison(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
         Arc::clone(&self.comparisons).try_acquire_owned()
     }
+
+    /// One of [`HTTP_WATCHERS_MAX`] places.
+    pub(crate) fn place_for_watcher(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.watchers).try_acquire_owned()
+    }
+
+    /// The turns of those who follow changes.
+    pub(crate) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
 }
 
 /// Of one application.
@@ -79,30 +99,41 @@ const OF_KIND: &[ProblemType] = &[ProblemType::WrongKind, ProblemType::NotAQuery
 /// Every address of the front end.
 pub(crate) fn router(gateway: Gateway) -> Router {
     let (router, document) = routes().finish();
+    serving(router, FrontEnd::new(gateway, Interface::of(&document)))
+}
+
+fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
     router
         // The router's rest of a path is never empty, and a key may be.
-        .route("/v1/apps/{app}/kv/", get(kv::key))
+        .route("/v1/apps/{app}/kv/", get(entries::key))
+        .route("/v1/apps/{app}/history/", get(history::history))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(FrontEnd::new(gateway, Interface::of(&document)))
+        .with_state(front_end)
 }
 
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, FileNotHere, InvalidPath, NoSuchKey, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound,
-        NotReady, Stopping,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, NoSuchKey, NoSuchLease, NoSuchVersion, NoSuchZone,
+        NotAcceptable, NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
-    let key = of_kind(&[NoSuchKey, NotAcceptable]);
     let mut routes = Routes::new()
         .add(&[], routes!(apps::all))
         .add(APP, routes!(apps::one))
         .add(APP, routes!(apps::commanders))
-        .add(&of_kind(&[]), routes!(kv::range))
-        .add(&key, routes!(kv::key))
+        .add(&of_kind(&[Compacted]), routes!(entries::range))
+        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
+        .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))
+        .add(&of_kind(&[]), routes!(leases::leases))
+        .add(&of_kind(&[NoSuchLease]), routes!(leases::lease))
+        .add(&of_kind(&[]), routes!(locks::lock))
+        .add(&of_kind(&[]), routes!(usage::usage))
+        .add(&of_kind(&[NotAcceptable, Compacted]), routes!(watch::watch))
         .add(APP, routes!(changes::change))
         .add(&[], routes!(cluster::status))
+        .add(&[], routes!(metrics::metrics))
         .add(&[], routes!(health::live))
         .add(&[NotReady, Stopping], routes!(health::ready))
         .add(&[NotAcceptable], routes!(problems::all))
@@ -147,26 +178,63 @@ async fn method_not_allowed(ask: Ask) -> Outcome {
 mod tests {
     use std::collections::BTreeSet;
 
-    use synod_gateway::ClusterStatus;
-    use synod_types::{ClusterId, NodeId};
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use synod_app_kv::Kv;
+    use synod_gateway::{AppDoor, ClusterStatus};
+    use synod_machine::View;
+    use synod_types::{AppNdx, ClusterId, NodeId};
 
     use super::*;
 
-    #[test]
-    fn every_address_is_described() {
-        let status = || ClusterStatus {
+    fn status() -> ClusterStatus {
+        ClusterStatus {
             cluster_id: ClusterId::default(),
-            cluster_name: String::new(),
+            cluster_name: "none".to_owned(),
             node_id: NodeId::default(),
-            node_name: String::new(),
-            version: String::new(),
+            node_name: "none".to_owned(),
+            version: "1".to_owned(),
             nodes: Vec::new(),
             apps: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_who_follow_and_no_more() {
+        let view = View::new(ClusterId::default(), AppNdx(1), Box::new(Kv::new()));
+        let (door, _publisher, _questions) = AppDoor::open("kv", view);
+        let (router, document) = routes().finish();
+        let front_end = FrontEnd::new(Gateway::new(vec![door], status), Interface::of(&document));
+        let router = TowerToHyperService::new(serving(router, front_end.clone()));
+        let ask = async |form: &str| {
+            let request = Request::get("/v1/apps/1/watch?wait=0").header("accept", form);
+            router
+                .call(request.body(Body::empty()).expect("it is a request"))
+                .await
+                .expect("no error")
+                .status()
         };
+        let mut places: Vec<_> = (0..HTTP_WATCHERS_MAX)
+            .map(|_| front_end.place_for_watcher().expect("there are so many places"))
+            .collect();
+        for form in ["text/event-stream", "application/json"] {
+            assert_eq!(ask(form).await, StatusCode::SERVICE_UNAVAILABLE, "{form}");
+        }
+        places.pop();
+        for form in ["text/event-stream", "application/json", "text/event-stream"] {
+            assert_eq!(ask(form).await, StatusCode::OK, "{form}: who has left has left a place");
+        }
+    }
+
+    #[test]
+    fn every_address_is_described() {
         let (described, _) = routes().finish();
         let (served, described) = (paths(&router(Gateway::new(Vec::new(), status))), paths(&described));
         let undescribed: Vec<&String> = served.difference(&described).collect();
-        assert_eq!(undescribed, ["/v1/apps/{app}/kv/"], "a key that is empty is a key");
+        let of_empty_key = ["/v1/apps/{app}/history/", "/v1/apps/{app}/kv/"];
+        assert_eq!(undescribed, of_empty_key, "a key that is empty is a key");
         assert!(described.is_subset(&served) && described.contains("/v1/apps/{app}/kv/{*key}"));
     }
 

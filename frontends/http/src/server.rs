@@ -30,6 +30,7 @@ use crate::cors::CorsOrigins;
 use crate::exchange::Exchange;
 use crate::places::Places;
 use crate::routes::router;
+use crate::stall::Stalling;
 
 /// The protocol that is spoken in TLS (RFC 7301).
 pub const ALPN: &[u8] = b"http/1.1";
@@ -155,7 +156,7 @@ async fn accept(
                     let (exchange, tls, closing) = (Arc::clone(&exchange), tls.clone(), closing.clone());
                     connections.spawn(async move {
                         let _place = place;
-                        if let Err(why) = serve(stream, tls, exchange, closing).await {
+                        if let Err(why) = serve(stream, peer, tls, exchange, closing).await {
                             tracing::debug!(%peer, %why, "HTTP connection ended early");
                         }
                     });
@@ -188,11 +189,13 @@ async fn accept(
 /// One connection, from its first byte to its last.
 async fn serve(
     stream: TcpStream,
+    peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     exchange: Arc<Exchange>,
     mut closing: watch::Receiver<bool>,
 ) -> io::Result<()> {
     set_options(&stream);
+    let stream = Stalling::new(stream, peer);
     let Some(tls) = tls else { return speak(stream, exchange, closing).await };
     let ended = |kind, why| Err(io::Error::new(kind, why));
     let stream = tokio::select! {
@@ -244,10 +247,14 @@ fn set_options(stream: &TcpStream) {
     }
     #[cfg(target_os = "linux")]
     {
-        use synod_types::limits::HTTP_WRITE_STALL_MS_MAX;
+        use synod_types::limits::{HTTP_UNSENT_BYTES_MAX, HTTP_WRITE_STALL_MS_MAX};
         let stall = Duration::from_millis(HTTP_WRITE_STALL_MS_MAX);
         if let Err(why) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall)) {
             tracing::debug!(%why, "cannot set TCP_USER_TIMEOUT");
+        }
+        // Without it the kernel takes megabytes for a client that does not read.
+        if let Err(why) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(HTTP_UNSENT_BYTES_MAX) {
+            tracing::debug!(%why, "cannot set TCP_NOTSENT_LOWAT");
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use synod_types::command::CommandError;
@@ -195,7 +196,12 @@ impl Verifier {
             }
             _ => None,
         });
-        let mut signed = batch::verify(&open.collect::<Vec<_>>()).into_iter();
+        let open: Vec<_> = open.collect();
+        let begun = Instant::now();
+        let mut signed = batch::verify(&open).into_iter();
+        if !open.is_empty() {
+            metrics::histogram!("synod_verify_seconds").record(begun.elapsed());
+        }
         let mut conclude = |result: Result<Examined, Refusal>| {
             let Examined { facts, proof } = result?;
             if let Proof::Needed { key, is_known, proof } = proof {

@@ -165,7 +165,7 @@ fn the_size_limits_are_exact() {
 }
 
 fn decree(commands: &[SignedCommand]) -> Decree {
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: commands.to_vec() }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: commands.to_vec() }))
 }
 
 /// Every message that carries commands, with these.

@@ -114,6 +114,12 @@ impl Backend {
         self.shared.counters.values()
     }
 
+    /// The same, for somebody who outlives this handle.
+    pub fn watch_counters(&self) -> impl Fn() -> CounterValues + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.counters.values()
+    }
+
     /// Closes the port: refuses new commands with `Stopping`, waits for the answers to those in flight for at most
     /// [`BACKEND_CLOSE_MS_MAX`], says Bye, and closes every connection. The intake has to go on until then.
     pub async fn close(mut self) {

@@ -2,6 +2,7 @@
 
 mod get;
 mod put;
+mod watch;
 
 use std::fmt;
 use std::num::NonZero;
@@ -24,13 +25,16 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 /// Load a cluster and measure it
 ///
 /// Commands are signed before the clock starts. Puts go to random keys; gets read random keys, from one node's HTTP port,
-/// at the local level.
+/// at the local level. Watch puts at an even rate, in turns without and with so many streams of changes open that follow
+/// every key, and compares what a put takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   synod bench put --clients 64 --connections 8 --seconds 10
   synod bench put --clients 1000 --connections 16 --to all
-  synod bench get --clients 64")]
+  synod bench put --puts 100 --commands 20000
+  synod bench get --clients 64
+  synod bench watch --watchers 1000 --rate 200 --clients 8 --seconds 5 --rounds 3")]
 pub(crate) struct Bench {
     /// What to do
     operation: Operation,
@@ -49,12 +53,24 @@ pub(crate) struct Bench {
     /// Commands that are signed beforehand [default: 20,000 a second]
     #[arg(long)]
     commands: Option<NonZero<usize>>,
+    /// Keys that one command sets, in one transaction if there are several; operations are counted as commands
+    #[arg(long, default_value = "1")]
+    puts: NonZero<usize>,
     /// Bytes of a value
     #[arg(long, default_value = "256")]
     value_bytes: usize,
     /// Keys to choose from
     #[arg(long, default_value = "100000")]
     keys: NonZero<u32>,
+    /// Puts a second, of all clients together [default: as many as get done; 200 for watch]
+    #[arg(long, value_name = "PUTS")]
+    rate: Option<NonZero<u32>>,
+    /// Of watch: streams that are open
+    #[arg(long, default_value = "1000")]
+    watchers: NonZero<usize>,
+    /// Of watch: how often both are measured, each for --seconds
+    #[arg(long, default_value = "3")]
+    rounds: NonZero<u32>,
     /// Which nodes get the load
     #[arg(long, value_enum, default_value_t)]
     to: Target,
@@ -68,6 +84,8 @@ enum Operation {
     Put,
     /// Local reads over HTTP
     Get,
+    /// Signed writes, with and without streams of changes
+    Watch,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -112,15 +130,14 @@ impl Bench {
     pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         // More than one thread, unlike the other tools: the load must not be the bottleneck.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let tally = runtime.block_on(async {
-            match self.operation {
-                Operation::Put => put::run(&self).await,
-                Operation::Get => get::run(&self).await,
+        let (operation, connections, tally) = match self.operation {
+            Operation::Put => ("put", self.connections.get(), runtime.block_on(put::run(&self))?),
+            Operation::Get => ("get", self.clients.get(), runtime.block_on(get::run(&self))?),
+            Operation::Watch => {
+                let result = runtime.block_on(watch::run(&self))?;
+                output.print(&result, &result)?;
+                return Ok(ExitCode::SUCCESS);
             }
-        })?;
-        let (operation, connections) = match self.operation {
-            Operation::Put => ("put", self.connections.get()),
-            Operation::Get => ("get", self.clients.get()),
         };
         let done = u32::try_from(tally.done).unwrap_or(u32::MAX);
         let result = Result {
@@ -173,6 +190,14 @@ impl Tally {
         Ok(Tally { latency_us: Histogram::new(3)?, done: 0, errors: 0, took: Duration::ZERO })
     }
 
+    /// Adds what others counted.
+    fn add(&mut self, other: &Tally) -> anyhow::Result<()> {
+        self.latency_us.add(&other.latency_us)?;
+        self.done += other.done;
+        self.errors += other.errors;
+        Ok(())
+    }
+
     /// Counts one operation that began at `begun`.
     fn count(&mut self, begun: Instant, is_ok: bool) -> anyhow::Result<()> {
         let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(LATENCY_US_MAX).min(LATENCY_US_MAX);
@@ -203,10 +228,7 @@ where
     });
     let mut sum = Tally::empty()?;
     for task in tasks {
-        let tally = task.await??;
-        sum.latency_us.add(&tally.latency_us)?;
-        sum.done += tally.done;
-        sum.errors += tally.errors;
+        sum.add(&task.await??)?;
     }
     timer.abort();
     sum.took = begun.elapsed();

@@ -11,6 +11,7 @@ mod commander;
 mod connection;
 mod demo;
 pub mod dns_query;
+mod duration;
 pub mod exit;
 pub mod founding;
 mod init;
@@ -26,6 +27,7 @@ pub mod reader;
 mod status;
 mod submit;
 mod table;
+pub mod watcher;
 mod write;
 mod zone;
 

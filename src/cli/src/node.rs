@@ -1,24 +1,32 @@
 //! `synod node`: runs a node.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use synod_node::Config;
+use synod_node::config::LogFilter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::output::Output;
+
+/// The environment variable that says what is logged, whatever the configuration says.
+const RUST_LOG: &str = "RUST_LOG";
 
 /// Run a node until SIGINT or SIGTERM
 ///
 /// When every port is open, one line with the addresses goes to standard output (a JSON object with --output json);
-/// the log goes to standard error. A second signal ends the process at once, which a node survives like any crash.
+/// the log goes to standard error; what is logged is read from the configuration again at SIGHUP. A second signal ends the process at once, which a node survives like any crash.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -56,27 +64,19 @@ impl Node {
             output.print(&json!({ "ok": true, "node": config.me.id }), text)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let filter =
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log.to_string()));
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
+        let filter = Log::start(self.log_format, &config.log);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads.get())
             .enable_all()
             .build()
             .context("the operating system does not let this program start threads")?;
-        runtime.block_on(self.serve(config, output))
+        runtime.block_on(self.serve(config, filter, output))
     }
 
-    async fn serve(self, config: Config, output: Output) -> anyhow::Result<ExitCode> {
+    async fn serve(self, config: Config, log: Log, output: Output) -> anyhow::Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let name = config.me.id.clone();
         let node = synod_node::Node::start(config).await?;
         let addresses = node.addresses();
@@ -100,11 +100,15 @@ impl Node {
             warn!(%why, "nobody reads that this node is ready; it runs all the same");
         }
 
-        let failure = tokio::select! {
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
-            () = end_of_stdin(), if self.until_stdin_closes => None,
-            why = node.failed() => Some(why),
+        let mut stdin_ends = pin!(end_of_stdin());
+        let failure = loop {
+            tokio::select! {
+                _ = interrupt.recv() => break None,
+                _ = terminate.recv() => break None,
+                () = &mut stdin_ends, if self.until_stdin_closes => break None,
+                why = node.failed() => break Some(why),
+                _ = hangup.recv() => log.read_again(&self.config),
+            }
         };
         info!("stopping in order");
         tokio::select! {
@@ -115,6 +119,43 @@ impl Node {
         match failure {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => anyhow::bail!("the node cannot go on: {why}"),
+        }
+    }
+}
+
+/// What is logged, which may change while the node runs.
+struct Log(reload::Handle<Targets, Registry>);
+
+impl Log {
+    /// Logs to standard error from now on.
+    fn start(format: LogFormat, filter: &LogFilter) -> Log {
+        let from_environment = std::env::var(RUST_LOG).ok().and_then(|filter| filter.parse::<Targets>().ok());
+        let (filter, handle) = reload::Layer::new(from_environment.unwrap_or_else(|| filter.targets()));
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr);
+        let registry = tracing_subscriber::registry().with(filter);
+        match format {
+            LogFormat::Text => registry.with(lines).init(),
+            LogFormat::Json => registry.with(lines.json()).init(),
+        }
+        Log(handle)
+    }
+
+    /// Takes what the configuration says now, if it is in order.
+    fn read_again(&self, config: &Path) {
+        if std::env::var_os(RUST_LOG).is_some() {
+            return warn!("{RUST_LOG} says what is logged; the configuration is not read again");
+        }
+        match Config::load(config) {
+            Ok(config) => {
+                // Said before, since it may be below the new level.
+                info!(log = %config.log, "what is logged changes");
+                if let Err(why) = self.0.reload(config.log.targets()) {
+                    error!(%why, "what is logged stays as it was");
+                }
+            }
+            Err(why) => error!(%why, "what is logged stays as it was"),
         }
     }
 }

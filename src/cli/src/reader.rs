@@ -127,7 +127,9 @@ pub(crate) enum ReadError {
 pub(crate) struct Problem {
     r#type: String,
     detail: String,
-    status: u16,
+    pub(crate) status: u16,
+    /// Of what is forgotten: the oldest state that is not.
+    pub(crate) oldest: Option<u64>,
     /// What `State-Ndx` says, where the problem concerns one application.
     #[serde(skip)]
     pub(crate) state_ndx: Option<u64>,
@@ -136,7 +138,8 @@ pub(crate) struct Problem {
 impl Problem {
     /// There is nothing of that name in the application, which answered.
     fn is_no_such_thing(&self) -> bool {
-        ["/no-such-key", "/no-such-zone", "/no-such-version"].iter().any(|end| self.r#type.ends_with(end))
+        let nothing = ["/no-such-key", "/no-such-lease", "/no-such-zone", "/no-such-version"];
+        nothing.iter().any(|end| self.r#type.ends_with(end))
     }
 
     /// The node was not as far in time as it was asked to be.
@@ -144,7 +147,13 @@ impl Problem {
         self.r#type.ends_with("/timeout")
     }
 
-    fn text(&self) -> String {
+    /// It is about something that the application has forgotten.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.r#type.ends_with("/compacted")
+    }
+
+    /// In words.
+    pub(crate) fn text(&self) -> String {
         if self.detail.is_empty() { format!("HTTP status {}", self.status) } else { self.detail.clone() }
     }
 }
@@ -172,6 +181,11 @@ impl Reader {
     /// Where it reads.
     pub fn nodes(&self) -> &[HttpNode] {
         &self.nodes
+    }
+
+    /// The connections that it reads over, and how long it is patient.
+    pub(crate) fn http(&self) -> (&reqwest::Client, Duration) {
+        (&self.http, self.timeout)
     }
 
     /// Reads from the first node that has an answer. A node that cannot be reached, or cannot answer now, is passed by.
@@ -255,31 +269,47 @@ impl Reader {
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<Answer, ReadError> {
-        let mut address = format!("{}{path}", node.url);
-        for (n, (name, value)) in parameters.iter().enumerate() {
-            let separator = if n == 0 { '?' } else { '&' };
-            address.push_str(&format!("{separator}{name}={}", percent_encoded(value.as_bytes())));
-        }
+        let address = address(node, path, parameters);
         let asked = self.http.get(&address).header(ACCEPT, form).timeout(timeout).send().await;
         let response = asked.map_err(|why| unreachable(&address, &why))?;
         let number = |name: &str| response.headers().get(name)?.to_str().ok()?.parse().ok();
         let (state_ndx, last_change) = (number("state-ndx"), number("last-change"));
         let status = response.status();
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_problem = content_type.is_some_and(|value| value.starts_with("application/problem+json"));
-        let body = response.bytes().await.map_err(|why| unreachable(&address, &why))?;
-        if status.is_success() {
-            return Ok(Answer { state_ndx, last_change, body });
+        if !status.is_success() {
+            return Err(problem(&address, response).await);
         }
-        let problem = is_problem.then(|| serde_json::from_slice(&body).ok()).flatten();
-        let plain = Problem { status: status.as_u16(), ..Problem::default() };
-        let problem: Problem = problem.unwrap_or(plain);
-        Err(ReadError::Problem(Problem { state_ndx, ..problem }))
+        let body = response.bytes().await.map_err(|why| unreachable(&address, &why))?;
+        Ok(Answer { state_ndx, last_change, body })
     }
 }
 
+/// Where `path` is at a node, with these parameters.
+pub(crate) fn address(node: &HttpNode, path: &str, parameters: &[(&str, String)]) -> String {
+    let mut address = format!("{}{path}", node.url);
+    for (n, (name, value)) in parameters.iter().enumerate() {
+        let separator = if n == 0 { '?' } else { '&' };
+        address.push_str(&format!("{separator}{name}={}", percent_encoded(value.as_bytes())));
+    }
+    address
+}
+
+/// What an answer says that is no success.
+pub(crate) async fn problem(address: &str, response: reqwest::Response) -> ReadError {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let state_ndx = header("state-ndx").and_then(|text| text.parse().ok());
+    let is_problem =
+        header(CONTENT_TYPE.as_str()).is_some_and(|value| value.starts_with("application/problem+json"));
+    let plain = Problem { status: response.status().as_u16(), ..Problem::default() };
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(why) => return unreachable(address, &why),
+    };
+    let problem: Option<Problem> = is_problem.then(|| serde_json::from_slice(&body).ok()).flatten();
+    ReadError::Problem(Problem { state_ndx, ..problem.unwrap_or(plain) })
+}
+
 /// What lies at the root of an error says more than the layers around it.
-fn unreachable(address: &str, error: &reqwest::Error) -> ReadError {
+pub(crate) fn unreachable(address: &str, error: &reqwest::Error) -> ReadError {
     let mut root: &dyn std::error::Error = error;
     while let Some(source) = root.source() {
         root = source;

@@ -114,8 +114,9 @@ impl AppDoor {
         self.places.try_acquire().ok()
     }
 
-    /// Waits until this node has the state.
-    pub(crate) async fn until_state(&self, state_ndx: StateNdx) {
+    /// Waits until this node has the state, however long that takes. How many wait here is the caller's business, and so is
+    /// the end of the wait when the node stops: [`Gateway::until_stopping`](crate::Gateway::until_stopping).
+    pub async fn until_state(&self, state_ndx: StateNdx) {
         self.state_waiters.until(state_ndx, || self.view.load().state_ndx).await;
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
+use crate::metrics::{Metrics, NoMetrics};
 use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
 use crate::status::{ClusterStatus, NodeState};
@@ -86,6 +87,7 @@ struct Inner {
     doors: Vec<Arc<AppDoor>>,
     status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
     files: Arc<dyn Files>,
+    metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
 }
@@ -108,6 +110,7 @@ impl Gateway {
             doors,
             status: Box::new(status),
             files: Arc::new(NoFiles),
+            metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
             stopping: watch::Sender::new(false),
         }))
@@ -119,6 +122,15 @@ impl Gateway {
     /// If the gateway was cloned already: it is put together first and handed out then.
     pub fn with_files(mut self, files: Arc<dyn Files>) -> Gateway {
         self.own().files = files;
+        self
+    }
+
+    /// The same gateway, with measurements to tell; without this, there are none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_metrics(mut self, metrics: Arc<dyn Metrics>) -> Gateway {
+        self.own().metrics = metrics;
         self
     }
 
@@ -167,7 +179,7 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         let view = door.peek();
-        let body = view.app.query(query).map_err(|why| GatewayError::NotAQuery {
+        let body = view.app.query(view.state_ndx, query).map_err(|why| GatewayError::NotAQuery {
             app,
             state_ndx: view.state_ndx,
             why: why.to_string(),
@@ -188,6 +200,11 @@ impl Gateway {
     /// A file to which a state refers; `None` if this node does not have it, or cannot read it.
     pub async fn file(&self, key: ContentKey) -> Option<Bytes> {
         self.0.files.read(key).await
+    }
+
+    /// What this node measures of itself.
+    pub fn metrics(&self) -> Arc<dyn Metrics> {
+        Arc::clone(&self.0.metrics)
     }
 
     /// How far each node has come towards a state of an application, as this node knows.
@@ -272,6 +289,13 @@ impl Gateway {
     /// answered: what this node knows stays true.
     pub fn stop(&self) {
         self.0.stopping.send_replace(true);
+    }
+
+    /// Returns when the node begins to stop: whoever follows changes ends then.
+    pub async fn until_stopping(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is in this gateway.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
     /// Returns when the application's state is as the read wants it.

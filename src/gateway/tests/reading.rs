@@ -29,7 +29,7 @@ impl Application for Echo {
         self.0 = context.state_ndx.0;
         Ok(Bytes::new())
     }
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         match query {
             b"?" => Ok(self.0.to_string().into()),
             _ => Err(QueryError("only \"?\" is a query".to_owned())),

@@ -27,7 +27,7 @@ const LONG_RUN_AT_A_TIME: u64 = 16;
 fn decree(bytes: usize) -> Decree {
     let body = (0..bytes).map(|at| u8::try_from((at * 31) % 251).expect("below 251")).collect::<Vec<u8>>();
     let command = SignedCommand { body: body.into(), signature: Vec::new().into(), key: Vec::new().into() };
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }
 
 fn stop(error: JournalError) {

@@ -240,7 +240,11 @@ mod tests {
             signature: vec![6; 2].into(),
             key: vec![7; 3].into(),
         };
-        Decree::Batch(Arc::new(Batch { time: TimeMs(1_700_000_000_000), commands: vec![command] }))
+        Decree::Batch(Arc::new(Batch {
+            term: ballot(),
+            time: TimeMs(1_700_000_000_000),
+            commands: vec![command],
+        }))
     }
 
     fn accepted(bytes: usize) -> Record {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::journal::{Fatal, JournalError};
 use crate::queue::{Queue, Read, Work};
@@ -91,7 +92,9 @@ impl Writer {
                 self.store.append(vec![Entry { key, value }]).map_err(JournalError::Write)?;
             }
             if is_to_sync {
+                let begun = Instant::now();
                 self.store.make_durable().map_err(JournalError::Sync)?;
+                metrics::histogram!("synod_journal_sync_seconds").record(begun.elapsed());
             }
             Ok(())
         })?;

@@ -33,7 +33,7 @@ fn decree(slot: u64, number: u64) -> Decree {
     let size = if slot.is_multiple_of(7) { 60_000 } else { 300 };
     let body = [slot.to_be_bytes(), number.to_be_bytes()].concat().repeat(size / 16);
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };
-    Decree::Batch(Arc::new(Batch { time: TimeMs(slot), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(slot), commands: vec![command] }))
 }
 
 fn accepted(app: AppNdx, slot: u64, number: u64) -> Record {

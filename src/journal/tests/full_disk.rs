@@ -23,7 +23,7 @@ fn stamp() -> Stamp {
 fn decree(slot: u64) -> Decree {
     let body = slot.to_be_bytes().repeat(2000);
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };
-    Decree::Batch(Arc::new(Batch { time: TimeMs(slot), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(slot), commands: vec![command] }))
 }
 
 /// A small file system in memory, as long as it lives.

@@ -96,11 +96,12 @@ pub trait Application: Any + Send + Sync {
     /// since nobody could keep it alive while there was no leader.
     fn on_new_term(&mut self, _clock: LeaseMs) {}
 
-    /// Answers a query from this state; changes nothing.
+    /// Answers a query from this state, whose number is `state_ndx`: an application does not see the commands that the
+    /// machine executes without it. Changes nothing.
     ///
     /// # Errors
     /// [`QueryError`] if the bytes are not a query of this application.
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError>;
+    fn query(&self, state_ndx: StateNdx, query: &[u8]) -> Result<Bytes, QueryError>;
 
     /// The whole state as bytes; equal states give equal bytes.
     fn snapshot(&self) -> Vec<u8>;

@@ -1,24 +1,35 @@
-//! The hash chain over everything that an application executed. Two replicas that disagree are found at the exact
-//! stateNdx, and a receipt can be proved from the log.
+//! The hash chain over everything that an application executed: commands, and expiries, which make a state of their own
+//! as commands do. Two replicas that disagree are found at the exact stateNdx, and a receipt can be proved from the log.
 //!
 //! `chain(0) = SHA3-256("synod/chain/v1\0" ‖ cluster id ‖ appNdx (u32, big-endian))`
 //! `chain(n) = SHA3-256(chain(n−1) ‖ command id ‖ SHA3-256(outcome))`, the outcome in the encoding of
-//! [`synod_types::wire`].
+//! [`synod_types::wire`]. An expiry stands there like a command, under an id that follows from where the log has it:
+//!
+//! `SHA3-256("synod/expiry/v1\0" ‖ cluster id ‖ appNdx (u32) ‖ slot (u64) ‖ lease clock (u64))`, numbers big-endian.
 //!
 //! A refusal's text is part of the outcome and so of the chain: whatever makes an [`Outcome::Refused`] must build its
 //! text from the command and the state alone, and a changed text is a changed protocol.
 
-use synod_types::{AppNdx, ClusterId, CommandId, Digest, Outcome, wire};
+use synod_types::{AppNdx, ClusterId, CommandId, Digest, LeaseMs, Outcome, Slot, wire};
 
 /// First bytes under the first link: what is hashed, and in which version.
 pub const DOMAIN: &[u8; 15] = b"synod/chain/v1\0";
+
+/// First bytes of what an expiry's id is the hash of.
+pub const EXPIRY_DOMAIN: &[u8; 16] = b"synod/expiry/v1\0";
 
 /// The chain's value before the first command: chain(0).
 pub fn start(cluster: ClusterId, app: AppNdx) -> Digest {
     Digest::of(&[DOMAIN, cluster.as_bytes(), &app.0.to_be_bytes()])
 }
 
-/// The chain's value after one more command.
+/// The id of an expiry: that of the tick in `slot`, at which the lease clock showed `clock`.
+pub fn expiry(cluster: ClusterId, app: AppNdx, slot: Slot, clock: LeaseMs) -> CommandId {
+    let (app, slot, clock) = (app.0.to_be_bytes(), slot.0.to_be_bytes(), clock.0.to_be_bytes());
+    CommandId(Digest::of(&[EXPIRY_DOMAIN, cluster.as_bytes(), &app, &slot, &clock]))
+}
+
+/// The chain's value after one more command or expiry.
 pub fn link(before: Digest, command: CommandId, outcome: &Outcome) -> Digest {
     let outcome = Digest::of(&[&wire::encode(outcome)]);
     Digest::of(&[&before.0, command.as_bytes(), &outcome.0])
@@ -46,5 +57,7 @@ mod tests {
         ] {
             assert_eq!(link.to_string(), known);
         }
+        let expiry = expiry(ClusterId(Digest([1; 32])), AppNdx(7), Slot(258), LeaseMs(60_000));
+        assert_eq!(expiry.to_string(), "08123c155be8565c62e5e93ec9024622aeb7a9acbc6f96bb30aa8063dbe59364");
     }
 }

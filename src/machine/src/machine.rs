@@ -4,29 +4,36 @@
 //! The checks come in this order: address, session, authority, expiry. What fails one of them leaves no trace:
 //! stateNdx does not rise and the seq is not used up. What passes all of them is executed, and stateNdx rises by one,
 //! also when the outcome is a refusal.
+//!
+//! A tick, which is a batch without commands, ends what has run out on the [lease clock](crate::lease_clock): an
+//! **expiry**, by which stateNdx rises by one as well, so that what ended is seen in a state and proved by the hash chain.
+//! So stateNdx counts executed commands and expiries. Batches with commands end nothing: a keep-alive that came to the
+//! leader before the tick was due is executed before it, however long a disk took. A tick at which nothing has run out
+//! leaves the state as it is.
 
 use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, LeaseMs, Outcome, Receipt,
-    Refusal, RefusalCode, Seq, SignedCommand, Slot,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Outcome, Receipt, Refusal,
+    RefusalCode, Seq, SignedCommand, Slot, TimeMs,
 };
 
-use crate::application::{Application, Context};
+use crate::application::{Application, Context, Moment};
 use crate::authority::{Authority, AuthorityOp};
+use crate::broken::{Broken, Fault};
 use crate::chain;
 use crate::session::{Executed, is_within_limits};
 use crate::snapshot::SnapshotError;
 use crate::view::View;
 
-/// What became of one command of a decree.
+/// What became of one command of a decree, or of a tick at which something had run out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
-    /// Which command.
+    /// Which command; or [`chain::expiry`].
     pub command: CommandId,
-    /// Who commanded; of bytes that are not a command, whose key came with them.
-    pub commander: CommanderId,
-    /// The commander's number for it; 0 for bytes that are not a command.
+    /// Who commanded; of bytes that are not a command, whose key came with them. `None`: it is an expiry.
+    pub commander: Option<CommanderId>,
+    /// The commander's number for it; 0 for bytes that are not a command, and for an expiry.
     pub seq: Seq,
     /// The receipt of an executed command; or why it was not executed, which left no trace.
     pub result: Result<Receipt, Refusal>,
@@ -38,6 +45,7 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Machine {
     state: View,
+    broken: Broken,
 }
 
 impl Machine {
@@ -54,7 +62,7 @@ impl Machine {
     ) -> Machine {
         let mut state = View::new(cluster, app, application);
         state.authority = Authority::founded_by(administrators);
-        Machine { state }
+        Machine { state, broken: Broken::NOT }
     }
 
     /// The machine that made `snapshot`. `application` is an empty one of the right kind; it takes the state that the
@@ -68,10 +76,17 @@ impl Machine {
         snapshot: &[u8],
         application: Box<dyn Application>,
     ) -> Result<Machine, SnapshotError> {
-        Ok(Machine { state: View::restore(cluster, app, snapshot, application)? })
+        let state = View::restore(cluster, app, snapshot, application)?;
+        Ok(Machine { state, broken: Broken::NOT })
     }
 
-    /// Applies what was chosen for `slot`; one answer per command, in order.
+    /// The same machine, with this wrong on purpose.
+    #[must_use]
+    pub fn with(self, broken: Broken) -> Machine {
+        Machine { broken, ..self }
+    }
+
+    /// Applies what was chosen for `slot`; one answer per command, in order, or one if something has run out.
     ///
     /// # Panics
     /// If `slot` is not the one behind the last applied slot.
@@ -79,13 +94,42 @@ impl Machine {
         assert_eq!(slot, self.state.applied.next(), "slots are applied in order, each once");
         self.state.applied = slot;
         match decree {
-            Decree::Noop => Vec::new(),
+            Decree::Noop => {
+                if !self.broken.is(Fault::NoopsDoNotStop) {
+                    self.state.clock.on_noop();
+                }
+                Vec::new()
+            }
             Decree::Batch(batch) => {
-                // Another leader's clock may be behind that of the one before it.
-                self.state.time = self.state.time.max(batch.time);
-                batch.commands.iter().map(|signed| self.apply_command(signed)).collect()
+                self.pass_time(batch.term, batch.time);
+                let ends = decree.is_tick() || self.broken.is(Fault::BatchesExpire);
+                let mut applied: Vec<Applied> = ends.then(|| self.expire()).flatten().into_iter().collect();
+                applied.extend(batch.commands.iter().map(|signed| self.apply_command(signed)));
+                applied
             }
         }
+    }
+
+    fn pass_time(&mut self, term: Ballot, time: TimeMs) {
+        let state = &mut self.state;
+        // Another leader's clock may be behind that of the one before it.
+        state.time = state.time.max(time);
+        let term = if self.broken.is(Fault::TermsAreOne) { Ballot::ZERO } else { term };
+        if state.clock.on_batch(term, time) && !self.broken.is(Fault::NoTimeAgain) {
+            state.app.on_new_term(state.clock.now());
+        }
+    }
+
+    /// Ends what has run out, if anything has.
+    fn expire(&mut self) -> Option<Applied> {
+        let state = &mut self.state;
+        let clock = state.clock.now();
+        state.app.due().filter(|due| *due <= clock)?;
+        let moment = Moment { state_ndx: state.state_ndx.next(), time: state.time, clock };
+        let outcome = Outcome::Done(state.app.expire(&moment));
+        let command = chain::expiry(state.cluster, state.app_ndx, state.applied, clock);
+        let receipt = self.advance(command, outcome).receipt(self.state.app_ndx, Seq(0));
+        Some(Applied { command, commander: None, seq: Seq(0), result: Ok(receipt), repeated: false })
     }
 
     fn apply_command(&mut self, signed: &SignedCommand) -> Applied {
@@ -95,7 +139,7 @@ impl Machine {
             Err(error) => {
                 return Applied {
                     command,
-                    commander: CommanderId(Digest::of(&[&signed.key])),
+                    commander: Some(CommanderId(Digest::of(&[&signed.key]))),
                     seq: Seq(0),
                     result: Err(Refusal::new(RefusalCode::Malformed, error)),
                     repeated: false,
@@ -107,7 +151,7 @@ impl Machine {
             Ok(Admitted::New(operation)) => (Ok(self.execute(command, &body, operation)), false),
             Err(refusal) => (Err(refusal), false),
         };
-        Applied { command, commander: body.commander, seq: body.seq, result, repeated }
+        Applied { command, commander: Some(body.commander), seq: body.seq, result, repeated }
     }
 
     fn admit_or_repeat<'a>(
@@ -128,15 +172,20 @@ impl Machine {
             Ok(answer) => Outcome::Done(answer),
             Err(refusal) => Outcome::Refused(refusal),
         };
+        let executed = self.advance(command, outcome);
+        let receipt = executed.receipt(self.state.app_ndx, body.seq);
+        self.state.sessions.record(body.commander, body.seq, executed);
+        receipt
+    }
+
+    /// Makes the next state: what was executed has this outcome.
+    fn advance(&mut self, command: CommandId, outcome: Outcome) -> Executed {
         // The state behind a too large answer cannot be taken back, and its receipt could not be kept.
         assert!(is_within_limits(&outcome), "an application's answers and refusals stay within their limits");
         let state = &mut self.state;
         state.state_ndx = state.state_ndx.next();
         state.chain = chain::link(state.chain, command, &outcome);
-        let executed = Executed { command, state_ndx: state.state_ndx, outcome, chain: state.chain };
-        let receipt = executed.receipt(state.app_ndx, body.seq);
-        state.sessions.record(body.commander, body.seq, executed);
-        receipt
+        Executed { command, state_ndx: state.state_ndx, outcome, chain: state.chain }
     }
 
     fn outcome(&mut self, body: &CommandBody, operation: Operation<'_>) -> Result<Bytes, Refusal> {
@@ -150,8 +199,8 @@ impl Machine {
         let state_ndx = state.state_ndx.next();
         match operation {
             Operation::App(operation) => {
-                let context =
-                    Context { state_ndx, time: state.time, clock: LeaseMs(0), commander: body.commander };
+                let (time, clock) = (state.time, state.clock.now());
+                let context = Context { state_ndx, time, clock, commander: body.commander };
                 state.app.apply(&context, operation)
             }
             Operation::Authority(operation) => {

@@ -1,7 +1,7 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, commanders, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
+//! (identity, numbers, clocks, commanders, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
 //! own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
@@ -14,6 +14,7 @@ use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
 use crate::application::{Application, RestoreError};
 use crate::authority::{Authority, Commander};
 use crate::chain;
+use crate::lease_clock::LeaseClock;
 use crate::session::{SessionRecord, Sessions};
 use crate::view::View;
 
@@ -61,6 +62,7 @@ struct Head {
     state_ndx: StateNdx,
     chain: Digest,
     time: TimeMs,
+    clock: LeaseClock,
     applied: Slot,
     commanders: Vec<Commander>,
     sessions: Vec<SessionRecord>,
@@ -75,6 +77,7 @@ impl View {
             state_ndx: self.state_ndx,
             chain: self.chain,
             time: self.time,
+            clock: self.clock,
             applied: self.applied,
             commanders: self.authority.iter().cloned().collect(),
             sessions: self.sessions.to_records(),
@@ -115,6 +118,11 @@ impl View {
         if state_ndx == StateNdx(0) && head.chain != chain::start(cluster, app_ndx) {
             return Err(SnapshotError::Inconsistent("the hash chain does not begin where it must"));
         }
+        if !head.clock.is_possible(head.time) {
+            return Err(SnapshotError::Inconsistent(
+                "the lease clock goes on from a time that no decree had",
+            ));
+        }
         app.restore(app_snapshot)?;
         Ok(View {
             cluster,
@@ -122,6 +130,7 @@ impl View {
             state_ndx,
             chain: head.chain,
             time: head.time,
+            clock: head.clock,
             applied: head.applied,
             app,
             authority,

@@ -5,13 +5,14 @@ use std::fmt;
 
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode, Seq,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode,
+    Seq, Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
 use crate::authority::{Authority, AuthorityOp, Commander};
 use crate::chain;
+use crate::lease_clock::LeaseClock;
 use crate::session::Sessions;
 
 /// An application's state between two decrees. Made by O(1) copies; a reader loads one pointer and sees all of
@@ -21,12 +22,14 @@ pub struct View {
     pub cluster: ClusterId,
     /// Which application.
     pub app_ndx: AppNdx,
-    /// How many commands it has executed.
+    /// How many commands and expiries it has executed.
     pub state_ndx: StateNdx,
     /// The hash chain's value there.
     pub chain: Digest,
     /// The time of the last decree.
     pub time: TimeMs,
+    /// What decides that something has run out.
+    pub clock: LeaseClock,
     /// The last slot that was applied.
     pub applied: Slot,
     /// The state, for queries.
@@ -46,6 +49,7 @@ impl View {
             state_ndx: StateNdx(0),
             chain: chain::start(cluster, app_ndx),
             time: TimeMs(0),
+            clock: LeaseClock::default(),
             applied: Slot(0),
             app,
             authority: Authority::default(),
@@ -61,6 +65,7 @@ impl View {
             state_ndx: self.state_ndx,
             chain: self.chain,
             time: self.time,
+            clock: self.clock,
             applied: self.applied,
             app: self.app.fork(),
             authority: self.authority.clone(),
@@ -83,6 +88,12 @@ impl View {
             Operation::App(operation) => self.app.check(operation),
             Operation::Authority(operation) => AuthorityOp::decode(operation).map(drop),
         }
+    }
+
+    /// Whether a leader, whose `term` this state has reached, is to propose a tick when its clock shows `now`: something
+    /// has run out by then, or it runs while the clock of the term does not yet.
+    pub fn wants_tick(&self, term: Ballot, now: TimeMs) -> bool {
+        self.app.due().is_some_and(|due| self.clock.behind(term, now).is_none_or(|clock| clock >= due))
     }
 
     /// Whether a commander may upload the file for which `body` is a ticket, as far as this state can tell.
@@ -177,6 +188,7 @@ impl fmt::Debug for View {
             .field("state_ndx", &self.state_ndx)
             .field("chain", &self.chain)
             .field("time", &self.time)
+            .field("clock", &self.clock)
             .field("applied", &self.applied)
             .finish_non_exhaustive()
     }

@@ -28,7 +28,7 @@ fn a_repeat_gets_the_original_receipt() {
     let view = machine.view();
     assert_eq!(view.receipt(commander(0), Seq(1), first.id()), Some(original));
     assert_eq!(view.state_ndx, ndx(2));
-    assert_eq!(view.app.query(b"").unwrap()[..], 11_u64.to_be_bytes());
+    assert_eq!(view.app.query(view.state_ndx, b"").unwrap()[..], 11_u64.to_be_bytes());
 }
 
 #[test]

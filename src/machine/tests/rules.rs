@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use stage::*;
 use synod_machine::{Application, Machine, Role, View, chain};
 use synod_types::command::Operation;
-use synod_types::{AppNdx, ClusterId, CommandBody, Decree, Digest, Outcome, RefusalCode, Seq, TimeMs};
+use synod_types::{
+    AppNdx, ClusterId, CommandBody, Decree, Digest, Outcome, RefusalCode, Seq, StateNdx, TimeMs,
+};
 
 #[test]
 fn a_command_is_executed_where_it_was_signed_for() {
@@ -59,7 +61,8 @@ fn an_unexpected_state_is_an_outcome() {
     assert_eq!(outcome_code(apply(&mut machine, expecting(2, 0))), Some(RefusalCode::StateMismatch));
     assert_eq!(machine.view().state_ndx, ndx(2), "a mismatch counts");
     assert_eq!(outcome_code(apply(&mut machine, expecting(3, 2))), None);
-    assert_eq!(machine.view().app.query(b"").unwrap()[..], 2_u64.to_be_bytes(), "and changes nothing");
+    let sum = machine.view().app.query(ndx(3), b"").unwrap();
+    assert_eq!(sum[..], 2_u64.to_be_bytes(), "and changes nothing");
 }
 
 #[test]
@@ -171,7 +174,7 @@ impl Application for Talkative {
     fn apply(&mut self, _: &synod_machine::Context, _: &[u8]) -> Result<Bytes, synod_types::Refusal> {
         Ok(vec![0; self.0].into())
     }
-    fn query(&self, _: &[u8]) -> Result<Bytes, synod_machine::QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, synod_machine::QueryError> {
         Ok(Bytes::new())
     }
     fn snapshot(&self) -> Vec<u8> {

@@ -51,6 +51,8 @@ pub struct PeerStatus {
     pub received_frames: u64,
     /// Their bytes.
     pub received_bytes: u64,
+    /// Bytes that wait to be written.
+    pub queued_bytes: usize,
     /// Messages to the peer that were dropped: there was no session, or no room.
     pub dropped: u64,
     /// Why the last session that this node opened ended or did not begin.
@@ -211,6 +213,7 @@ impl Peer {
             sent_bytes: self.sent.bytes.load(Ordering::Relaxed),
             received_frames: self.received.frames.load(Ordering::Relaxed),
             received_bytes: self.received.bytes.load(Ordering::Relaxed),
+            queued_bytes: self.queues.iter().map(Queue::bytes).sum(),
             dropped: self.dropped.load(Ordering::Relaxed),
             last_error: outbound.last_error.clone(),
         }

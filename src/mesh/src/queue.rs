@@ -78,6 +78,11 @@ impl Queue {
         self.lock().open = true;
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Forgets what waits and takes nothing more; returns how many frames were forgotten.
     pub(crate) fn shut(&self) -> usize {
         std::mem::take(&mut *self.lock()).frames.len()

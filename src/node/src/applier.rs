@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use metrics::{Counter, Histogram};
 use synod_gateway::AppPublisher;
 use synod_machine::{Applied, Machine};
-use synod_types::{ContentKey, Decree, Slot};
+use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -41,7 +42,12 @@ pub(crate) async fn run<F>(
 ) where
     F: Future<Output = Option<Bytes>> + Send + 'static,
 {
-    let mut applier = Applier { machine: Some(machine), publisher, intake, chosen, applied: Vec::new() };
+    let app = machine.state().app_ndx.to_string();
+    let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
+    let results = Results { app, counters: BTreeMap::new() };
+    let machine = Some(machine);
+    let mut applier =
+        Applier { machine, publisher, intake, chosen, applied: Vec::new(), apply_seconds, results };
     // First of all for what the journal's replay made: a file of it may have been lost.
     while applier.supply(&obtain).await {
         applier.show();
@@ -59,6 +65,30 @@ struct Applier {
     chosen: mpsc::UnboundedReceiver<(Slot, Decree)>,
     /// What became of commands whose state is not published yet.
     applied: Vec<Applied>,
+    apply_seconds: Histogram,
+    results: Results,
+}
+
+/// Counts what became of commands, and expiries.
+struct Results {
+    app: String,
+    counters: BTreeMap<&'static str, Counter>,
+}
+
+impl Results {
+    fn count(&mut self, applied: &Applied) {
+        let result = match &applied.result {
+            Ok(_) if applied.repeated => "repeated",
+            Ok(_) if applied.commander.is_none() => "expiry",
+            Ok(Receipt { outcome: Outcome::Done(_), .. }) => "done",
+            Ok(Receipt { outcome: Outcome::Refused(refusal), .. }) | Err(refusal) => refusal.code.name(),
+        };
+        let app = &self.app;
+        let counter = self.counters.entry(result).or_insert_with(
+            || metrics::counter!("synod_commands_total", "app" => app.clone(), "result" => result),
+        );
+        counter.increment(1);
+    }
 }
 
 impl Applier {
@@ -71,7 +101,10 @@ impl Applier {
         let mut decrees = Vec::new();
         let count = self.chosen.recv_many(&mut decrees, DECREES_MAX).await;
         for (slot, decree) in decrees {
+            let begun = Instant::now();
             let applied = self.machine().apply(slot, &decree);
+            self.apply_seconds.record(begun.elapsed());
+            applied.iter().for_each(|one| self.results.count(one));
             self.applied.extend(applied);
         }
         count > 0

@@ -13,6 +13,7 @@ mod document;
 mod fields;
 mod files;
 mod http;
+mod log;
 mod mistakes;
 
 use std::num::NonZero;
@@ -20,18 +21,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THREADS_MAX};
-use tracing::level_filters::LevelFilter;
 
 pub use address::{Address, AddressError};
 pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
 pub use http::{Http, HttpTls};
+pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
 
 /// What a node needs to know. Every path is absolute, or relative to the working directory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// This node.
     pub me: Me,
@@ -55,8 +56,8 @@ pub struct Config {
     pub worker_threads: NonZero<usize>,
     /// Threads that verify signatures.
     pub verify_threads: NonZero<usize>,
-    /// How much is logged.
-    pub log: LevelFilter,
+    /// What is logged.
+    pub log: LogFilter,
 }
 
 /// This node.
@@ -209,7 +210,7 @@ struct Draft {
     verify: Verify,
     worker_threads: Option<NonZero<usize>>,
     verify_threads: Option<NonZero<usize>>,
-    log: Option<LevelFilter>,
+    log: Option<LogFilter>,
 }
 
 struct DraftServer {
@@ -241,9 +242,7 @@ impl Draft {
         draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
         draft.worker_threads = threads(&mut fields, "worker_threads", mistakes);
         draft.verify_threads = threads(&mut fields, "verify_threads", mistakes);
-        let levels = ["error", "warn", "info", "debug", "trace"];
-        let levels = levels.map(|level| (level, level.parse().unwrap_or(LevelFilter::INFO)));
-        draft.log = fields.choice("log", &levels, mistakes);
+        draft.log = fields.parsed("log", mistakes);
         fields.finish(mistakes);
 
         draft.check_servers(mistakes);
@@ -374,7 +373,7 @@ impl Draft {
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),
-            log: self.log.unwrap_or(LevelFilter::INFO),
+            log: self.log.unwrap_or_default(),
         })
     }
 }

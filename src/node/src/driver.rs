@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
 use synod_mesh::Mesh;
-use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
     AppNdx, Ballot, CommandBody, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode, SignedCommand,
@@ -50,10 +50,8 @@ pub(crate) struct App {
     publisher: Arc<AppPublisher>,
     chosen: mpsc::UnboundedSender<(Slot, Decree)>,
     leader: Option<Ballot>,
-    leads: bool,
-    /// This node's term began with everything up to here proposed. Only a state that has applied it is new enough to
-    /// refuse a command for good.
-    term_began: Slot,
+    /// What there is while this node leads.
+    term: Option<Term>,
     freshness: Freshness,
     /// Readers see everything that belongs to the state. That is not so after a start without a file to which the state
     /// refers; what is published later never lacks one.
@@ -69,8 +67,7 @@ impl App {
             publisher,
             chosen,
             leader: None,
-            leads: false,
-            term_began: Slot(0),
+            term: None,
             freshness: Freshness::default(),
             is_complete: false,
         }
@@ -112,6 +109,7 @@ pub(crate) struct Driver {
     reads: HashMap<ReadId, Asker>,
     reads_last: u64,
     states: States,
+    clocks: Clocks,
     effects: Vec<Effect>,
     /// Commands to hand on once the effects of the present event are performed: a persist must never overtake one
     /// that was asked for earlier.
@@ -137,6 +135,7 @@ impl Driver {
             reads: HashMap::new(),
             reads_last: 0,
             states: States::default(),
+            clocks: Clocks { started: Instant::now() },
             effects: Vec::new(),
             later: Vec::new(),
         }
@@ -161,6 +160,7 @@ impl Driver {
                 _ = stop.wait_for(|&stop| stop) => return,
                 _ = ticker.tick() => {
                     self.step(Event::Tick);
+                    self.propose_ticks();
                     self.tell_states();
                     ticks += 1;
                     if ticks % INTAKE_TICKS == 0 {
@@ -226,7 +226,7 @@ impl Driver {
     /// Hands commands that wait at this node to the leader, wherever it is.
     fn hand_on(&mut self, app: AppNdx, commands: Vec<SignedCommand>) {
         let Some(state) = self.apps.get(&app) else { return };
-        if state.leads {
+        if state.term.is_some() {
             let refused = self.propose(app, commands);
             self.ways.intake.on_refused(refused);
         } else if let Some(leader) = state.leader {
@@ -252,7 +252,7 @@ impl Driver {
 
     fn on_forward(&mut self, from: NodeId, app: AppNdx, hops: u8, commands: Vec<SignedCommand>) {
         let Some(state) = self.apps.get(&app) else { return };
-        if state.leads {
+        if state.term.is_some() {
             let refused = self.propose(app, commands);
             if !refused.is_empty() {
                 self.ways.mesh.send(from, &Message::ForwardRefused { app, refused });
@@ -266,25 +266,25 @@ impl Driver {
         }
     }
 
-    /// Proposes what this application admits; returns what it refuses for good.
+    /// Proposes what this application, which this node leads, admits; returns what it refuses for good.
     fn propose(
         &mut self,
         app: AppNdx,
         mut commands: Vec<SignedCommand>,
     ) -> Vec<(synod_types::CommandId, Refusal)> {
-        let now = now();
         let mut refused = Vec::new();
-        if let Some(state) = self.apps.get(&app) {
-            let view = state.door.view();
-            if view.applied >= state.term_began {
-                commands.retain(|command| match admit(&view, command, now) {
-                    Ok(()) => true,
-                    Err(refusal) => {
-                        refused.push((command.id(), refusal));
-                        false
-                    }
-                });
-            }
+        let Some(state) = self.apps.get_mut(&app) else { return refused };
+        let Some(term) = &mut state.term else { return refused };
+        let now = term.now(self.clocks.read());
+        let view = state.door.view();
+        if term.is_reached_by(view.applied) {
+            commands.retain(|command| match admit(&view, command, now) {
+                Ok(()) => true,
+                Err(refusal) => {
+                    refused.push((command.id(), refusal));
+                    false
+                }
+            });
         }
         if !commands.is_empty() {
             self.step(Event::Propose { app, commands, now });
@@ -292,9 +292,25 @@ impl Driver {
         refused
     }
 
+    /// Proposes a tick for each application in which something has run out.
+    fn propose_ticks(&mut self) {
+        let mut due = Vec::new();
+        for (&app, state) in &mut self.apps {
+            let Some(term) = &mut state.term else { continue };
+            let view = state.door.peek();
+            let wants = |term, now| view.wants_tick(term, now);
+            if let Some(now) = term.tick(self.clocks.read(), view.applied, wants) {
+                due.push(Event::ProposeTick { app, now });
+            }
+        }
+        for event in due {
+            self.step(event);
+        }
+    }
+
     fn on_intake_tick(&mut self) {
         let apps = &self.apps;
-        let again = self.ways.intake.on_tick(|app| apps.get(&app).is_some_and(|state| state.leads));
+        let again = self.ways.intake.on_tick(|app| apps.get(&app).is_some_and(|state| state.term.is_some()));
         for (app, commands) in again {
             self.hand_on(app, commands);
         }
@@ -364,7 +380,10 @@ impl Driver {
             }
             Effect::Send { to, message } => self.ways.mesh.send(to, &message),
             Effect::Chosen { app, slot, decree } => {
-                if let Some(state) = self.apps.get(&app) {
+                if let Some(state) = self.apps.get_mut(&app) {
+                    if let Some(term) = &mut state.term {
+                        term.on_chosen(slot, &decree);
+                    }
                     // The applier is gone only when the node stops.
                     let _ = state.chosen.send((slot, decree));
                 }
@@ -424,11 +443,11 @@ impl Driver {
         let Some(status) = self.core.status(app) else { return };
         let Some(state) = self.apps.get_mut(&app) else { return };
         let before = std::mem::replace(&mut state.leader, leader);
-        if leads && !state.leads {
+        state.term = leader.filter(|_| leads).map(|ballot| {
             let open = u64::try_from(status.open).expect("usize has at most 64 bits");
-            state.term_began = Slot(status.chosen.0 + open);
-        }
-        state.leads = leads;
+            Term::begin(ballot, Slot(status.chosen.0 + open), self.clocks.read())
+        });
+        metrics::counter!("synod_leader_changes_total", "app" => app.to_string()).increment(1);
         let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
         match leader {
             Some(ballot) => info!(%app, leader = name(ballot), ballot = ballot.number, leads, "leader"),
@@ -447,8 +466,22 @@ fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Re
     view.admit(&body, now)
 }
 
-/// This node's clock, as a decree's time is taken from it.
+/// The system's clocks. The monotonic one is read from here on.
+struct Clocks {
+    started: Instant,
+}
+
+impl Clocks {
+    fn read(&self) -> Reading {
+        Reading { monotonic: self.started.elapsed(), wall: wall() }
+    }
+}
+
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// This node's wall clock, for what is decided before a command is ordered.
 pub(crate) fn now() -> TimeMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    TimeMs(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
 }

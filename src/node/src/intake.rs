@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use metrics::Histogram;
 use synod_auth::Verified;
 use synod_backend::{Answer, Answered, Intake as Entrance, Submission};
 use synod_gateway::AppDoor;
@@ -23,6 +24,8 @@ use crate::gate::{GATED_BYTES_MAX, GATED_COMMANDS_MAX, Gated};
 
 /// After which time a command that was handed to another node is handed on again.
 const HAND_ON_AGAIN: Duration = Duration::from_secs(1);
+/// How long a command may wait for its answer.
+const COMMAND_WAIT: Duration = Duration::from_millis(COMMAND_WAIT_MS_MAX);
 
 /// What entered at this node.
 pub struct Intake {
@@ -30,6 +33,8 @@ pub struct Intake {
     state: Mutex<State>,
     /// Commands that wait for their files.
     gate: mpsc::UnboundedSender<Gated>,
+    /// How long commands waited for their answers.
+    seconds: BTreeMap<AppNdx, Histogram>,
     /// There are fresh commands for the driver.
     pub(crate) fresh: Notify,
 }
@@ -72,7 +77,9 @@ impl Intake {
     /// An empty intake for these applications. Commands that refer to files go to `gate`, which is to call
     /// [`Intake::pass`] or [`Intake::turn_away`] for each of them.
     pub(crate) fn new(doors: BTreeMap<AppNdx, Arc<AppDoor>>, gate: mpsc::UnboundedSender<Gated>) -> Intake {
-        Intake { doors, state: Mutex::default(), gate, fresh: Notify::new() }
+        let seconds = |app: &AppNdx| metrics::histogram!("synod_command_seconds", "app" => app.to_string());
+        let seconds = doors.keys().map(|app| (*app, seconds(app))).collect();
+        Intake { doors, state: Mutex::default(), gate, seconds, fresh: Notify::new() }
     }
 
     /// Commands that entered since the last call, for the driver to hand on.
@@ -100,13 +107,18 @@ impl Intake {
                 return;
             }
             for (id, result) in results {
-                let pending = state.pending.remove(&id).map(|pending| pending.answers);
+                let pending = state.pending.remove(&id);
+                let pending = pending.map(|pending| (pending.app, pending.deadline, pending.answers));
                 // It may have entered at another node, too.
-                let held = || state.take_held(id).map(|held| held.answers);
-                settled.extend(pending.or_else(held).map(|answers| (answers, result)));
+                let held = || state.take_held(id).map(|held| (held.app, held.deadline, held.answers));
+                settled.extend(pending.or_else(held).map(|waiting| (waiting, result)));
             }
         }
-        for (answers, result) in settled {
+        let now = Instant::now();
+        for ((app, deadline, answers), result) in settled {
+            if let Some(seconds) = self.seconds.get(&app) {
+                seconds.record(COMMAND_WAIT.saturating_sub(deadline.saturating_duration_since(now)));
+            }
             send(answers, result);
         }
     }
@@ -252,7 +264,7 @@ impl State {
             answers.push((answer, Err(Refusal::new(RefusalCode::Busy, text))));
             return None;
         }
-        let (app, deadline) = (body.app, now + Duration::from_millis(COMMAND_WAIT_MS_MAX));
+        let (app, deadline) = (body.app, now + COMMAND_WAIT);
         if contents.is_empty() {
             self.admit(id, app, command, vec![answer], deadline);
             return None;

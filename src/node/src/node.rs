@@ -14,7 +14,7 @@ use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_content::Store;
 use synod_delivery::Config as DeliveryConfig;
-use synod_dns::{DnsError, DnsServer};
+use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
@@ -38,6 +38,7 @@ use crate::gate::Gate;
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::metrics::{Metrics, Sources};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -165,6 +166,8 @@ impl Node {
             return Err(StartError::NotAMember { id: node });
         };
         info!(name, id = node.short(), cluster = cluster.short(), "node starts");
+        // Before anything that records.
+        let metrics = Metrics::new();
 
         let fatal = Fatal::new();
         let on_fatal = {
@@ -247,7 +250,7 @@ impl Node {
 
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
-        let status = StatusSource {
+        let status = Arc::new(StatusSource {
             cluster,
             genesis,
             node,
@@ -256,8 +259,10 @@ impl Node {
             mesh: Arc::clone(&mesh),
             groups,
             doors: doors.clone(),
-        };
-        let gateway = Gateway::new(doors.values().cloned().collect(), move || status.status())
+        });
+        let asked_status = Arc::clone(&status);
+        let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
+            .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
@@ -272,6 +277,16 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
             None => None,
         };
+        tasks.spawn("measurements".to_owned(), metrics.clone().keep_up());
+        metrics.begin(Sources {
+            status,
+            journal: journal.clone(),
+            data_dir: config.data_dir.clone(),
+            backend: Box::new(backend.watch_counters()),
+            dns: dns
+                .as_ref()
+                .map(|dns| -> Box<dyn Fn() -> Counts + Send + Sync> { Box::new(dns.watch_counts()) }),
+        });
         let addresses = Addresses {
             mesh: mesh.local_address(),
             backend: backend.local_addr(),

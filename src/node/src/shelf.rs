@@ -8,7 +8,8 @@ use synod_auth::{Algorithm, SigningKey, Unverified, Verified, Verifier};
 use synod_client::{CommandOptions, Commander};
 use synod_machine::{Application, Context, Machine, QueryError, RestoreError};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand,
+    StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -39,7 +40,7 @@ impl Application for Shelf {
     }
 
     /// Asks for the file at a place.
-    fn query(&self, query: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let file = query.first().and_then(|place| self.places.get(place)?.1.clone());
         file.ok_or_else(|| QueryError("no file".to_owned()))
     }
@@ -123,5 +124,5 @@ pub fn verified(command: &SignedCommand) -> Verified<SignedCommand> {
 }
 
 pub fn batch(command: SignedCommand) -> Decree {
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }

@@ -33,6 +33,10 @@ pub enum Fault {
     ReadWithoutQuorum,
     /// A new leader grants reads before a decree of its own was chosen.
     ReadBeforeBarrier,
+    /// A tick goes into a slot before the commands that came earlier.
+    TickOvertakes,
+    /// A batch gets the time at which it goes into a slot, and not that at which its commands came.
+    TimeOfProposal,
 }
 
 /// Which fault is switched on.

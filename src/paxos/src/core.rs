@@ -124,6 +124,11 @@ impl Core {
                 Some((group, mut out)) => group.on_propose(commands, now, &mut out),
                 None => effects.push(Effect::Unproposed { app, commands, code: RefusalCode::UnknownApp }),
             },
+            Event::ProposeTick { app, now } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_propose_tick(now, &mut out);
+                }
+            }
             Event::Read { app, read } => match self.group(app, effects) {
                 Some((group, mut out)) => group.on_read(read, &mut out),
                 None => effects.push(Effect::ReadRefused { app, read, code: RefusalCode::UnknownApp }),

@@ -31,7 +31,15 @@ pub enum Event {
         app: AppNdx,
         /// The commands.
         commands: Vec<SignedCommand>,
-        /// The driver's clock.
+        /// The driver's clock, which is the leader's if this node leads.
+        now: TimeMs,
+    },
+    /// Something runs out by now, unless what waits to be proposed prevents it: a tick is to be ordered behind that, if
+    /// this node leads and none waits.
+    ProposeTick {
+        /// The application.
+        app: AppNdx,
+        /// The leader's clock.
         now: TimeMs,
     },
     /// A linearizable read wants to know which slot it has to wait for.

@@ -354,9 +354,6 @@ impl Group {
         let barrier = Slot(chosen.0 + count + 1);
         self.role = Role::Leader(Leader::new(ballot, chosen, barrier));
         for decree in decrees {
-            if let Decree::Batch(batch) = &decree {
-                self.proposals.not_before(batch.time);
-            }
             self.propose(decree, out);
         }
         self.propose(Decree::Noop, out);
@@ -366,12 +363,20 @@ impl Group {
 
     /// Commands to order. Those that this node cannot take come back as [`crate::Effect::Unproposed`].
     pub fn on_propose(&mut self, commands: Vec<SignedCommand>, now: TimeMs, out: &mut Outbox<'_>) {
-        if matches!(self.role, Role::Follower) {
+        if !matches!(self.role, Role::Leader(_)) {
             return out.unproposed(commands, RefusalCode::NoLeader);
         }
         let refused = self.proposals.push(commands, now);
         out.unproposed(refused, RefusalCode::Busy);
         self.pump(out);
+    }
+
+    /// Time has passed: a tick is to be ordered.
+    pub fn on_propose_tick(&mut self, now: TimeMs, out: &mut Outbox<'_>) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.proposals.push_tick(now, self.config.broken);
+            self.pump(out);
+        }
     }
 
     /// Proposes in the next slot: to the others at once, while the own disk writes.
@@ -589,7 +594,7 @@ impl Group {
     fn pump(&mut self, out: &mut Outbox<'_>) {
         while let Role::Leader(leader) = &self.role
             && leader.has_room(self.config.pipeline_slots)
-            && let Some(decree) = self.proposals.next_batch()
+            && let Some(decree) = self.proposals.next_batch(leader.ballot, self.config.broken)
         {
             self.propose(decree, out);
         }

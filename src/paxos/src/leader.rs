@@ -9,7 +9,7 @@ use synod_types::limits::{
 };
 use synod_types::{Ballot, Batch, Decree, NodeId, SignedCommand, Slot, TimeMs};
 
-use crate::broken::Broken;
+use crate::broken::{Broken, Fault};
 use crate::quorum::{Members, Votes};
 use crate::reads::Reads;
 
@@ -90,12 +90,16 @@ impl Leader {
     }
 }
 
-/// Commands that wait for a slot.
+/// Commands that wait for a slot, and a tick.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Proposals {
-    queue: VecDeque<SignedCommand>,
+    /// In the order in which they came, each with the time at which it came; without a command it is a tick.
+    queue: VecDeque<(TimeMs, Option<SignedCommand>)>,
+    /// Of the commands in there.
     bytes: usize,
     now: TimeMs,
+    /// Whether a tick is in there.
+    ticks: bool,
 }
 
 impl Proposals {
@@ -104,47 +108,120 @@ impl Proposals {
         self.now = self.now.max(now);
         let mut refused = Vec::new();
         for command in commands {
-            let full = self.queue.len() >= PROPOSAL_QUEUE_COMMANDS_MAX
+            let full = self.waiting() >= PROPOSAL_QUEUE_COMMANDS_MAX
                 || self.bytes + command.len() > PROPOSAL_QUEUE_BYTES_MAX;
             if full {
                 refused.push(command);
             } else {
                 self.bytes += command.len();
-                self.queue.push_back(command);
+                self.queue.push_back((self.now, Some(command)));
             }
         }
         refused
     }
 
-    /// Batches never go back in time behind `time`, which an earlier leader used.
-    pub fn not_before(&mut self, time: TimeMs) {
-        self.now = self.now.max(time);
+    /// Takes a tick into the queue, unless one waits there already.
+    pub fn push_tick(&mut self, now: TimeMs, broken: Broken) {
+        self.now = self.now.max(now);
+        if std::mem::replace(&mut self.ticks, true) {
+            return;
+        }
+        if broken.is(Fault::TickOvertakes) {
+            self.queue.push_front((self.now, None));
+        } else {
+            self.queue.push_back((self.now, None));
+        }
     }
 
-    /// The next decree, as full as the limits allow.
-    pub fn next_batch(&mut self) -> Option<Decree> {
-        let mut commands = Vec::new();
-        let mut bytes = 0;
-        while let Some(command) = self.queue.front() {
-            let fits = commands.is_empty() || bytes + command.len() <= BATCH_BYTES_MAX;
-            if !fits || commands.len() == BATCH_COMMANDS_MAX {
-                break;
-            }
-            bytes += command.len();
-            commands.extend(self.queue.pop_front());
+    /// The next decree of `term`: commands, as many as the limits allow, or the tick. Its time is that at which the last
+    /// of them came. What waited long for a slot has not become late by that, and a tick ends nothing that a command which
+    /// came before it keeps alive.
+    pub fn next_batch(&mut self, term: Ballot, broken: Broken) -> Option<Decree> {
+        let (mut time, first) = self.queue.pop_front()?;
+        let mut commands: Vec<SignedCommand> = first.into_iter().collect();
+        let mut bytes = commands.iter().map(SignedCommand::len).sum::<usize>();
+        self.ticks &= !commands.is_empty();
+        while !commands.is_empty()
+            && commands.len() < BATCH_COMMANDS_MAX
+            && let Some((came, Some(command))) = self.queue.front()
+            && bytes + command.len() <= BATCH_BYTES_MAX
+        {
+            (time, bytes) = (*came, bytes + command.len());
+            commands.extend(self.queue.pop_front().and_then(|(_, command)| command));
         }
         self.bytes -= bytes;
-        (!commands.is_empty()).then(|| Decree::Batch(Arc::new(Batch { time: self.now, commands })))
+        if broken.is(Fault::TimeOfProposal) {
+            time = self.now;
+        }
+        Some(Decree::Batch(Arc::new(Batch { term, time, commands })))
     }
 
-    /// Everything that waits; the queue is empty afterwards.
+    /// Every command that waits. Nothing does afterwards, and no time has passed: the next term begins with its own clock.
     pub fn drain(&mut self) -> Vec<SignedCommand> {
-        self.bytes = 0;
-        std::mem::take(&mut self.queue).into()
+        let queue = std::mem::take(self).queue;
+        queue.into_iter().filter_map(|(_, command)| command).collect()
     }
 
     /// How many commands wait.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.queue.len() - usize::from(self.ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_types::Digest;
+
+    use super::*;
+
+    const TERM: Ballot = Ballot { number: 3, priority: 1, node: NodeId(Digest([7; 32])) };
+
+    fn command(bytes: usize) -> SignedCommand {
+        SignedCommand { body: vec![1; bytes].into(), signature: vec![].into(), key: vec![].into() }
+    }
+
+    /// Everything that waits, as it will be proposed: how many commands at what time.
+    fn batches(proposals: &mut Proposals) -> Vec<(usize, u64)> {
+        std::iter::from_fn(|| proposals.next_batch(TERM, Broken::NOT))
+            .map(|decree| match decree {
+                Decree::Batch(batch) => (batch.commands.len(), batch.time.0),
+                Decree::Noop => panic!("nobody proposed a no-op"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_tick_keeps_its_place_and_its_time() {
+        let mut proposals = Proposals::default();
+        proposals.push(vec![command(1)], TimeMs(10));
+        proposals.push(vec![command(1)], TimeMs(20));
+        proposals.push_tick(TimeMs(30), Broken::NOT);
+        proposals.push(vec![command(1)], TimeMs(40));
+        proposals.push_tick(TimeMs(50), Broken::NOT);
+        assert_eq!(proposals.waiting(), 3);
+        // The second tick would have added nothing.
+        assert_eq!(batches(&mut proposals), [(2, 20), (0, 30), (1, 40)]);
+        proposals.push_tick(TimeMs(60), Broken::NOT);
+        assert_eq!(batches(&mut proposals), [(0, 60)]);
+    }
+
+    #[test]
+    fn a_batch_has_the_time_at_which_its_last_command_came() {
+        let mut proposals = Proposals::default();
+        proposals.push(vec![command(BATCH_BYTES_MAX)], TimeMs(10));
+        proposals.push(vec![command(1)], TimeMs(20));
+        proposals.push(vec![command(1); BATCH_COMMANDS_MAX], TimeMs(15));
+        assert_eq!(batches(&mut proposals), [(1, 10), (BATCH_COMMANDS_MAX, 20), (1, 20)]);
+    }
+
+    #[test]
+    fn what_is_drained_is_gone_with_the_tick() {
+        let mut proposals = Proposals::default();
+        proposals.push(vec![command(1), command(2)], TimeMs(10));
+        proposals.push_tick(TimeMs(20), Broken::NOT);
+        assert_eq!(proposals.drain(), [command(1), command(2)]);
+        assert_eq!((proposals.waiting(), batches(&mut proposals).len()), (0, 0));
+        proposals.push_tick(TimeMs(15), Broken::NOT);
+        assert_eq!(batches(&mut proposals), [(0, 15)]);
     }
 }

@@ -3,11 +3,13 @@
 //! [`Core`] is one node with all its groups. It is driven by [`Event`]s and answers with [`Effect`]s, which the driver
 //! performs in order: the real one in `synod-node`, the simulated one in `synod-sim`. What the groups share is only
 //! the heartbeat. Start with `group.rs`, which shows the life of a decree; then `acceptor.rs` for what is
-//! promised, `candidate.rs` for what a new leader owes to the past, and `election.rs` for who that is.
+//! promised, `candidate.rs` for what a new leader owes to the past, and `election.rs` for who that is. What a driver keeps while
+//! its node leads is in `term.rs` and `clock.rs`.
 
 pub mod acceptor;
 pub mod broken;
 pub mod candidate;
+pub mod clock;
 mod core;
 pub mod election;
 pub mod event;
@@ -17,9 +19,12 @@ pub mod learner;
 pub mod outbox;
 pub mod quorum;
 pub mod reads;
+pub mod term;
 
 pub use crate::core::{Config, Core};
+pub use clock::{Reading, TermClock};
 pub use event::{Effect, Event, PersistNdx, ReadId};
 pub use group::{Group, GroupConfig, GroupStatus, RoleName};
 pub use outbox::Outbox;
 pub use quorum::Members;
+pub use term::Term;

@@ -1,9 +1,9 @@
-//! Faults on purpose: proof that the checks would find them. Those of the core are in [`synod_paxos::broken`], those
-//! of the driver here.
+//! Faults on purpose: proof that the checks would find them. Those of the core are in [`synod_paxos::broken`], those of
+//! the machine in [`synod_machine::broken`], those of the driver here.
 
-use synod_machine::Commander;
 use synod_machine::session::SessionRecord;
 use synod_machine::snapshot::DOMAIN;
+use synod_machine::{Commander, LeaseClock};
 use synod_paxos::broken::Broken;
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs, wire};
 
@@ -22,6 +22,12 @@ pub enum DriverFault {
     AcceptedTakenForChosen,
     /// Leaves the sessions out of a machine's snapshot.
     SnapshotWithoutSessions,
+    /// Takes a term's time from the wall clock alone.
+    TimeOfTheWall,
+    /// Counts all the time over which it was paused.
+    PausesCount,
+    /// Proposes no ticks.
+    NoTicks,
 }
 
 /// What is wrong in a world, of all that could be.
@@ -29,6 +35,8 @@ pub enum DriverFault {
 pub enum Mistake {
     /// A line of the core.
     Core(Broken),
+    /// A line of the machine.
+    Machine(synod_machine::broken::Broken),
     /// A line of the driver.
     Driver(DriverFault),
 }
@@ -38,7 +46,15 @@ impl Mistake {
     pub fn core(self) -> Broken {
         match self {
             Mistake::Core(broken) => broken,
-            Mistake::Driver(_) => Broken::NOT,
+            Mistake::Machine(_) | Mistake::Driver(_) => Broken::NOT,
+        }
+    }
+
+    /// What is wrong in the machine.
+    pub fn machine(self) -> synod_machine::broken::Broken {
+        match self {
+            Mistake::Machine(broken) => broken,
+            Mistake::Core(_) | Mistake::Driver(_) => synod_machine::broken::Broken::NOT,
         }
     }
 
@@ -49,7 +65,18 @@ impl Mistake {
 }
 
 /// The head of a machine's snapshot, field by field as `synod_machine::snapshot` has it.
-type Head = (ClusterId, AppNdx, String, StateNdx, Digest, TimeMs, Slot, Vec<Commander>, Vec<SessionRecord>);
+type Head = (
+    ClusterId,
+    AppNdx,
+    String,
+    StateNdx,
+    Digest,
+    TimeMs,
+    LeaseClock,
+    Slot,
+    Vec<Commander>,
+    Vec<SessionRecord>,
+);
 
 /// A machine's snapshot as if its sessions had been forgotten when it was made.
 pub fn without_sessions(snapshot: &[u8]) -> Vec<u8> {
@@ -57,7 +84,7 @@ pub fn without_sessions(snapshot: &[u8]) -> Vec<u8> {
     let len = u64::from_be_bytes(snapshot[DOMAIN.len()..head_at].try_into().expect("eight bytes"));
     let app_at = head_at + usize::try_from(len).expect("a snapshot fits into memory");
     let mut head: Head = wire::decode(&snapshot[head_at..app_at]).expect("the machine wrote it");
-    head.8.clear();
+    head.9.clear();
     let head = wire::encode(&head);
     let len = u64::try_from(head.len()).expect("usize has at most 64 bits").to_be_bytes();
     let app = &snapshot[app_at..snapshot.len() - size_of::<Digest>()];

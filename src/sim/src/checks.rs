@@ -2,13 +2,18 @@
 //! and answers that clients get; they never ask the core for its opinion.
 //!
 //! [`protocol`] holds what Paxos promises about ballots, votes and slots, [`state`] what follows for the replicated
-//! state and its readers. The first violation is kept, and ends the run.
+//! state and its readers, [`leases`] what time does to it. The first violation is kept, and ends the run.
 
+pub mod leases;
 pub mod protocol;
 pub mod state;
 
 use std::fmt;
 
+use synod_machine::{Applied, Machine};
+use synod_types::{AppNdx, Decree};
+
+use leases::LeaseChecks;
 use protocol::ProtocolChecks;
 use state::StateChecks;
 
@@ -52,6 +57,8 @@ pub struct Checks {
     pub protocol: ProtocolChecks,
     /// States, receipts, reads.
     pub state: StateChecks,
+    /// Leases.
+    pub leases: LeaseChecks,
     /// What came of them.
     pub verdict: Verdict,
 }
@@ -62,7 +69,21 @@ impl Checks {
         Checks {
             protocol: ProtocolChecks::new(nodes, groups),
             state: StateChecks::new(nodes, groups),
+            leases: LeaseChecks::new(nodes, groups),
             verdict: Verdict::default(),
         }
+    }
+
+    /// A node applied a decree: `machine` is the state behind it.
+    pub fn on_applied(
+        &mut self,
+        node: usize,
+        app: AppNdx,
+        decree: &Decree,
+        machine: &Machine,
+        applied: &[Applied],
+    ) {
+        self.state.on_applied(node, app, machine, applied, &mut self.verdict);
+        self.leases.on_applied(app, decree, machine.state(), applied, &mut self.verdict);
     }
 }

@@ -2,10 +2,11 @@
 //! comes it asks another node the very same bytes, until it knows.
 
 use bytes::Bytes;
+use synod_app_kv::KvReply;
 use synod_machine::Applied;
 use synod_types::{
-    AppNdx, CommandBody, CommandId, CommanderId, Digest, Receipt, RefusalCode, Seq, SignedCommand, StateNdx,
-    TimeMs,
+    AppNdx, CommandBody, CommandId, CommanderId, Digest, Outcome, Receipt, RefusalCode, Seq, SignedCommand,
+    StateNdx, TimeMs,
 };
 
 use crate::node::CLUSTER;
@@ -59,6 +60,9 @@ impl Answer {
     }
 }
 
+/// Leases that a client remembers.
+const LEASES_MAX: usize = 4;
+
 /// How clients behave in one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
@@ -66,6 +70,8 @@ pub struct Habits {
     pub reads_per_mille: u64,
     /// How many of 1,000 commands are sent to two nodes at once, and how many repeat an old one.
     pub repeats_per_mille: u64,
+    /// How many of 1,000 operations on keys are on leases instead.
+    pub leases_per_mille: u64,
 }
 
 /// What a client does now.
@@ -104,6 +110,8 @@ pub struct Client {
     old: Option<SignedCommand>,
     /// The last command that it is through with.
     last: Option<SignedCommand>,
+    /// The last leases that it was granted.
+    leases: Vec<StateNdx>,
 }
 
 /// The commander behind a key: in a world, keys are names.
@@ -131,6 +139,7 @@ impl Client {
             seq: Seq(0),
             old: None,
             last: None,
+            leases: Vec::new(),
         }
     }
 
@@ -198,7 +207,7 @@ impl Client {
         }
         let administers = !self.others.is_empty() && (self.seq.0 < 3 || random.chance(100));
         let operation = if !administers {
-            operations::any(floor, random)
+            self.choose_operation(habits, floor, random)
         } else if self.seq.0 < 3 || random.chance(850) {
             operations::grant(random.pick(&self.others).clone())
         } else {
@@ -207,6 +216,25 @@ impl Client {
         let not_after = random.chance(50).then(|| TimeMs(wall.0 + random.below(3000)));
         let expected = random.chance(30).then_some(floor);
         self.sign(operation, not_after, expected)
+    }
+
+    fn choose_operation(&self, habits: &Habits, floor: StateNdx, random: &mut Random) -> Bytes {
+        if random.chance(habits.leases_per_mille) {
+            operations::on_leases(&self.leases, random)
+        } else {
+            operations::any(floor, random)
+        }
+    }
+
+    /// Its command was executed.
+    pub fn on_receipt(&mut self, receipt: &Receipt) {
+        if let Outcome::Done(answer) = &receipt.outcome
+            && KvReply::decode(answer) == Ok(KvReply::Leased)
+            && !self.leases.contains(&receipt.state_ndx)
+        {
+            self.leases.push(receipt.state_ndx);
+            self.leases.drain(..self.leases.len().saturating_sub(LEASES_MAX));
+        }
     }
 
     /// It is through with what it asked.

@@ -1,8 +1,11 @@
 //! A node's own idea of time: it starts anywhere, runs too fast or too slow, and jumps.
 //!
-//! Ticks come from the monotonic side, which has a rate and no jumps; the time in decrees comes from the wall side,
-//! which has both. Neither is ever compared with the world's virtual time by a node.
+//! Ticks come from the monotonic side, which has a rate and no jumps; the wall side has both. The time in decrees follows
+//! the one and is drawn towards the other. Neither is ever compared with the world's virtual time by a node.
 
+use std::time::Duration;
+
+use synod_paxos::Reading;
 use synod_types::TimeMs;
 
 /// Milliseconds between two ticks of a clock that runs right.
@@ -39,6 +42,14 @@ impl Clock {
     pub fn wall(&self, now_ms: u64) -> TimeMs {
         let right = EPOCH_MS + now_ms * self.rate_per_mille / 1000;
         TimeMs(right.saturating_add_signed(self.skew_ms))
+    }
+
+    /// What both sides show at virtual time `now_ms`. The monotonic one began with the world.
+    pub fn read(&self, now_ms: u64) -> Reading {
+        Reading {
+            monotonic: Duration::from_micros(now_ms * self.rate_per_mille),
+            wall: Duration::from_millis(self.wall(now_ms).0),
+        }
     }
 
     /// Sets the wall side forward, or back.

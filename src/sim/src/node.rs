@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use synod_machine::Machine;
-use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId};
+use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
     AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Decree, Digest, GroupMessage, Message, NodeId,
@@ -77,6 +77,8 @@ pub struct Node {
     pub paused_until_ms: u64,
     /// How often it was started.
     pub incarnation: u32,
+    /// When it read its clock last.
+    read_ms: u64,
     running: Option<Running>,
 }
 
@@ -95,6 +97,8 @@ struct Group {
     app: AppNdx,
     machine: Machine,
     leader: Option<NodeId>,
+    /// What there is while this node leads.
+    term: Option<Term>,
     /// Commands that entered here, until they are executed.
     pending: BTreeMap<CommandId, Pending>,
     /// Commands that came from another node, until they are executed or passed on.
@@ -131,6 +135,7 @@ impl Node {
             sync_fails: false,
             paused_until_ms: 0,
             incarnation: 0,
+            read_ms: 0,
             running: None,
         }
     }
@@ -177,6 +182,7 @@ impl Node {
                 app,
                 machine,
                 leader: None,
+                term: None,
                 pending: BTreeMap::new(),
                 forwarded: BTreeMap::new(),
                 readers: Vec::new(),
@@ -211,6 +217,7 @@ impl Node {
     fn rebuild(&self, app: AppNdx, chosen: Slot, around: &mut Surroundings<'_>) -> Machine {
         let node = self.setting.index;
         let administrators = &self.setting.administrators[group(app)];
+        let broken = self.setting.mistake.map(Mistake::machine).unwrap_or_default();
         let mut machine = Machine::new(CLUSTER, app, administrators, operations::application());
         if let Some(snapshot) = self.disk.snapshot(app) {
             match Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application()) {
@@ -220,11 +227,12 @@ impl Node {
                 }),
             }
         }
+        let mut machine = machine.with(broken);
         let first = machine.state().applied.next();
         for slot in (first.0..=chosen.0).map(Slot) {
             let Entry::Held(_, decree) = self.disk.durable(app).entry(slot) else { break };
             let applied = machine.apply(slot, decree);
-            around.checks.state.on_applied(node, app, &machine, &applied, &mut around.checks.verdict);
+            around.checks.on_applied(node, app, decree, &machine, &applied);
         }
         machine
     }
@@ -239,6 +247,7 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         running.ticks += 1;
         self.step(Event::Tick, around);
+        self.propose_ticks(around);
         if self.running.as_ref().is_some_and(|running| running.ticks % RETRY_TICKS == 0) {
             self.retry(around);
         }
@@ -310,9 +319,53 @@ impl Node {
         self.step(Event::Durable { up_to }, around);
     }
 
+    /// Proposes a tick for each application in which something has run out.
+    fn propose_ticks(&mut self, around: &mut Surroundings<'_>) {
+        let reading = self.read_clock(around);
+        if self.has(DriverFault::NoTicks) {
+            return;
+        }
+        for place in 0..self.setting.config.apps.len() {
+            let Some(running) = &mut self.running else { return };
+            let group = &mut running.groups[place];
+            let (app, view) = (group.app, group.machine.state());
+            let Some(term) = &mut group.term else { continue };
+            let wants = |term, now| view.wants_tick(term, now);
+            if let Some(now) = term.tick(reading, view.applied, wants) {
+                around.checks.leases.on_tick(self.setting.index, app, term.ballot(), now);
+                self.step(Event::ProposeTick { app, now }, around);
+            }
+        }
+    }
+
     fn propose(&mut self, app: AppNdx, commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
-        let now = self.clock.wall(around.now_ms);
+        let reading = self.read_clock(around);
+        let Some(running) = &mut self.running else { return };
+        let now = match &mut running.groups[group(app)].term {
+            Some(term) => {
+                around.checks.leases.on_commands(self.setting.index, app, term.ballot(), &commands);
+                term.now(reading)
+            }
+            None => self.clock.wall(around.now_ms),
+        };
         self.step(Event::Propose { app, commands, now }, around);
+    }
+
+    /// What this node's clocks show. Whoever asks attends to its driver.
+    fn read_clock(&mut self, around: &mut Surroundings<'_>) -> Reading {
+        if self.has(DriverFault::PausesCount) {
+            let terms = self.running.iter_mut().flat_map(|running| &mut running.groups);
+            for term in terms.filter_map(|group| group.term.as_mut()) {
+                for ms in (self.read_ms..around.now_ms).step_by(50) {
+                    term.now(self.clock.read(ms));
+                }
+            }
+        }
+        self.read_ms = around.now_ms;
+        let reading = self.clock.read(around.now_ms);
+        around.checks.leases.on_attended(self.setting.index, reading.monotonic);
+        let monotonic = if self.has(DriverFault::TimeOfTheWall) { reading.wall } else { reading.monotonic };
+        Reading { monotonic, ..reading }
     }
 
     fn on_forward(
@@ -413,8 +466,16 @@ impl Node {
                 running.groups[group(app)].on_unproposed(self.setting.index, commands, code, around.outputs);
             }
             Effect::LeaderChanged { app, leader, leads } => {
+                let reading = self.read_clock(around);
+                let Some(running) = &mut self.running else { return };
+                let Some(status) = running.core.status(app) else { return };
+                let group = &mut running.groups[group(app)];
+                let open = u64::try_from(status.open).expect("usize has at most 64 bits");
+                let began = Slot(status.chosen.0 + open);
+                let term = leader.filter(|_| leads).map(|ballot| Term::begin(ballot, began, reading));
+                group.term = term;
                 let leader = leader.map(|ballot| ballot.node);
-                running.groups[group(app)].leader = leader;
+                group.leader = leader;
                 around.outputs.push(Output::Leader(app, leader, leads));
             }
         }
@@ -426,12 +487,15 @@ impl Node {
         let Surroundings { checks, outputs, .. } = around;
         checks.protocol.on_chosen(node, app, slot, &decree, &mut checks.verdict);
         let group = &mut running.groups[group(app)];
+        if let Some(term) = &mut group.term {
+            term.on_chosen(slot, &decree);
+        }
         // A snapshot may be ahead of the journal's hint.
         if slot <= group.machine.state().applied {
             return;
         }
         let applied = group.machine.apply(slot, &decree);
-        checks.state.on_applied(node, app, &group.machine, &applied, &mut checks.verdict);
+        checks.on_applied(node, app, &decree, &group.machine, &applied);
         outputs.push(Output::Chosen(app, slot, decree));
         for applied in applied {
             group.forwarded.remove(&applied.command);

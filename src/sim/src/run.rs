@@ -8,6 +8,7 @@ use synod_types::{AppNdx, StateNdx};
 use crate::broken::Mistake;
 use crate::checks::Violation;
 use crate::disk::CrashLoss;
+use crate::operations;
 use crate::random::Random;
 use crate::storm::Storm;
 use crate::swarm::Plan;
@@ -18,6 +19,9 @@ use crate::world::{Step, World};
 const PROGRESS_MS_MAX: u64 = 60_000;
 /// Virtual time in which a healed cluster must agree.
 const PEACE_MS_MAX: u64 = 60_000;
+/// Virtual time in which the longest lease must run out in peace: the slowest clocks run at two fifths of the right speed,
+/// and may be drawn back by a wall clock that was set.
+const LEASE_MS_MAX: u64 = operations::LEASE_MS_MAX * 5 / 2 * 20 / 19 + 1000;
 /// Virtual time between two looks whether that is so.
 const LOOK_MS: u64 = 100;
 
@@ -92,6 +96,13 @@ fn live(plan: Plan, world: &mut World) {
     world.clients_begin = false;
     for node in 0..world.nodes.len() {
         world.start(node);
+    }
+    if !wait(world, PEACE_MS_MAX, World::is_settled, &mut storm) {
+        return fail(world, "a healed cluster agrees and answers", PEACE_MS_MAX);
+    }
+    world.check_end();
+    if !wait(world, LEASE_MS_MAX, |world| world.checks.leases.count() == 0, &mut storm) {
+        return fail(world, "a lease that nobody keeps alive runs out", LEASE_MS_MAX);
     }
     if !wait(world, PEACE_MS_MAX, World::is_settled, &mut storm) {
         return fail(world, "a healed cluster agrees and answers", PEACE_MS_MAX);

@@ -9,6 +9,7 @@ pub mod steps;
 use std::fs;
 use std::path::Path;
 
+use bytes::Bytes;
 use synod_types::{AppNdx, Digest, Slot};
 
 use crate::broken::Mistake;
@@ -211,10 +212,13 @@ impl Stage {
             }
             Step::Heal => world.network.heal(),
             Step::Put { key, value, node, client } => {
-                let id = world.clients[client].command(operations::put(&key, &value));
-                world.checks.state.on_submitted(APP, id);
-                self.answers[client] = None;
-                world.ask(client, node);
+                self.command(operations::put(&key, &value), node, client);
+            }
+            Step::Lease { ttl_ms, node, client } => {
+                self.command(operations::grant_lease(ttl_ms), node, client);
+            }
+            Step::KeepAlive { lease, node, client } => {
+                self.command(operations::keep_alive(lease), node, client);
             }
             Step::Repeat { node, client } => {
                 if matches!(world.clients[client].doing, Doing::Nothing) {
@@ -232,6 +236,13 @@ impl Stage {
             Step::Expect(expectation) => return self.expect(&expectation),
         }
         Ok(())
+    }
+
+    fn command(&mut self, operation: Bytes, node: usize, client: usize) {
+        let id = self.world.clients[client].command(operation);
+        self.world.checks.state.on_submitted(APP, id);
+        self.answers[client] = None;
+        self.world.ask(client, node);
     }
 
     fn run(&mut self, for_ms: u64) {
@@ -263,6 +274,12 @@ impl Stage {
             Expectation::State(node, state_ndx) => {
                 let at = world.nodes[*node].machine(APP).map(|machine| machine.state().state_ndx);
                 found(at == Some(*state_ndx), format!("n{} is in state {at:?}", node + 1))
+            }
+            Expectation::Lease(node, lease, expected) => {
+                let leases =
+                    world.nodes[*node].machine(APP).map(|machine| operations::leases(machine.state()));
+                let is_there = leases.as_ref().is_some_and(|leases| leases.contains(lease));
+                found(is_there == *expected, format!("n{} has the leases {leases:?}", node + 1))
             }
             Expectation::Agreement => {
                 let standing = |node: &crate::node::Node| -> Option<(Slot, Digest)> {

@@ -102,6 +102,8 @@ pub struct Plan {
     pub patience_ms: u64,
     /// How many of 1,000 requests are reads.
     pub reads_per_mille: u64,
+    /// How many of 1,000 operations on keys are on leases instead.
+    pub leases_per_mille: u64,
     /// How long a client's message is under way.
     pub client_delay_ms: RangeInclusive<u64>,
     /// How many of 1,000 messages of clients are lost.
@@ -148,6 +150,7 @@ impl Plan {
             think_ms: (*random.pick(&[0..=20, 5..=100, 50..=500])).clone(),
             patience_ms: *random.pick(&[300, 1000, 2500]),
             reads_per_mille: *random.pick(&[0, 200, 500]),
+            leases_per_mille: *random.pick(&[0, 300, 900]),
             client_delay_ms: 1..=10,
             client_loss_per_mille: *random.pick(&[0, 0, 20, 150]),
             faults,
@@ -179,6 +182,7 @@ impl Plan {
             think_ms: 0..=0,
             patience_ms: 0,
             reads_per_mille: 0,
+            leases_per_mille: 0,
             client_delay_ms: 1..=1,
             client_loss_per_mille: 0,
             faults: Vec::new(),

@@ -190,6 +190,7 @@ impl fmt::Display for Show<&Decree> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Decree::Noop => f.write_str("no-op"),
+            decree if decree.is_tick() => f.write_str("tick"),
             Decree::Batch(batch) => write!(f, "[{}]", Show(&batch.commands[..])),
         }
     }

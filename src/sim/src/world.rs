@@ -112,7 +112,11 @@ impl World {
             clients_begin: true,
             events: 0,
             finished: Vec::new(),
-            habits: Habits { reads_per_mille: plan.reads_per_mille, repeats_per_mille: REPEATS_PER_MILLE },
+            habits: Habits {
+                reads_per_mille: plan.reads_per_mille,
+                repeats_per_mille: REPEATS_PER_MILLE,
+                leases_per_mille: plan.leases_per_mille,
+            },
             plan,
             random,
             queue: Queue::new(),
@@ -317,7 +321,7 @@ impl World {
     }
 
     fn became_durable(&mut self, node: usize, records: &[synod_types::Record]) {
-        let Checks { protocol, state, verdict } = &mut self.checks;
+        let Checks { protocol, state, verdict, .. } = &mut self.checks;
         for (app, decree) in protocol.on_durable(node, records.iter(), verdict) {
             state.on_chosen(app, &decree, verdict);
         }
@@ -344,6 +348,7 @@ impl World {
         match (&client.doing, &answer) {
             (Doing::Commanding(_, id), Answer::Executed(receipt)) => {
                 state.on_acknowledged(client.app, *id, receipt, verdict);
+                client.on_receipt(receipt);
             }
             (Doing::Commanding(..), Answer::Refused(code)) if is_final(*code) => {}
             (Doing::Reading { floor, .. }, Answer::State { linearizable, state_ndx }) => {

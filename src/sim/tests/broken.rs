@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use synod_machine::broken as machine;
 use synod_paxos::broken::{Broken, Fault};
 use synod_sim::broken::{DriverFault, Mistake};
 use synod_sim::run::{Report, run_caught};
@@ -13,7 +14,7 @@ const SEEDS_MAX: u64 = 5000;
 /// Seeds that one thread takes at a time.
 const CHUNK: u64 = 4;
 
-const CORE: [Fault; 12] = [
+const CORE: [Fault; 14] = [
     Fault::PromiseNotKept,
     Fault::PromiseForgotten,
     Fault::QuorumOffByOne,
@@ -26,15 +27,23 @@ const CORE: [Fault; 12] = [
     Fault::ApplyOverHole,
     Fault::ReadWithoutQuorum,
     Fault::ReadBeforeBarrier,
+    Fault::TickOvertakes,
+    Fault::TimeOfProposal,
 ];
 
-const DRIVER: [DriverFault; 6] = [
+const MACHINE: [machine::Fault; 3] =
+    [machine::Fault::BatchesExpire, machine::Fault::NoopsDoNotStop, machine::Fault::NoTimeAgain];
+
+const DRIVER: [DriverFault; 9] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
     DriverFault::DamageReadAsEmpty,
     DriverFault::AcceptedTakenForChosen,
     DriverFault::SnapshotWithoutSessions,
+    DriverFault::TimeOfTheWall,
+    DriverFault::PausesCount,
+    DriverFault::NoTicks,
 ];
 
 /// The first seed, of those that were tried, at which a mistake was found.
@@ -64,9 +73,11 @@ fn find(mistake: Mistake) -> Option<Report> {
 #[test]
 fn every_mistake_is_found() {
     let core = CORE.iter().map(|&fault| (format!("{fault:?}"), Mistake::Core(Broken::on(fault))));
+    let of_machine = |&fault: &machine::Fault| Mistake::Machine(machine::Broken::on(fault));
+    let machine = MACHINE.iter().map(|fault| (format!("{fault:?}"), of_machine(fault)));
     let driver = DRIVER.iter().map(|&fault| (format!("{fault:?}"), Mistake::Driver(fault)));
     let mut missed = Vec::new();
-    for (name, mistake) in core.chain(driver) {
+    for (name, mistake) in core.chain(machine).chain(driver) {
         match find(mistake) {
             Some(Report { seed, violation: Some(violation), .. }) => {
                 println!("{name:<24} found at seed {seed:>4}: {}", violation.check);
@@ -82,17 +93,24 @@ fn every_mistake_is_found() {
 fn rare_mistakes_are_found_by_their_scenarios() {
     let shown = [
         (
-            Fault::VoteOfOtherBallot,
+            Mistake::Core(Broken::on(Fault::VoteOfOtherBallot)),
             include_str!("../scenarios/vote-for-an-earlier-ballot-does-not-count.txt"),
         ),
-        (Fault::LeaderTakesCatchUp, include_str!("../scenarios/leader-takes-nothing-from-another-log.txt")),
+        (
+            Mistake::Core(Broken::on(Fault::LeaderTakesCatchUp)),
+            include_str!("../scenarios/leader-takes-nothing-from-another-log.txt"),
+        ),
+        (
+            Mistake::Machine(machine::Broken::on(machine::Fault::TermsAreOne)),
+            include_str!("../scenarios/former-leaders-tick-ends-nothing.txt"),
+        ),
     ];
-    for (fault, text) in shown {
+    for (mistake, text) in shown {
         let steps = text.split("---").next().expect("the steps come first");
-        let played = play_with(steps, Some(Mistake::Core(Broken::on(fault))));
+        let played = play_with(steps, Some(mistake));
         let Err(ScenarioError::Violation { violation, .. }) = played else {
-            panic!("{fault:?} goes unnoticed: {played:?}")
+            panic!("{mistake:?} goes unnoticed: {played:?}")
         };
-        println!("{fault:?} found: {}", violation.check);
+        println!("{mistake:?} found: {}", violation.check);
     }
 }

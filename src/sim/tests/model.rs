@@ -97,7 +97,7 @@ fn command(name: &'static [u8]) -> Decree {
         signature: Bytes::new(),
         key: Bytes::from_static(b"client"),
     };
-    Decree::Batch(Arc::new(Batch { time: TimeMs(1), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }
 
 fn ballot(number: u64, node: usize) -> Ballot {

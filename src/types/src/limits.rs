@@ -171,6 +171,17 @@ pub const KV_HISTORY_STATES_MAX: u64 = 1_000_000;
 pub const KV_HISTORY_BYTES_MAX: u64 = 512 << 20;
 /// Milliseconds of decree time for which changes are kept, unless a command sets it otherwise.
 pub const KV_HISTORY_AGE_MS: u64 = 24 * 3_600_000;
+/// Keys that one command removes without naming each: those with a prefix, those of a lease.
+pub const KV_DELETE_MANY_MAX: usize = 10_000;
+/// Bytes of these keys together.
+pub const KV_DELETE_MANY_BYTES_MAX: usize = 4 << 20;
+/// Changes of the oldest states that a command drops where history is over its limits, beside two for each change that it
+/// makes: what is too much goes bit by bit, and no command takes long over it.
+pub const KV_HISTORY_DROPPED_MAX: usize = 64;
+/// States that one query for changes looks through.
+pub const KV_CHANGES_SCANNED_MAX: usize = 16_384;
+/// Keys of a queue. A prefix with more of them is answered as no queue.
+pub const KV_QUEUE_KEYS_MAX: usize = 100_000;
 /// Entries in one answer to a range query.
 pub const KV_RANGE_ENTRIES_MAX: usize = 1000;
 /// Bytes of keys and values in one answer to a range query.
@@ -213,6 +224,25 @@ pub const HTTP_HEAD_WAIT_MS_MAX: u64 = 30_000;
 pub const HTTP_WRITE_STALL_MS_MAX: u64 = 30_000;
 /// Milliseconds that answers in progress get when the HTTP front end closes.
 pub const HTTP_CLOSE_MS_MAX: u64 = 5_000;
+/// Clients that follow changes at one HTTP front end, over streams and by asking again: half of the connections, so that
+/// reads always find one.
+pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
+/// Bytes of changes at which a stream is given no more at a time; the changes of one state may be more by themselves. A
+/// stream holds no more than that, however slowly its client reads.
+pub const HTTP_WATCH_PAGE_BYTES: usize = 64 << 10;
+/// Milliseconds that a client may leave changes untaken before its stream is ended.
+pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
+/// Milliseconds without a change after which a stream says how far it is.
+pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
+/// States without a change after which a stream says how far it is, so that whoever resumes it does so in the history.
+pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
+/// Microseconds from one client's turn to be served changes to the next one's: many clients get many changes at a time, and
+/// leave the processors to the writers.
+pub const HTTP_WATCH_TURN_US: u64 = 100;
+/// Clients that are served changes without a wait for their turn, where none were served before.
+pub const HTTP_WATCH_TURNS_AT_ONCE: u32 = 32;
+/// Bytes that a connection's socket holds and has not sent.
+pub const HTTP_UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Mistakes that one HTTP answer lists.
 pub const HTTP_MISTAKES_MAX: usize = 16;
 

@@ -8,7 +8,6 @@ use synod_types::{AppNdx, StateNdx};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::ask::{AppPath, Ask};
-use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// One change, and how far each node has come.
@@ -30,7 +29,7 @@ pub(super) struct Progress<'a> {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ChangeAtNode)]
-pub(super) struct Node<'a> {
+struct Node<'a> {
     id: String,
     name: &'a str,
     state: NodeProgress,
@@ -79,13 +78,7 @@ struct EverywhereParameters {
 pub(super) async fn change(ask: Ask) -> Outcome {
     let door = ask.app()?;
     let stamp = || Stamp::of(door.state_ndx());
-    let segment = ask.segment(4, stamp)?;
-    let state_ndx: Option<StateNdx> = std::str::from_utf8(&segment).ok().and_then(|text| text.parse().ok());
-    let Some(state_ndx) = state_ndx else {
-        let segment = String::from_utf8_lossy(&segment);
-        let detail = format!("in the path, {segment:?} is no stateNdx: a whole number is expected");
-        return Err(problem(stamp(), &ask.uri, ProblemType::InvalidPath, &detail));
-    };
+    let state_ndx = ask.state_ndx_at(4, door)?;
     let mut parameters = ask.parameters();
     let wait = parameters.seconds("wait", Read::WAIT_MAX).unwrap_or(Duration::ZERO);
     ask.finish(parameters, stamp)?;

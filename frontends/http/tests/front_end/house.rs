@@ -13,8 +13,8 @@ use synod_gateway::{
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Application, Context, Machine, QueryError, RestoreError, View};
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq, SignedCommand,
-    Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
+    SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -63,10 +63,14 @@ impl House {
         self.server.local_addr()
     }
 
-    /// Executes one command, in a slot of its own.
+    /// Sets a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+    }
+
+    /// Executes one command, in a slot of its own.
+    pub fn execute(&mut self, op: &KvOp) {
         self.seq += 1;
-        let put = KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
         let body = CommandBody {
             cluster: CLUSTER,
             app: AppNdx(1),
@@ -74,14 +78,15 @@ impl House {
             seq: Seq(self.seq),
             not_after: None,
             expected: None,
-            operation: put.encode().into(),
+            operation: op.encode().into(),
         };
         let command = SignedCommand {
             body: body.encode().unwrap(),
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         self.apply(Decree::Batch(batch.into()));
     }
 
@@ -148,7 +153,7 @@ impl Application for Blank {
     fn apply(&mut self, _: &Context, _: &[u8]) -> Result<Bytes, Refusal> {
         Ok(Bytes::new())
     }
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Err(QueryError("there is nothing to ask".to_owned()))
     }
     fn snapshot(&self) -> Vec<u8> {

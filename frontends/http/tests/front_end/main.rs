@@ -8,7 +8,9 @@ mod exchanges;
 mod forms;
 mod house;
 mod interface;
+mod kv;
 mod reads;
+mod watching;
 mod zones;
 mod zones_house;
 

@@ -12,7 +12,8 @@ use synod_gateway::{
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Machine, View};
 use synod_types::{
-    AppNdx, Batch, CommandBody, ContentKey, Decree, Digest, NodeId, Outcome, Seq, SignedCommand, TimeMs,
+    AppNdx, Ballot, Batch, CommandBody, ContentKey, Decree, Digest, NodeId, Outcome, Seq, SignedCommand,
+    TimeMs,
 };
 use tokio::sync::RwLock;
 
@@ -124,7 +125,8 @@ impl ZonesHouse {
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };
-        let batch = Batch { time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
+        let batch =
+            Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         let (machine, publisher) = self.machines.get_mut(&app).unwrap();
         let slot = machine.state().applied.next();
         let applied = machine.apply(slot, &Decree::Batch(batch.into()));

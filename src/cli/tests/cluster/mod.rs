@@ -241,6 +241,11 @@ impl Cluster {
         running.is_some_and(|process| process.child.try_wait().unwrap().is_none())
     }
 
+    /// The process of a node that runs.
+    pub fn pid(&self, n: usize) -> u32 {
+        self.running[n].as_ref().expect("the node was started").child.id()
+    }
+
     pub fn name(&self, n: usize) -> &str {
         &self.founded.nodes[n].plan.name
     }

@@ -26,7 +26,7 @@ fn ballot(number: u64) -> Ballot {
 
 fn decree(bytes: usize) -> Decree {
     let command = SignedCommand { body: vec![5; bytes].into(), ..empty_command() };
-    Decree::Batch(Arc::new(Batch { time: TimeMs(9), commands: vec![command] }))
+    Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(9), commands: vec![command] }))
 }
 
 fn empty_command() -> SignedCommand {

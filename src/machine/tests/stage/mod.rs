@@ -9,12 +9,14 @@ use bytes::Bytes;
 use synod_machine::{Application, Applied, AuthorityOp, Context, Machine, QueryError, RestoreError, Role};
 use synod_types::command::Operation;
 use synod_types::{
-    AppNdx, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
     RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const APP: AppNdx = AppNdx(7);
+/// The term of every batch that does not say otherwise.
+pub const TERM: Ballot = Ballot::ZERO;
 
 /// Counts; `+n` adds n and answers the sum, everything else is refused.
 #[derive(Clone, Default)]
@@ -43,7 +45,7 @@ impl Application for Tally {
         Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
     }
 
-    fn query(&self, _: &[u8]) -> Result<Bytes, QueryError> {
+    fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
         Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
     }
 
@@ -130,7 +132,7 @@ pub fn founded() -> Machine {
 /// Applies `commands` as the next slot, decreed at `time`.
 pub fn apply_at(machine: &mut Machine, time: u64, commands: Vec<SignedCommand>) -> Vec<Applied> {
     let slot = machine.state().applied.next();
-    machine.apply(slot, &Decree::Batch(Arc::new(Batch { time: TimeMs(time), commands })))
+    machine.apply(slot, &Decree::Batch(Arc::new(Batch { term: TERM, time: TimeMs(time), commands })))
 }
 
 /// Applies one command as the next slot.

@@ -69,7 +69,7 @@ impl Stage {
             assert!(begun.elapsed() < LIMIT, "the state is not shown");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.door.peek().app.query(&[0]).ok()
+        self.door.peek().app.query(StateNdx(0), &[0]).ok()
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_file_that_is_wanted_again_is_supplied_again() {
     stage.shown(4).await;
     let app = &stage.door.peek().app;
     for (place, text) in [(0, "one"), (1, "far away"), (2, "near"), (3, "near")] {
-        assert_eq!(app.query(&[place]).ok(), Some(file(text)), "place {place}");
+        assert_eq!(app.query(StateNdx(0), &[place]).ok(), Some(file(text)), "place {place}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! Takes fields out of a table, each by its name and as its type. What does not fit and what is left are mistakes;
 //! reading goes on behind each, so that all are found.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::address::Address;
@@ -196,6 +198,21 @@ impl Fields {
             mistakes.add(&self.path(name), format!("is {word:?}, and must be one of {}", words.join(", ")));
         }
         chosen.map(|(_, value)| *value)
+    }
+
+    /// A text that means something.
+    pub(super) fn parsed<T>(&mut self, name: &'static str, mistakes: &mut Mistakes) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let text = self.text(name, mistakes)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(why) => {
+                mistakes.add(&self.path(name), format!("is {text:?}: {why}"));
+                None
+            }
+        }
     }
 
     /// An address, whose port must be within bounds.

@@ -52,7 +52,7 @@ fn a_px_file_is_enough() {
     assert_eq!(config.data_dir, Path::new("/etc/synod/data-node1"));
     assert_eq!(config.backend.addr.to_string(), "127.0.0.1:8101");
     assert_eq!(config.http.addr.to_string(), "127.0.0.1:9101");
-    assert_eq!((config.verify, config.log), (Verify::EveryReplica, LevelFilter::INFO));
+    assert_eq!((config.verify, config.log.clone()), (Verify::EveryReplica, LogFilter::default()));
 }
 
 #[test]

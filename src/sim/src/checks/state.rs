@@ -100,7 +100,7 @@ impl StateChecks {
             if let Ok(receipt) = result {
                 states.on_receipt(*command, receipt, verdict);
                 if !repeated {
-                    states.on_executed(*command, (*commander, *seq), receipt, verdict);
+                    states.on_executed(*command, commander.map(|known| (known, *seq)), receipt, verdict);
                 }
             }
         }
@@ -191,16 +191,18 @@ impl GroupStates {
     fn on_executed(
         &mut self,
         command: CommandId,
-        numbered: (CommanderId, Seq),
+        numbered: Option<(CommanderId, Seq)>,
         receipt: &Receipt,
         verdict: &mut Verdict,
     ) {
         let executed = (command, receipt.state_ndx);
         self.executed_in.entry(command).or_insert(receipt.state_ndx);
-        let first = *self.executed.entry(numbered).or_insert(executed);
-        verdict.demand(first == executed, "a command is executed once", || {
-            format!("seq {} was executed in state {} and in {}", numbered.1, first.1, executed.1)
-        });
+        if let Some(numbered) = numbered {
+            let first = *self.executed.entry(numbered).or_insert(executed);
+            verdict.demand(first == executed, "a command is executed once", || {
+                format!("seq {} was executed in state {} and in {}", numbered.1, first.1, executed.1)
+            });
+        }
         let place = place(receipt.state_ndx.0).unwrap_or(usize::MAX);
         if place == self.chain.len() {
             self.chain.push(receipt.chain);

@@ -8,8 +8,10 @@
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
 //! run 500ms
+//! lease 1000ms at 1 by c1 | keep-alive 1 at 1 by c1        a lease is named by the state that granted it
 //! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
 //! expect leader 1 | expect leader not 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
+//! expect lease 1 at 2 | expect no lease 1 at 2
 //! expect answer c1: receipt of seq 1 in state 1 | expect no answer c1
 //! trace off | trace on                                     what is not worth reading
 //! ```
@@ -67,6 +69,8 @@ pub enum Step {
     Road(usize, usize, u64),
     Heal,
     Put { key: String, value: String, node: usize, client: usize },
+    Lease { ttl_ms: u64, node: usize, client: usize },
+    KeepAlive { lease: StateNdx, node: usize, client: usize },
     Repeat { node: usize, client: usize },
     Read { linearizable: bool, node: usize, client: usize },
     Expect(Expectation),
@@ -85,6 +89,8 @@ pub enum Expectation {
     State(usize, StateNdx),
     /// All nodes that run are in the same state.
     Agreement,
+    /// A node's state has this lease, or has it no more.
+    Lease(usize, StateNdx, bool),
     /// A client was told this.
     Answer(usize, String),
     /// A client was told nothing.
@@ -138,6 +144,12 @@ fn step(words: &[&str]) -> Option<Step> {
             node: node_of(node)?,
             client: client_of(client)?,
         },
+        ["lease", ttl, "at", node, "by", client] => {
+            Step::Lease { ttl_ms: ms(ttl)?, node: node_of(node)?, client: client_of(client)? }
+        }
+        ["keep-alive", lease, "at", node, "by", client] => {
+            Step::KeepAlive { lease: lease.parse().ok()?, node: node_of(node)?, client: client_of(client)? }
+        }
         ["repeat", "at", node, "by", client] => {
             Step::Repeat { node: node_of(node)?, client: client_of(client)? }
         }
@@ -161,6 +173,8 @@ fn expected(words: &[&str]) -> Option<Expectation> {
         ["chosen", slot, "at", node] => Expectation::Chosen(node_of(node)?, slot.parse().ok()?),
         ["state", state_ndx, "at", node] => Expectation::State(node_of(node)?, state_ndx.parse().ok()?),
         ["agreement"] => Expectation::Agreement,
+        ["lease", lease, "at", node] => Expectation::Lease(node_of(node)?, lease.parse().ok()?, true),
+        ["no", "lease", lease, "at", node] => Expectation::Lease(node_of(node)?, lease.parse().ok()?, false),
         ["answer", client, text @ ..] => {
             Expectation::Answer(client_of(client.strip_suffix(':')?)?, text.join(" "))
         }

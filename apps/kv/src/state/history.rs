@@ -1,0 +1,181 @@
+//! What was before: the changes of each state, and what keys held until then.
+//!
+//! A value holds from the state that changed the key until the one that changes it next. What holds still is in the entries;
+//! here is what does not, under its key and the state that superseded it, as long as that is behind the oldest readable
+//! state. To find what held in state N is then to find the first superseded behind N, if it began by N.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use synod_machine::Key;
+use synod_types::limits::KV_ENTRY_BYTES;
+use synod_types::{StateNdx, TimeMs};
+
+use super::entries::{Entry, bytes_held};
+use super::settings::Settings;
+
+/// What became of a key in one state.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Change {
+    pub(crate) key: Key,
+    /// What it held before; `None`: it did not exist.
+    pub(crate) before: Option<Arc<Entry>>,
+    /// What it holds; `None`: it was removed.
+    pub(crate) after: Option<Arc<Entry>>,
+    /// Whether it was removed because its lease ran out.
+    pub(crate) expired: bool,
+}
+
+/// What a key held from a state on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Version<'a> {
+    pub(crate) changed: StateNdx,
+    /// `None`: the key was removed.
+    pub(crate) entry: Option<&'a Entry>,
+}
+
+/// The changes of one state.
+#[derive(Clone, PartialEq, Debug)]
+struct Record {
+    time: TimeMs,
+    /// In the order of their keys, one for each.
+    changes: Arc<[Change]>,
+}
+
+/// What is remembered.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct History {
+    records: OrdMap<StateNdx, Record>,
+    /// Each record's `before`, under its key and state.
+    superseded: OrdMap<(Key, StateNdx), Arc<Entry>>,
+    /// Records up to this state are none: they are dropped by and by.
+    oldest: StateNdx,
+    /// The sum of [`change_bytes`] over all records.
+    bytes: u64,
+}
+
+/// Bytes that a change counts for: its place in the record, and what it superseded.
+fn change_bytes(change: &Change) -> u64 {
+    let key = change.key.as_bytes();
+    let superseded = change.before.as_ref().map_or(0, |before| bytes_held(key, &before.value));
+    superseded + u64::try_from(key.len()).expect("usize has at most 64 bits") + KV_ENTRY_BYTES
+}
+
+impl History {
+    pub(super) fn oldest(&self) -> StateNdx {
+        self.oldest
+    }
+
+    pub(super) fn states(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All records, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (StateNdx, TimeMs, &Arc<[Change]>)> {
+        self.records.iter().map(|(&state_ndx, record)| (state_ndx, record.time, &record.changes))
+    }
+
+    /// The changes of each state behind `after`.
+    pub(super) fn behind(&self, after: StateNdx) -> impl Iterator<Item = (StateNdx, TimeMs, &[Change])> {
+        let behind = (Bound::Excluded(after.max(self.oldest)), Bound::Unbounded);
+        self.records
+            .range(behind)
+            .map(|(&state_ndx, record)| (state_ndx, record.time, record.changes.as_ref()))
+    }
+
+    /// What a key held in `at` and does not hold any more.
+    pub(super) fn superseded(&self, key: &[u8], at: StateNdx) -> Option<&Arc<Entry>> {
+        let behind = (Bound::Excluded((Key::new(key), at)), Bound::Unbounded);
+        let ((found, _), entry) = self.superseded.range(behind).next()?;
+        (found.as_bytes() == key && entry.changed <= at).then_some(entry)
+    }
+
+    /// The same for all keys that begin with `prefix`, in byte order, behind `after` if there is one.
+    pub(super) fn superseded_range<'a>(
+        &'a self,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
+        at: StateNdx,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
+        let last = StateNdx(u64::MAX);
+        let mut start = match after {
+            Some(after) if after >= prefix => Bound::Excluded((Key::new(after), last)),
+            _ => Bound::Included((Key::new(prefix), StateNdx(0))),
+        };
+        std::iter::from_fn(move || {
+            loop {
+                let ((key, until), entry) =
+                    self.superseded.range((start.clone(), Bound::Unbounded)).next()?;
+                if !key.as_bytes().starts_with(prefix) {
+                    return None;
+                }
+                // A key may have been changed a million times: its versions are leapt over.
+                if *until <= at {
+                    start = Bound::Excluded((key.clone(), at));
+                    continue;
+                }
+                start = Bound::Excluded((key.clone(), last));
+                if entry.changed <= at {
+                    return Some((key, entry));
+                }
+            }
+        })
+    }
+
+    /// The last state up to `at` that is known to have superseded what a key held.
+    pub(super) fn last_superseded(&self, key: &[u8], at: StateNdx) -> Option<StateNdx> {
+        let known = (Bound::Excluded((Key::new(key), self.oldest)), Bound::Included((Key::new(key), at)));
+        if at <= self.oldest {
+            return None;
+        }
+        self.superseded.range(known).next_back().map(|((_, until), _)| *until)
+    }
+
+    /// Remembers what changed in a state, in the order of the keys.
+    pub(super) fn record(&mut self, state_ndx: StateNdx, time: TimeMs, changes: Arc<[Change]>) {
+        for change in changes.iter() {
+            self.bytes += change_bytes(change);
+            if let Some(before) = &change.before {
+                self.superseded.insert((change.key.clone(), state_ndx), before.clone());
+            }
+        }
+        let twice = self.records.insert(state_ndx, Record { time, changes });
+        assert!(twice.is_none(), "each state is made once");
+    }
+
+    /// Forgets what was before `through`.
+    pub(super) fn compact(&mut self, through: StateNdx) {
+        self.oldest = self.oldest.max(through);
+    }
+
+    /// Drops the oldest records as far as they are over the limits at `now`, and no further one after `changes_max` changes.
+    pub(super) fn trim(&mut self, settings: &Settings, now: TimeMs, changes_max: usize) {
+        let mut dropped = 0;
+        while dropped < changes_max {
+            let Some((state_ndx, record)) = self.records.get_min() else { return };
+            let held = u64::try_from(self.records.len()).expect("usize has at most 64 bits");
+            let is_over = *state_ndx <= self.oldest
+                || held > settings.history_states
+                || self.bytes > settings.history_bytes
+                || record.time.0.saturating_add(settings.history_age_ms) < now.0;
+            if !is_over {
+                return;
+            }
+            let (state_ndx, changes) = (*state_ndx, record.changes.clone());
+            dropped += changes.len();
+            for change in changes.iter() {
+                self.bytes -= change_bytes(change);
+                if change.before.is_some() {
+                    self.superseded.remove(&(change.key.clone(), state_ndx));
+                }
+            }
+            self.records.remove(&state_ndx);
+            self.compact(state_ndx);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a node measures of itself, in Prometheus' text format.
+//!
+//! What is counted anyway (by the mesh, the back end, the name server) and what stands in a state is read when somebody
+//! asks. What is timed is recorded where it happens: `synod_verify_seconds` by the verifier,
+//! `synod_journal_sync_seconds` by the journal's writer, the others here in the node. The names are in docs/OPERATIONS.md.
+//!
+//! Measurements belong to the process. Several nodes in one process, as in tests, share them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+use synod_backend::CounterValues;
+use synod_dns::{Counts, Traffic};
+use synod_gateway::{GroupRole, NodeState};
+use synod_journal::Journal;
+use tracing::warn;
+
+use crate::status::StatusSource;
+
+/// How often what was recorded is summed up, whether anybody asks or not: until then each recorded time takes memory.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Upper bounds of the buckets in which times are counted, in seconds.
+const SECONDS: [f64; 16] = [
+    0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    30.0,
+];
+
+/// The process's measurements.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    recorded: PrometheusHandle,
+    process: Arc<Collector>,
+    sources: Arc<OnceLock<Sources>>,
+}
+
+/// Where things are counted and known.
+pub(crate) struct Sources {
+    pub status: Arc<StatusSource>,
+    pub journal: Journal,
+    pub data_dir: PathBuf,
+    pub backend: Box<dyn Fn() -> CounterValues + Send + Sync>,
+    pub dns: Option<Box<dyn Fn() -> Counts + Send + Sync>>,
+}
+
+impl Metrics {
+    /// Measurements for a node that starts. What is recorded in this process is kept from now on.
+    pub(crate) fn new() -> Metrics {
+        static RECORDED: OnceLock<PrometheusHandle> = OnceLock::new();
+        let recorded = RECORDED.get_or_init(|| {
+            let recorder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+                .expect("there are buckets")
+                .build_recorder();
+            let handle = recorder.handle();
+            if let Err(why) = metrics::set_global_recorder(recorder) {
+                warn!(%why, "this process measures elsewhere; nothing of it is told here");
+            }
+            describe();
+            handle
+        });
+        Metrics { recorded: recorded.clone(), process: Arc::default(), sources: Arc::default() }
+    }
+
+    /// From now on there is more to tell than what was recorded.
+    pub(crate) fn begin(&self, sources: Sources) {
+        // A node begins once.
+        let _ = self.sources.set(sources);
+    }
+
+    /// Sums up what is recorded, again and again.
+    pub(crate) async fn keep_up(self) {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            self.recorded.run_upkeep();
+        }
+    }
+}
+
+impl synod_gateway::Metrics for Metrics {
+    fn render(&self) -> String {
+        self.process.collect();
+        if let Some(sources) = self.sources.get() {
+            sources.collect();
+        }
+        self.recorded.render()
+    }
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("synod_build_info", "1, with the program's version as a label");
+    describe_gauge!(
+        "synod_state_ndx",
+        "Commands and expiries that the application has executed on this node"
+    );
+    describe_gauge!("synod_applied_slot", "The last slot that this node has applied");
+    describe_gauge!("synod_lag_slots", "Slots that this node knows to be chosen and has not applied");
+    describe_gauge!("synod_is_leader", "1 if this node leads the application");
+    describe_gauge!("synod_has_leader", "1 if this node sees a leader of the application");
+    describe_gauge!("synod_ballot_number", "The number of the highest ballot that this node has promised");
+    describe_gauge!("synod_open_slots", "Slots that this node has proposed in and that are not chosen");
+    describe_gauge!("synod_queued_commands", "Commands that wait at this node, as leader, for a slot");
+    describe_counter!("synod_leader_changes_total", "How often the leader that this node sees has changed");
+    describe_counter!("synod_commands_total", "Commands that this node has applied, by what came of them");
+    describe_histogram!(
+        "synod_command_seconds",
+        Unit::Seconds,
+        "From a command's entry at this node to its answer"
+    );
+    describe_histogram!(
+        "synod_verify_seconds",
+        Unit::Seconds,
+        "Verifying the signatures of commands that came together"
+    );
+    describe_histogram!("synod_journal_sync_seconds", Unit::Seconds, "Making what was written durable");
+    describe_histogram!("synod_apply_seconds", Unit::Seconds, "Applying one decree");
+    describe_gauge!("synod_journal_bytes", Unit::Bytes, "The log on disk");
+    describe_gauge!("synod_journal_waiting_bytes", Unit::Bytes, "Records that are not durable yet");
+    describe_gauge!("synod_peer_up", "1 if messages flow to the node and from it");
+    describe_gauge!(
+        "synod_peer_rtt_seconds",
+        Unit::Seconds,
+        "The round trip to the node, as QUIC estimates it"
+    );
+    describe_gauge!("synod_peer_queue_bytes", Unit::Bytes, "Messages that wait to be written to the node");
+    describe_counter!("synod_peer_reconnects_total", "Sessions to the node after the first one");
+    describe_counter!("synod_peer_sent_bytes_total", Unit::Bytes, "Messages written to the node");
+    describe_counter!("synod_peer_received_bytes_total", Unit::Bytes, "Messages that came from the node");
+    describe_counter!(
+        "synod_peer_dropped_total",
+        "Messages to the node that were dropped: no session, or no room"
+    );
+    describe_counter!("synod_backend_commands_total", "Commands that came to the commanders' port");
+    describe_counter!("synod_backend_refused_total", "Commands refused at the commanders' port, by code");
+    describe_gauge!("synod_backend_sessions", "Sessions of commanders over QUIC");
+    describe_counter!(
+        "synod_backend_sessions_broken_total",
+        "Sessions closed because the other side broke a rule"
+    );
+    describe_counter!("synod_backend_http_requests_total", "Requests to the commanders' port over HTTPS");
+    describe_gauge!(
+        "synod_backend_held_bytes",
+        Unit::Bytes,
+        "Commands and files that wait for their answers"
+    );
+    describe_counter!("synod_dns_queries_total", "DNS messages that came, by carrier");
+    describe_counter!(
+        "synod_dns_replies_total",
+        "DNS answers, by carrier and the low four bits of their RCODE"
+    );
+    describe_counter!(
+        "synod_dns_dropped_total",
+        "DNS answers that the operating system did not take, by carrier"
+    );
+    describe_counter!("synod_dns_malformed_total", "DNS messages that got no answer, by carrier");
+    Collector::default().describe();
+}
+
+impl Sources {
+    fn collect(&self) {
+        let status = self.status.status();
+        gauge!("synod_build_info", "version" => status.version).set(1.0);
+        let groups = self.status.groups.load();
+        for app in status.apps {
+            let labels = [("app", app.app_ndx.to_string()), ("name", app.name)];
+            let set = |name: &'static str, value: u64| gauge!(name, &labels).set(float(value));
+            set("synod_state_ndx", app.state_ndx.0);
+            set("synod_applied_slot", app.applied.0);
+            set("synod_lag_slots", app.lag);
+            set("synod_is_leader", u64::from(app.role == GroupRole::Leader));
+            set("synod_has_leader", u64::from(app.leader.is_some()));
+            if let Some(group) = groups.get(&app.app_ndx) {
+                set("synod_ballot_number", group.promised.number);
+                set("synod_open_slots", count(group.open));
+                set("synod_queued_commands", count(group.queued));
+            }
+        }
+        for node in status.nodes.iter().filter(|node| node.state != NodeState::Own) {
+            gauge!("synod_peer_up", "peer" => node.name.clone()).set(if node.state == NodeState::Up {
+                1.0
+            } else {
+                0.0
+            });
+        }
+        for peer in self.status.mesh.peers() {
+            let labels = [("peer", peer.name)];
+            gauge!("synod_peer_rtt_seconds", &labels).set(peer.rtt.map_or(f64::NAN, |rtt| rtt.as_secs_f64()));
+            gauge!("synod_peer_queue_bytes", &labels).set(float(count(peer.queued_bytes)));
+            counter!("synod_peer_reconnects_total", &labels).absolute(peer.reconnects);
+            counter!("synod_peer_sent_bytes_total", &labels).absolute(peer.sent_bytes);
+            counter!("synod_peer_received_bytes_total", &labels).absolute(peer.received_bytes);
+            counter!("synod_peer_dropped_total", &labels).absolute(peer.dropped);
+        }
+        gauge!("synod_journal_bytes").set(float(bytes_below(&self.data_dir.join("log"))));
+        gauge!("synod_journal_waiting_bytes").set(float(count(self.journal.waiting_bytes())));
+        collect_backend(&(self.backend)());
+        if let Some(dns) = &self.dns {
+            let Counts { udp, tcp, tls, https, quic } = dns();
+            for (carrier, traffic) in
+                [("udp", udp), ("tcp", tcp), ("dot", tls), ("doh", https), ("doq", quic)]
+            {
+                collect_dns(carrier, &traffic);
+            }
+        }
+    }
+}
+
+fn collect_backend(values: &CounterValues) {
+    counter!("synod_backend_commands_total").absolute(values.commands);
+    for (code, times) in &values.refused {
+        counter!("synod_backend_refused_total", "code" => code.name()).absolute(*times);
+    }
+    gauge!("synod_backend_sessions").set(float(values.sessions_open));
+    counter!("synod_backend_sessions_broken_total").absolute(values.sessions_broken);
+    counter!("synod_backend_http_requests_total").absolute(values.http_requests);
+    gauge!("synod_backend_held_bytes").set(float(count(values.bytes_held)));
+}
+
+fn collect_dns(carrier: &'static str, traffic: &Traffic) {
+    if traffic.queries == 0 {
+        return;
+    }
+    counter!("synod_dns_queries_total", "carrier" => carrier).absolute(traffic.queries);
+    counter!("synod_dns_dropped_total", "carrier" => carrier).absolute(traffic.dropped);
+    counter!("synod_dns_malformed_total", "carrier" => carrier).absolute(traffic.malformed);
+    for (rcode, times) in traffic.replies.iter().enumerate().filter(|(_, times)| **times > 0) {
+        counter!("synod_dns_replies_total", "carrier" => carrier, "rcode" => rcode.to_string())
+            .absolute(*times);
+    }
+}
+
+/// Bytes of all files in a folder and below it. What vanishes meanwhile does not count.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(file) if file.is_dir() => bytes_below(&entry.path()),
+        Ok(file) => file.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).expect("usize has at most 64 bits")
+}
+
+/// Prometheus knows no other numbers; above 2^53 the last digits are lost.
+#[expect(clippy::as_conversions, reason = "there is no other conversion, and the loss is known")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
