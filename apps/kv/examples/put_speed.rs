@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvChange, KvOp, KvTxn};
-use synod_machine::{Application as _, Machine};
+use synod_machine::{Application as _, Founders, Machine};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand,
     Slot, TimeMs,
@@ -59,7 +59,7 @@ fn commander() -> CommanderId {
 
 fn founded() -> Machine {
     let administrators = [(commander(), key(), "bench".to_owned())];
-    Machine::new(ClusterId::default(), AppNdx(1), &administrators, Box::new(Kv::new()))
+    Machine::new(ClusterId::default(), AppNdx(1), &Founders::each_alone(&administrators), Box::new(Kv::new()))
 }
 
 fn key_value(n: u64) -> (Bytes, Bytes) {

@@ -32,6 +32,9 @@ use served::ServedZones;
 pub use state::Version;
 use state::ZonesState;
 
+/// Characters of a scope that a refusal shows.
+const SCOPE_CHARS_SHOWN: usize = 64;
+
 /// The application.
 #[derive(Clone, Default)]
 pub struct ZonesApp {
@@ -97,6 +100,21 @@ impl Application for ZonesApp {
         Ok(wire::encode(&reply).into())
     }
 
+    /// A scope is a zone's name: that zone and those below it.
+    fn check_scope(&self, scope: &str) -> Result<(), Refusal> {
+        scope_zone(scope).map(drop)
+    }
+
+    fn check_within(&self, scopes: &[String], operation: &[u8]) -> Result<(), Refusal> {
+        let op = ZonesOp::decode(operation)?;
+        let scopes = scopes.iter().map(|scope| scope_zone(scope)).collect::<Result<Vec<_>, _>>()?;
+        let outside = op.zones().find(|zone| !scopes.iter().any(|scope| zone.is_at_or_below(scope)));
+        outside.map_or(Ok(()), |zone| {
+            let text = format!("zone {} lies in none of the commander's scopes", zone.shown());
+            Err(Refusal::new(RefusalCode::NotPermitted, text))
+        })
+    }
+
     fn query(&self, _: StateNdx, query: &[u8]) -> Result<Bytes, QueryError> {
         let query = ZonesQuery::decode(query)?;
         Ok(wire::encode(&query::answer(self, &query)).into())
@@ -146,6 +164,14 @@ impl Application for ZonesApp {
     fn supply(&mut self, key: &ContentKey, file: &[u8]) {
         self.served.supply(&self.state, key, file);
     }
+}
+
+fn scope_zone(scope: &str) -> Result<ZoneName, Refusal> {
+    // The parser's own words stay out of the text, which is replicated.
+    ZoneName::parse(scope).map_err(|_| {
+        let shown: String = scope.chars().take(SCOPE_CHARS_SHOWN).collect();
+        Refusal::new(RefusalCode::Malformed, format_args!("the scope {shown:?} is no zone's name"))
+    })
 }
 
 /// Whether a file is a zone, and the one that the operation says.

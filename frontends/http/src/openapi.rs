@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::http::StatusCode;
+use synod_app_zones::ZonesApp;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::header::Header;
-use utoipa::openapi::path::{Operation, ParameterIn, Paths};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, Paths};
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{Object, Schema, Type};
+use utoipa::openapi::schema::{KnownFormat, Object, Schema, SchemaFormat, Type};
 use utoipa::openapi::tag::Tag;
 use utoipa::openapi::{Components, Info, License, OpenApi, Ref, RefOr};
 use utoipa::{IntoParams as _, PartialSchema as _, ToSchema as _};
@@ -70,8 +71,10 @@ impl Routes {
             if names_app {
                 operation.operation_id.as_mut().expect("every operation has a name").push_str("OfApp");
                 let parameters = operation.parameters.get_or_insert_default();
-                let app = AppPath::into_params(|| Some(ParameterIn::Path));
-                parameters.splice(0..0, app.into_iter().map(RefOr::T));
+                let app = AppPath::into_params(|| Some(ParameterIn::Path)).into_iter();
+                let app =
+                    app.map(|app| ParameterBuilder::from(app).example(Some(ZonesApp::KIND.into())).build());
+                parameters.splice(0..0, app.map(RefOr::T));
             }
             complete(operation, problems);
             self.paths.paths.insert(path.clone(), item);
@@ -122,6 +125,15 @@ fn tag(name: &str, text: &str) -> Tag {
 
 /// Adds what every operation has in common, and its problems.
 fn complete(operation: &mut Operation, problems: &[ProblemType]) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        // A format is a hint to some readers only; a maximum is not.
+        if let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(object))), .. }) = parameter
+            && object.format == Some(SchemaFormat::KnownFormat(KnownFormat::UInt64))
+            && object.maximum.is_none()
+        {
+            object.maximum = Some(u64::MAX.into());
+        }
+    }
     let mut by_status: BTreeMap<StatusCode, Vec<ProblemType>> = BTreeMap::new();
     for problem in ALWAYS.iter().chain(problems) {
         by_status.entry(problem.description().status).or_default().push(*problem);

@@ -3,6 +3,7 @@
 mod apps;
 mod changes;
 mod cluster;
+mod commanders;
 mod diff;
 mod health;
 mod interface;
@@ -122,7 +123,9 @@ fn routes() -> Routes {
     let mut routes = Routes::new()
         .add(&[], routes!(apps::all))
         .add(APP, routes!(apps::one))
-        .add(APP, routes!(apps::commanders))
+        .add(APP, routes!(commanders::all))
+        .add(APP, routes!(commanders::log))
+        .add(APP, routes!(commanders::pending))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
         .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))

@@ -31,6 +31,8 @@ pub struct Genesis {
     pub nodes: Vec<GenesisNode>,
     /// Who may do everything in every application, until commands say otherwise.
     pub administrators: Vec<GenesisAdministrator>,
+    /// How many administrators must sign each change of who commands; in the document only where it is not 1.
+    pub signatures_needed: u32,
     /// The applications.
     pub apps: Vec<GenesisApp>,
 }
@@ -113,7 +115,8 @@ impl GenesisAdministrator {
 }
 
 impl Genesis {
-    /// Founds a cluster that never was before. [`Genesis::parse`] of its bytes says whether it can be.
+    /// Founds a cluster that never was before, where each administrator changes alone who commands. [`Genesis::parse`] of
+    /// its bytes says whether it can be.
     pub fn new(
         name: impl Into<String>,
         created: TimeMs,
@@ -121,7 +124,8 @@ impl Genesis {
         administrators: Vec<GenesisAdministrator>,
         apps: Vec<GenesisApp>,
     ) -> Genesis {
-        Genesis { name: name.into(), created, nonce: random::bytes(), nodes, administrators, apps }
+        let (name, nonce) = (name.into(), random::bytes());
+        Genesis { name, created, nonce, nodes, administrators, signatures_needed: 1, apps }
     }
 
     /// Reads a document, and says which cluster it founds.
@@ -163,6 +167,7 @@ impl Genesis {
             nonce: hex::encode(self.nonce),
             nodes: self.nodes.iter().map(|node| holder(&node.name, &node.key)).collect(),
             administrators: self.administrators.iter().map(|admin| holder(&admin.name, &admin.key)).collect(),
+            signatures_needed: self.signatures_needed,
             apps: self
                 .apps
                 .iter()
@@ -192,7 +197,17 @@ struct Document {
     nonce: String,
     nodes: Vec<HolderText>,
     administrators: Vec<HolderText>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    signatures_needed: u32,
     apps: Vec<AppText>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 #[derive(Deserialize)]
@@ -244,6 +259,16 @@ impl Document {
         }
         let administrators =
             check_holders("administrators", &self.administrators, ADMINISTRATORS_MAX, mistakes);
+        let needed = usize::try_from(self.signatures_needed).unwrap_or(usize::MAX);
+        if !(1..=administrators.len().max(1)).contains(&needed) {
+            mistakes.add(
+                "signatures_needed",
+                format_args!(
+                    "is {needed}; 1 to {}, the number of administrators, are possible",
+                    administrators.len()
+                ),
+            );
+        }
         check_apps(&self.apps, mistakes);
         let nodes = self.nodes.into_iter().zip(nodes);
         let administrators = self.administrators.into_iter().zip(administrators);
@@ -258,6 +283,7 @@ impl Document {
             administrators: administrators
                 .map(|(text, key)| Some(GenesisAdministrator { name: text.name, key: key? }))
                 .collect::<Option<_>>()?,
+            signatures_needed: self.signatures_needed,
             apps: apps
                 .map(|text| GenesisApp { ndx: AppNdx(text.ndx), name: text.name, kind: text.kind })
                 .collect(),
@@ -389,6 +415,27 @@ mod tests {
         assert_eq!(again.members(), genesis.nodes.iter().map(GenesisNode::id).collect::<Vec<_>>());
         bytes.push(b'\n');
         assert_ne!(Genesis::parse(&bytes).unwrap().1, cluster, "one more byte is another cluster");
+    }
+
+    #[test]
+    fn no_more_signatures_are_asked_for_than_there_are_administrators() {
+        let mut genesis = genesis(1, 3, 1);
+        assert!(!String::from_utf8(genesis.to_bytes()).unwrap().contains("signatures_needed"));
+        for (needed, is_possible) in
+            [(0, false), (1, true), (2, true), (3, true), (4, false), (u32::MAX, false)]
+        {
+            genesis.signatures_needed = needed;
+            match Genesis::parse(&genesis.to_bytes()) {
+                Ok((again, _)) => assert_eq!((again.signatures_needed, is_possible), (needed, true)),
+                Err(error) => {
+                    assert!(
+                        error.to_string().contains(&format!("signatures_needed: is {needed}")),
+                        "{error}"
+                    );
+                    assert!(!is_possible);
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::bind::{Sockets, bind};
 use crate::content::ContentDoor;
 use crate::counters::CounterValues;
 use crate::intake::Intake;
+use crate::progress::Progress;
 use crate::shared::Shared;
 use crate::{https, quic};
 
@@ -76,7 +77,8 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Opens the port; from now on `intake` gets commands, and `door` files. Must be called in a tokio runtime.
+    /// Opens the port; from now on `intake` gets commands, `door` files, and `progress` questions about both. Must be
+    /// called in a tokio runtime.
     ///
     /// # Errors
     /// [`BackendError`] says why the port cannot be opened.
@@ -84,10 +86,11 @@ impl Backend {
         config: BackendConfig,
         intake: Arc<dyn Intake>,
         door: Arc<dyn ContentDoor>,
+        progress: Arc<dyn Progress>,
     ) -> Result<Backend, BackendError> {
         let BackendConfig { addr, tls, cluster, pool } = config;
         let Sockets { tcp, udp, addr } = bind(addr)?;
-        let shared = Arc::new(Shared::new(cluster, pool, intake, door));
+        let shared = Arc::new(Shared::new(cluster, pool, intake, door, progress));
         let endpoint = quic::endpoint(udp, &tls)?;
         let (stopping, watch) = watch::channel(false);
         let quic = tokio::spawn(quic::serve(endpoint, shared.clone(), watch));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use synod_types::RefusalCode;
 
 /// Every code, in the order in which it is counted.
-const CODES: [RefusalCode; 20] = [
+const CODES: [RefusalCode; 21] = [
     RefusalCode::BadSignature,
     RefusalCode::Malformed,
     RefusalCode::TooLarge,
@@ -26,6 +26,7 @@ const CODES: [RefusalCode; 20] = [
     RefusalCode::Timeout,
     RefusalCode::Stopping,
     RefusalCode::ContentMissing,
+    RefusalCode::NotValidNow,
 ];
 
 /// The values of the back end's counters at one time. All but the `_open` and `_held` ones only rise.

@@ -4,8 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use synod_types::{
-    ContentReceipt, ContentTicket, Digest, Manifest, Outcome, Receipt, Refusal, SignedCommand,
+    AppNdx, ContentReceipt, ContentTicket, Digest, Manifest, Outcome, Receipt, Refusal, SignedCommand,
+    StateNdx,
 };
+
+use crate::progress::{ChangeProgress, CommandName, NodeProgress};
 
 /// A signed command.
 #[derive(Deserialize)]
@@ -81,6 +84,71 @@ impl From<&Receipt> for ReceiptForm {
 pub(crate) struct NextSeqForm {
     pub(crate) app_ndx: u32,
     pub(crate) seq: u64,
+}
+
+/// A command that is not executed yet.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WaitingForm {
+    app_ndx: u32,
+    commander: String,
+    seq: u64,
+    command_id: String,
+    status: &'static str,
+}
+
+impl From<CommandName> for WaitingForm {
+    fn from(command: CommandName) -> WaitingForm {
+        WaitingForm {
+            app_ndx: command.app.0,
+            commander: command.commander.to_string(),
+            seq: command.seq.0,
+            command_id: command.id.to_string(),
+            status: "waiting",
+        }
+    }
+}
+
+/// How far every node has come, in the form of the readers' port.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeForm<'a> {
+    app_ndx: u32,
+    state_ndx: u64,
+    everywhere: bool,
+    nodes: Vec<NodeForm<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeForm<'a> {
+    id: String,
+    name: &'a str,
+    state: &'static str,
+    state_ndx: Option<u64>,
+    up: bool,
+}
+
+impl<'a> ChangeForm<'a> {
+    pub(crate) fn new(app: AppNdx, state_ndx: StateNdx, progress: &'a ChangeProgress) -> ChangeForm<'a> {
+        let form = |node: &'a NodeProgress| NodeForm {
+            id: node.id.to_string(),
+            name: &node.name,
+            state: match node.state_ndx {
+                None => "unknown",
+                Some(_) if node.has_applied(state_ndx) => "applied",
+                Some(_) => "pending",
+            },
+            state_ndx: node.state_ndx.map(|at| at.0),
+            up: node.is_up,
+        };
+        ChangeForm {
+            app_ndx: app.0,
+            state_ndx: state_ndx.0,
+            everywhere: progress.nodes.iter().all(|node| node.has_applied(state_ndx)),
+            nodes: progress.nodes.iter().map(form).collect(),
+        }
+    }
 }
 
 /// How a file falls into pieces.

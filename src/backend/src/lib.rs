@@ -6,8 +6,8 @@
 //! may command what, keeps a command beyond its answer, or keeps a file at all. Whatever a client sends, the worst that
 //! happens is that its own session is closed.
 //!
-//! Start with [`intake`] and [`content`] (what the node implements), then [`backend`] (starting and stopping); `session` is
-//! a QUIC session and `uploads` its files, `routes` and `content_routes` are HTTPS.
+//! Start with [`intake`], [`content`] and [`progress`] (what the node implements), then [`backend`] (starting and stopping);
+//! `session` is a QUIC session and `uploads` its files, `routes`, `content_routes` and `progress_routes` are HTTPS.
 
 pub mod backend;
 mod bind;
@@ -18,7 +18,10 @@ mod forms;
 mod https;
 pub mod intake;
 mod outbox;
+mod prefer;
 mod problem;
+pub mod progress;
+mod progress_routes;
 mod quic;
 mod routes;
 mod session;
@@ -30,4 +33,5 @@ pub use backend::{Backend, BackendConfig, BackendError};
 pub use content::{BoxFuture, ContentDoor};
 pub use counters::CounterValues;
 pub use intake::{Answer, AnswerSink, Answered, Intake, Submission, Ticket};
+pub use progress::{ChangeProgress, CommandName, CommandProgress, NodeProgress, Progress};
 pub use quic::ALPN;

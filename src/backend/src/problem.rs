@@ -68,9 +68,10 @@ fn status(code: RefusalCode) -> StatusCode {
     match code {
         RefusalCode::Malformed | RefusalCode::WrongCluster => StatusCode::BAD_REQUEST,
         RefusalCode::BadSignature => StatusCode::UNAUTHORIZED,
-        RefusalCode::UnknownCommander | RefusalCode::Revoked | RefusalCode::NotPermitted => {
-            StatusCode::FORBIDDEN
-        }
+        RefusalCode::UnknownCommander
+        | RefusalCode::Revoked
+        | RefusalCode::NotPermitted
+        | RefusalCode::NotValidNow => StatusCode::FORBIDDEN,
         RefusalCode::UnknownApp => StatusCode::NOT_FOUND,
         RefusalCode::Expired => StatusCode::GONE,
         RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

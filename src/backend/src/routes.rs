@@ -7,27 +7,32 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use synod_types::limits::{
     BACKEND_HTTP_READ_MS_MAX, BACKEND_HTTP_REQUESTS_MAX, COMMAND_BYTES_MAX, COMMAND_WAIT_MS_MAX,
 };
-use synod_types::{AppNdx, CommanderId, Outcome, Receipt, Refusal, RefusalCode, SignedCommand, wire};
+use synod_types::{
+    AppNdx, CommandBody, CommandId, CommanderId, Digest, Outcome, Receipt, Refusal, RefusalCode,
+    SignedCommand, wire,
+};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::content_routes;
 use crate::counters::count;
 use crate::forms::{CommandForm, NextSeqForm, ReceiptForm};
 use crate::intake::{Answer, Answered};
+use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::problem::Problem;
+use crate::progress::CommandName;
 use crate::shared::Shared;
+use crate::{content_routes, progress_routes};
 
 /// The state that an answer speaks of.
 const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
-const OCTET_STREAM: &str = "application/octet-stream";
+pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 pub(crate) const JSON: &str = "application/json";
 /// Bytes of a body: base64 takes four bytes for three, and the form around it a little.
 const BODY_BYTES_MAX: usize = COMMAND_BYTES_MAX.div_ceil(3) * 4 + 256;
@@ -41,6 +46,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/commands", post(submit))
         .route("/v1/seq/{app_ndx}/{commander}", get(next_seq))
+        .merge(progress_routes::routes())
         .merge(content_routes::routes(shared.clone()))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -68,42 +74,65 @@ async fn within_limits(
 /// `POST /v1/commands`: executes a signed command.
 async fn submit(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
     let wants_bytes = mentions(request.headers(), header::ACCEPT, OCTET_STREAM);
+    let prefer = Prefer::read(request.headers());
     let command = read_command(request).await?;
-    match execute(&shared, command).await {
-        Ok(receipt) => Ok(answer(&receipt, wants_bytes)),
-        Err(refusal) => Err(Problem::from(refusal)),
+    let body = command.body.clone();
+    let mut response = match execute(&shared, command, prefer.wait()).await {
+        Some(Ok(receipt)) => answer(&receipt, wants_bytes),
+        Some(Err(refusal)) => return Err(Problem::from(refusal)),
+        None => accepted(&body)?,
+    };
+    if let Some(applied) = prefer.applied() {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+fn answer(found: &Receipt, wants_bytes: bool) -> Response {
+    match &found.outcome {
+        Outcome::Done(_) => receipt(found, wants_bytes, StatusCode::OK),
+        Outcome::Refused(_) if wants_bytes => receipt(found, wants_bytes, StatusCode::CONFLICT),
+        Outcome::Refused(refusal) => {
+            let mut response = Problem::executed(refusal, found).into_response();
+            response.headers_mut().insert(STATE_NDX, found.state_ndx.0.into());
+            response
+        }
     }
 }
 
-fn answer(receipt: &Receipt, wants_bytes: bool) -> Response {
-    let mut response = match &receipt.outcome {
-        Outcome::Refused(refusal) if !wants_bytes => Problem::executed(refusal, receipt).into_response(),
-        Outcome::Done(_) | Outcome::Refused(_) => {
-            let (content_type, body) = if wants_bytes {
-                (OCTET_STREAM, wire::encode(receipt))
-            } else {
-                (JSON, json(&ReceiptForm::from(receipt)))
-            };
-            let status = match receipt.outcome {
-                Outcome::Done(_) => StatusCode::OK,
-                Outcome::Refused(_) => StatusCode::CONFLICT,
-            };
-            (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
-        }
+/// A receipt, whatever came of its command.
+pub(crate) fn receipt(found: &Receipt, wants_bytes: bool, status: StatusCode) -> Response {
+    let (content_type, body) = if wants_bytes {
+        (OCTET_STREAM, wire::encode(found))
+    } else {
+        (JSON, json(&ReceiptForm::from(found)))
     };
-    response.headers_mut().insert(STATE_NDX, receipt.state_ndx.0.into());
+    let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+    response.headers_mut().insert(STATE_NDX, found.state_ndx.0.into());
     response
 }
 
-/// Verifies a command, hands it to the node and waits. Its room is given back when the node answers, also if the
-/// client has left by then.
-async fn execute(shared: &Arc<Shared>, command: SignedCommand) -> Answered {
+/// A command that the node has taken, and that is not executed yet: where to ask for it.
+fn accepted(body: &Bytes) -> Result<Response, Problem> {
+    // It was verified, and so decoded, before.
+    let CommandBody { app, commander, seq, .. } =
+        CommandBody::decode(body).map_err(|error| malformed(error.to_string()))?;
+    let command = CommandName { app, commander, seq, id: CommandId(Digest::of(&[body])) };
+    let mut response = progress_routes::waiting(command);
+    let location = HeaderValue::from_str(&progress_routes::location(command));
+    response.headers_mut().insert(header::LOCATION, location.expect("digits and slashes are a value"));
+    Ok(response)
+}
+
+/// Verifies a command, hands it to the node and waits, as long as the node does or for `wait` only; `None`: that is over.
+/// Its room is given back when the node answers, also if the client has left by then.
+async fn execute(shared: &Arc<Shared>, command: SignedCommand, wait: Option<Duration>) -> Option<Answered> {
     let bytes = match shared.admit(&command) {
         Ok(bytes) => bytes,
         Err(refusal) => {
             let answered = Err(refusal);
             shared.answered(0, &answered);
-            return answered;
+            return Some(answered);
         }
     };
     let (sender, receiver) = oneshot::channel();
@@ -114,11 +143,12 @@ async fn execute(shared: &Arc<Shared>, command: SignedCommand) -> Answered {
         let _ = sender.send(answered);
     });
     shared.execute(vec![(command, answer)]).await;
-    match timeout(ANSWER_WAIT, receiver).await {
-        Ok(Ok(answered)) => answered,
+    match timeout(wait.unwrap_or(ANSWER_WAIT), receiver).await {
+        Ok(Ok(answered)) => Some(answered),
+        Err(_) if wait.is_some() => None,
         Ok(Err(_)) | Err(_) => {
             let text = "the command was not executed in time; submit the same bytes again to find out";
-            Err(Refusal::new(RefusalCode::Timeout, text))
+            Some(Err(Refusal::new(RefusalCode::Timeout, text)))
         }
     }
 }
@@ -171,17 +201,19 @@ async fn next_seq(
 }
 
 async fn no_such_route() -> Problem {
-    let detail = "this port has POST /v1/commands, GET /v1/seq/{appNdx}/{commander}, and /v1/content/{appNdx}/{key} for files";
+    let detail = "this port has POST /v1/commands; GET /v1/commands/{appNdx}/{commander}/{seq}/{commandId}, \
+                  /v1/changes/{appNdx}/{stateNdx} and /v1/seq/{appNdx}/{commander}; and /v1/content/{appNdx}/{key} for files";
     Problem::http(StatusCode::NOT_FOUND, "no-such-route", detail)
 }
 
 async fn no_such_method() -> Problem {
-    let detail = "POST to /v1/commands; GET from /v1/seq/{appNdx}/{commander}; PUT, POST or GET /v1/content/{appNdx}/{key}; PUT its pieces";
+    let detail = "POST to /v1/commands; GET what is below it, /v1/changes and /v1/seq; PUT, POST or GET \
+                  /v1/content/{appNdx}/{key}; PUT its pieces";
     Problem::http(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", detail)
 }
 
 /// What cannot be read.
-fn malformed(why: String) -> Problem {
+pub(crate) fn malformed(why: String) -> Problem {
     Problem::from(Refusal::new(RefusalCode::Malformed, why))
 }
 
@@ -191,7 +223,7 @@ pub(crate) fn json<T: serde::Serialize>(form: &T) -> Vec<u8> {
 }
 
 /// Whether a header names a media type; parameters and preferences do not matter here.
-fn mentions(headers: &HeaderMap, name: HeaderName, media_type: &str) -> bool {
+pub(crate) fn mentions(headers: &HeaderMap, name: HeaderName, media_type: &str) -> bool {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|part| {
             part.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type))

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::content::ContentDoor;
 use crate::counters::{Counters, count};
 use crate::intake::{Answer, Answered, Intake, Submission};
+use crate::progress::Progress;
 
 /// Up to so many commands, of so many bytes together, are verified in the task that has them: that takes less than a
 /// hand-over to another thread and back.
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) door: Arc<dyn ContentDoor>,
+    pub(crate) progress: Arc<dyn Progress>,
     pub(crate) pool: Arc<VerifyPool>,
     pub(crate) counters: Counters,
     stopping: AtomicBool,
@@ -35,9 +37,10 @@ impl Shared {
         pool: Arc<VerifyPool>,
         intake: Arc<dyn Intake>,
         door: Arc<dyn ContentDoor>,
+        progress: Arc<dyn Progress>,
     ) -> Shared {
         let (counters, stopping) = (Counters::default(), AtomicBool::new(false));
-        Shared { cluster, intake, door, pool, counters, stopping }
+        Shared { cluster, intake, door, progress, pool, counters, stopping }
     }
 
     /// From now on new commands are refused.

@@ -13,7 +13,7 @@ use support::{Behaviour, FakeNode, REFUSED_OPERATION, Tls, body, body_of, comman
 use synod_auth::{Algorithm, SigningKey};
 use synod_backend::{Backend, BackendError};
 use synod_types::limits::OPERATION_BYTES_MAX;
-use synod_types::{Outcome, Receipt, RefusalCode, SignedCommand, StateNdx, wire};
+use synod_types::{Digest, Outcome, Receipt, RefusalCode, SignedCommand, StateNdx, wire};
 
 struct House {
     tls: Tls,
@@ -122,6 +122,7 @@ async fn refusals_are_problems_with_a_fitting_status() {
         (RefusalCode::UnknownCommander, StatusCode::FORBIDDEN),
         (RefusalCode::Revoked, StatusCode::FORBIDDEN),
         (RefusalCode::NotPermitted, StatusCode::FORBIDDEN),
+        (RefusalCode::NotValidNow, StatusCode::FORBIDDEN),
         (RefusalCode::UnknownApp, StatusCode::NOT_FOUND),
         (RefusalCode::Expired, StatusCode::GONE),
         (RefusalCode::StaleSeq, StatusCode::CONFLICT),
@@ -201,6 +202,167 @@ async fn the_next_seq_and_the_wrong_way() {
     problem(get("/v1/seq/1/abc").await, StatusCode::BAD_REQUEST, "malformed").await;
     problem(get("/elsewhere").await, StatusCode::NOT_FOUND, "no-such-route").await;
     problem(get("/v1/commands").await, StatusCode::METHOD_NOT_ALLOWED, "no-such-method").await;
+}
+
+/// A house whose node holds what it gets, and a command that was posted there with preferences.
+async fn posted(prefer: &str) -> (House, SignedCommand, Response) {
+    let house = house(Behaviour::Hold);
+    let command = command(&house.key, 7, "x");
+    let response = house.post_preferring(prefer, &command).await;
+    (house, command, response)
+}
+
+impl House {
+    async fn post_preferring(&self, prefer: &str, command: &SignedCommand) -> Response {
+        let request = self.client.post(self.url("/v1/commands")).body(wire::encode(command));
+        let request = request.header("content-type", "application/octet-stream").header("prefer", prefer);
+        soon(request.send()).await.unwrap()
+    }
+
+    async fn get(&self, path: &str, prefer: &str) -> Response {
+        soon(self.client.get(self.url(path)).header("prefer", prefer).send()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_takes_longer_than_wanted_is_accepted_and_can_be_asked_for() {
+    for prefer in ["respond-async", "wait=0", "respond-async, wait=0", "Respond-Async;x=y , wait=\"0\""] {
+        let (house, command, response) = posted(prefer).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED, "{prefer}");
+        let location = response.headers()["location"].to_str().unwrap().to_owned();
+        assert_eq!(location, format!("/v1/commands/1/{}/7/{}", house.key.id(), command.id()));
+        assert!(response.headers().contains_key("preference-applied"));
+        let waiting = body_json(response).await;
+        let expected = json!({
+            "appNdx": 1, "commander": house.key.id().to_string(), "seq": 7,
+            "commandId": command.id().to_string(), "status": "waiting",
+        });
+        assert_eq!(waiting, expected);
+
+        let response = house.get(&location, "").await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(body_json(response).await, expected);
+
+        house.node.release();
+        let response = house.get(&location, "").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["state-ndx"], "1");
+        let receipt = body_json(response).await;
+        house.node.behave(Behaviour::Execute);
+        assert_eq!(receipt, body_json(house.post_bytes(&command).await).await, "as a repeat gets it");
+        assert_eq!(receipt["outcome"], json!({ "done": BASE64.encode("x") }));
+        let request = house.client.get(house.url(&location)).header("accept", "application/octet-stream");
+        let bytes = soon(request.send()).await.unwrap().bytes().await.unwrap();
+        assert_eq!(wire::decode::<Receipt>(&bytes).unwrap().seq.0, 7);
+        assert_eq!(house.backend.counters().bytes_held, 0, "nothing is held for who went away");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_in_time_is_the_answer_whatever_was_preferred() {
+    let house = house(Behaviour::Execute);
+    let done = command(&house.key, 1, "x");
+    for prefer in ["respond-async", "wait=20", "wait=0"] {
+        let response = house.post_preferring(prefer, &done).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["preference-applied"], prefer);
+    }
+    let response = house.post_preferring("foo, wait=x", &done).await;
+    assert!(!response.headers().contains_key("preference-applied"), "nothing was followed");
+    let refused = command(&house.key, 2, REFUSED_OPERATION);
+    problem(house.post_preferring("respond-async", &refused).await, StatusCode::CONFLICT, "conflict").await;
+    let mut forged = command(&house.key, 3, "x");
+    forged.signature = vec![1; 64].into();
+    let response = house.post_preferring("respond-async", &forged).await;
+    problem(response, StatusCode::UNAUTHORIZED, "bad-signature").await;
+    house.node.behave(Behaviour::Refuse(RefusalCode::Busy));
+    let response = house.post_preferring("respond-async", &command(&house.key, 4, "x")).await;
+    problem(response, StatusCode::SERVICE_UNAVAILABLE, "busy").await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_command_can_wait_for_it() {
+    let (house, _, response) = posted("respond-async, wait=0").await;
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    for (path, prefer, applied) in [
+        (location.clone(), "wait=25", Some("wait=25")),
+        (location.clone(), "wait=99, respond-async", Some("wait=30")),
+        (format!("{location}?wait=25"), "", None),
+    ] {
+        let (house, path) = (&house, &path);
+        let waiting = house.get(path, prefer);
+        let releasing = async {
+            // What is released before the question is there is found all the same.
+            tokio::task::yield_now().await;
+            house.node.release();
+        };
+        let (response, ()) = tokio::join!(waiting, releasing);
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let found = response.headers().get("preference-applied").map(|value| value.to_str().unwrap());
+        assert_eq!(found, applied);
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_was_executed_and_refused_has_a_receipt_to_ask_for() {
+    let house = house(Behaviour::Hold);
+    let command = command(&house.key, 1, REFUSED_OPERATION);
+    let response = house.post_preferring("respond-async", &command).await;
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    house.node.release();
+    let response = house.get(&location, "").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["state-ndx"], "1");
+    assert_eq!(body_json(response).await["outcome"]["refused"]["code"], "conflict");
+}
+
+#[tokio::test]
+async fn what_is_asked_for_and_not_there_is_a_problem() {
+    let house = house(Behaviour::Execute);
+    house.post_bytes(&command(&house.key, 1, "x")).await;
+    let (key, id) = (house.key.id(), command(&house.key, 2, "y").id());
+    let at = |seq: u64| format!("/v1/commands/1/{key}/{seq}/{id}");
+    problem(house.get(&at(2), "").await, StatusCode::NOT_FOUND, "unknown-command").await;
+    problem(house.get(&at(1), "").await, StatusCode::CONFLICT, "seq-reused").await;
+    let elsewhere = at(2).replace("/1/", "/9/");
+    problem(house.get(&elsewhere, "").await, StatusCode::NOT_FOUND, "unknown-app").await;
+    problem(house.get("/v1/changes/9/1", "").await, StatusCode::NOT_FOUND, "unknown-app").await;
+    for path in [
+        format!("/v1/commands/x/{key}/2/{id}"),
+        format!("/v1/commands/1/abc/2/{id}"),
+        format!("/v1/commands/1/{key}/-2/{id}"),
+        format!("/v1/commands/1/{key}/2/abc"),
+        format!("{}?wait=31", at(2)),
+        format!("{}?wait=1.5", at(2)),
+        format!("{}?wait=1&wait=1", at(2)),
+        format!("{}?colour=red", at(2)),
+        "/v1/changes/1/x".to_owned(),
+        "/v1/changes/x/1".to_owned(),
+        "/v1/changes/1/1?min=1".to_owned(),
+    ] {
+        problem(house.get(&path, "").await, StatusCode::BAD_REQUEST, "malformed").await;
+    }
+    let posted = soon(house.client.post(house.url(&at(2))).send()).await.unwrap();
+    problem(posted, StatusCode::METHOD_NOT_ALLOWED, "no-such-method").await;
+}
+
+#[tokio::test]
+async fn how_far_a_change_has_come() {
+    let house = house(Behaviour::Execute);
+    house.post_bytes(&command(&house.key, 1, "x")).await;
+    for (state_ndx, here) in [(1, "applied"), (2, "pending")] {
+        let response = house.get(&format!("/v1/changes/1/{state_ndx}"), "wait=0").await;
+        assert_eq!(response.headers()["preference-applied"], "wait=0");
+        let [one, other] = [b"here", &b"there"[..]].map(|name| Digest::of(&[name]).to_string());
+        let expected = json!({
+            "appNdx": 1, "stateNdx": state_ndx, "everywhere": false, "nodes": [
+                { "id": one, "name": "here", "state": here, "stateNdx": 1, "up": true },
+                { "id": other, "name": "there", "state": "unknown", "stateNdx": null, "up": false },
+            ],
+        });
+        assert_eq!(body_json(response).await, expected);
+    }
 }
 
 #[tokio::test]

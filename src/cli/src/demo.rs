@@ -226,6 +226,8 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         name: "demo".to_owned(),
         nodes: nodes.collect(),
         apps: default_apps(),
+        administrators: 1,
+        signatures_needed: 1,
         retry_delay: Some(RETRY_DELAY),
     })
 }
@@ -282,7 +284,7 @@ impl Stage {
         let mut lines = vec![format!(
             "cluster {}, administrator {}",
             founded.cluster.short(),
-            founded.administrator.short()
+            client.commander().id().short()
         )];
         for (n, node) in founded.nodes.iter().enumerate() {
             let pid = processes.get(&n).map_or(0, NodeProcess::pid);

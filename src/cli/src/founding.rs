@@ -1,5 +1,5 @@
-//! Founds a cluster: makes its authority, the keys and certificates of its nodes, the genesis document, an
-//! administrator's key, and a configuration for each node and for the tools.
+//! Founds a cluster: makes its authority, the keys and certificates of its nodes, the genesis document, the
+//! administrators' keys, and a configuration for each node and for the tools.
 //!
 //! Nothing is ever overwritten, and nothing is written before it is known that the genesis document is in order.
 
@@ -8,14 +8,16 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
 use synod_node::config::Address;
-use synod_types::{AppNdx, ClusterId, CommanderId, NodeId, TimeMs};
+use synod_types::{AppNdx, ClusterId, CommanderId, NodeId};
+
+use crate::time;
 
 /// What to found.
 #[derive(Clone, Debug)]
@@ -26,6 +28,10 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// Its applications.
     pub apps: Vec<GenesisApp>,
+    /// How many administrators it has at first.
+    pub administrators: usize,
+    /// How many of them must sign each change of who commands.
+    pub signatures_needed: u32,
     /// The `retry_delay` of every node; `None`: the default.
     pub retry_delay: Option<Duration>,
 }
@@ -54,10 +60,21 @@ pub struct Founded {
     pub cluster: ClusterId,
     /// The genesis document.
     pub genesis: Genesis,
-    /// The first administrator.
-    pub administrator: CommanderId,
+    /// The first administrators; the tools sign with the key of the first one.
+    pub administrators: Vec<FoundedAdministrator>,
     /// The nodes, as planned.
     pub nodes: Vec<FoundedNode>,
+}
+
+/// An administrator of a founded cluster.
+#[derive(Clone, Debug)]
+pub struct FoundedAdministrator {
+    /// The name in the genesis document.
+    pub name: String,
+    /// SHA3-256 of its key.
+    pub id: CommanderId,
+    /// The file with its private key.
+    pub key: PathBuf,
 }
 
 /// A node of a founded cluster.
@@ -82,7 +99,7 @@ pub fn default_apps() -> Vec<GenesisApp> {
     vec![app(KV, "kv"), app(ZONES, "zones")]
 }
 
-/// The administrator's key.
+/// The first administrator's key; those of the others are admin2.pem, admin3.pem and so on.
 pub const ADMIN_KEY: &str = "admin.pem";
 /// The authority's certificate.
 pub const CA: &str = "ca.pem";
@@ -99,8 +116,10 @@ pub const GENESIS: &str = "genesis.json";
 /// What is wrong with the plan, or in the way.
 pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     let keys: Vec<SigningKey> = plan.nodes.iter().map(|_| SigningKey::generate(Algorithm::Ed25519)).collect();
-    let administrator = SigningKey::generate(Algorithm::Ed25519);
-    let document = genesis(plan, &keys, &administrator).to_bytes();
+    let administrators: Vec<(String, SigningKey)> = (1..=plan.administrators)
+        .map(|n| (admin_name(n), SigningKey::generate(Algorithm::Ed25519)))
+        .collect();
+    let document = genesis(plan, &keys, &administrators).to_bytes();
     let (genesis, cluster) = Genesis::parse(&document)?;
     if let Some(app) = plan.apps.iter().find(|app| !synod_node::apps::KINDS.contains(&app.kind.as_str())) {
         let kinds = synod_node::apps::KINDS.join(", ");
@@ -116,7 +135,12 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     make_directory(directory)?;
     let at = |name: &str| directory.join(name);
     authority.save_new(at(CA), at(CA_KEY))?;
-    administrator.save_new(at(ADMIN_KEY))?;
+    let mut founded_administrators = Vec::new();
+    for (name, key) in administrators {
+        let (id, file) = (CommanderId(key.id()), at(&format!("{name}.pem")));
+        key.save_new(&file)?;
+        founded_administrators.push(FoundedAdministrator { name, id, key: file });
+    }
     create(&at(GENESIS), &document)?;
     create(&at(CLIENT), client_toml(plan).as_bytes())?;
     let mut nodes = Vec::new();
@@ -127,18 +151,25 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
         create(&config, node_toml(plan, node).as_bytes())?;
         nodes.push(FoundedNode { plan: node.clone(), id: NodeId(key.id()), config });
     }
-    let administrator = CommanderId(administrator.id());
-    Ok(Founded { directory: directory.to_owned(), cluster, genesis, administrator, nodes })
+    let (directory, administrators) = (directory.to_owned(), founded_administrators);
+    Ok(Founded { directory, cluster, genesis, administrators, nodes })
 }
 
-fn genesis(plan: &Plan, keys: &[SigningKey], administrator: &SigningKey) -> Genesis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let created = TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+/// What the nth administrator is called, and its key's file.
+fn admin_name(n: usize) -> String {
+    if n == 1 { "admin".to_owned() } else { format!("admin{n}") }
+}
+
+fn genesis(plan: &Plan, keys: &[SigningKey], administrators: &[(String, SigningKey)]) -> Genesis {
     let nodes = plan.nodes.iter().zip(keys);
     let nodes = nodes.map(|(node, key)| GenesisNode { name: node.name.clone(), key: key.public().clone() });
-    let administrator =
-        GenesisAdministrator { name: "admin".to_owned(), key: administrator.public().clone() };
-    Genesis::new(plan.name.clone(), created, nodes.collect(), vec![administrator], plan.apps.clone())
+    let administrators = administrators.iter();
+    let administrators = administrators
+        .map(|(name, key)| GenesisAdministrator { name: name.clone(), key: key.public().clone() })
+        .collect();
+    let genesis =
+        Genesis::new(plan.name.clone(), time::now(), nodes.collect(), administrators, plan.apps.clone());
+    Genesis { signatures_needed: plan.signatures_needed, ..genesis }
 }
 
 /// What the node's certificate carries: its name, by which nodes and tools check it, and its hosts, for whoever knows
@@ -255,6 +286,8 @@ mod tests {
             name: "test".to_owned(),
             nodes: (1..=3).map(node).collect(),
             apps: default_apps(),
+            administrators: 1,
+            signatures_needed: 1,
             retry_delay: None,
         }
     }
@@ -295,6 +328,19 @@ mod tests {
     }
 
     #[test]
+    fn each_administrator_has_a_key_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan { administrators: 3, signatures_needed: 2, ..plan() };
+        let founded = found(&directory.path().join("cluster"), &plan).unwrap();
+        assert_eq!((founded.genesis.signatures_needed, founded.genesis.administrators.len()), (2, 3));
+        for (founded, named) in founded.administrators.iter().zip(&founded.genesis.administrators) {
+            assert_eq!((founded.id, &founded.name), (named.id(), &named.name));
+            assert_eq!(SigningKey::load(&founded.key).unwrap().public(), &named.key);
+        }
+        assert_eq!(founded.administrators[0].key, founded.directory.join(ADMIN_KEY));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_before_anything_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path().join("cluster");
@@ -304,7 +350,8 @@ mod tests {
         bad_kind.apps[0].kind = "abacus".to_owned();
         let mut no_nodes = plan();
         no_nodes.nodes.clear();
-        for bad in [bad_name, bad_kind, no_nodes] {
+        let too_few = Plan { signatures_needed: 2, ..plan() };
+        for bad in [bad_name, bad_kind, no_nodes, too_few] {
             assert!(found(&at, &bad).is_err());
             assert!(!at.exists());
         }

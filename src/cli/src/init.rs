@@ -27,13 +27,15 @@ const DNS_PORT_OFFSET: u16 = 3000;
 ///
 /// Everything goes into one directory, which has to be empty or new. Each node then needs its own three files
 /// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json. Keep ca-key.pem and admin.pem off the nodes: whoever has
-/// the former can make nodes, whoever has the latter commands.
+/// the former can make nodes, whoever has the latter commands. Where there are several administrators, give each of them
+/// the own key, and nobody two.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   synod init --dir cluster                                   # three nodes on this host, for trying
   synod init --dir cluster --hosts a.example,b.example,c.example
-  synod init --dir cluster --app 1=config:kv --app 2=dns:zones --name prod")]
+  synod init --dir cluster --app 1=config:kv --app 2=dns:zones --name prod
+  synod init --dir cluster --admins 3 --signatures 2         # two of three administrators change who commands")]
 pub(crate) struct Init {
     /// The directory to make
     #[arg(long, value_name = "DIR")]
@@ -44,6 +46,12 @@ pub(crate) struct Init {
     /// The cluster's name, for people
     #[arg(long, default_value = "synod")]
     name: String,
+    /// How many administrators, each with a key of its own: admin.pem, admin2.pem, …
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    admins: u16,
+    /// How many administrators must sign each change of who commands; for ever
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=64))]
+    signatures: u32,
     /// An application: its number, its name and its kind (kv or zones); may be repeated
     #[arg(long = "app", value_name = "NDX=NAME:KIND", default_values = ["1=kv:kv", "2=zones:zones"])]
     apps: Vec<AppPlan>,
@@ -77,10 +85,18 @@ impl Init {
                 "dns": node.plan.dns.as_ref().map(ToString::to_string),
             })
         });
+        let administrators = founded.administrators.iter().map(|administrator| {
+            json!({
+                "name": administrator.name,
+                "id": administrator.id.to_string(),
+                "key": administrator.key,
+            })
+        });
         let json = json!({
             "clusterId": founded.cluster.to_string(),
             "clusterName": founded.genesis.name,
-            "administrator": founded.administrator.to_string(),
+            "administrators": administrators.collect::<Vec<_>>(),
+            "signaturesNeeded": founded.genesis.signatures_needed,
             "client": self.dir.join(CLIENT),
             "nodes": nodes.collect::<Vec<_>>(),
         });
@@ -123,8 +139,18 @@ impl Init {
                 dns: if has_dns { Some(address(DNS_PORT_OFFSET)?) } else { None },
             });
         }
-        let apps = self.apps.iter().map(|AppPlan(app)| app.clone()).collect();
-        Ok(Plan { name: self.name.clone(), nodes, apps, retry_delay: None })
+        if self.signatures > u32::from(self.admins) {
+            let text = format!("--signatures {} needs as many --admins at least", self.signatures);
+            return Err(Failure::Usage(text).into());
+        }
+        Ok(Plan {
+            name: self.name.clone(),
+            nodes,
+            apps: self.apps.iter().map(|AppPlan(app)| app.clone()).collect(),
+            administrators: self.admins.into(),
+            signatures_needed: self.signatures,
+            retry_delay: None,
+        })
     }
 }
 
@@ -150,7 +176,7 @@ struct Report<'a>(&'a Founded);
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Founded { directory, cluster, genesis, administrator, nodes } = self.0;
+        let Founded { directory, cluster, genesis, administrators, nodes } = self.0;
         let dir = directory.display();
         writeln!(f, "cluster {} is founded: {cluster}\n", genesis.name)?;
         let mut files = Table::new(&["FILE", "WHAT IT IS"]);
@@ -158,7 +184,10 @@ impl fmt::Display for Report<'_> {
         file("genesis.json", "what founds the cluster; every node and tool needs it");
         file("ca.pem", "the authority's certificate; every node and tool needs it");
         file("ca-key.pem", "SECRET: makes certificates for nodes; keep it off them");
-        file("admin.pem", &format!("SECRET: the administrator {}", administrator.short()));
+        for administrator in administrators {
+            let (name, id) = (&administrator.name, administrator.id.short());
+            file(&format!("{name}.pem"), &format!("SECRET: the key of the administrator {name}, {id}"));
+        }
         file("client.toml", "how the tools reach the cluster");
         for node in nodes {
             let name = &node.plan.name;
@@ -195,6 +224,13 @@ impl fmt::Display for Report<'_> {
         }
         let client = directory.join(CLIENT);
         let client = std::path::absolute(&client).unwrap_or(client);
+        if genesis.signatures_needed > 1 {
+            let (needed, all) = (genesis.signatures_needed, administrators.len());
+            writeln!(
+                f,
+                "{needed} of the {all} administrators sign each change of who commands; give each the own key,"
+            )?;
+        }
         writeln!(f, "and then:\n  export SYNOD_CLIENT={}", client.display())?;
         writeln!(f, "  synod status")?;
         if genesis.apps.iter().any(|app| app.kind == ZonesApp::KIND) {
@@ -269,6 +305,11 @@ mod tests {
             "--dir x --host a/b",
             "--dir x --app kv",
             "--dir x --nodes 3 --hosts a,b",
+            "--dir x --admins 0",
+            "--dir x --admins 65",
+            "--dir x --signatures 2",
+            "--dir x --admins 3 --signatures 4",
+            "--dir x --admins 3 --signatures 0",
         ] {
             assert!(plan(arguments).is_err(), "{arguments:?} was taken");
         }

@@ -27,6 +27,7 @@ pub mod reader;
 mod status;
 mod submit;
 mod table;
+mod time;
 pub mod watcher;
 mod write;
 mod zone;

@@ -72,6 +72,11 @@ enum Consistency {
 }
 
 impl ReadOptions {
+    /// Everything that was acknowledged before the read began.
+    pub(crate) fn linearizable() -> ReadOptions {
+        ReadOptions { consistency: Some(Consistency::Linearizable), ..ReadOptions::default() }
+    }
+
     /// As parameters of a query.
     pub(crate) fn parameters(self) -> Vec<(&'static str, String)> {
         let consistency = self.consistency.map(|level| match level {

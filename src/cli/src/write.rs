@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use synod_types::{AppNdx, Outcome, Receipt, SignedCommand, StateNdx, TimeMs, wir
 use crate::connection::Cluster;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::time;
 
 /// Conditions of a command, beside those of its operation.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -29,11 +29,8 @@ pub(crate) struct WriteOptions {
 
 impl WriteOptions {
     fn options(self) -> CommandOptions {
-        let not_after = self.expires_in.map(|seconds| {
-            let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let end = end.saturating_add(Duration::from_secs(seconds));
-            TimeMs(u64::try_from(end.as_millis()).unwrap_or(u64::MAX))
-        });
+        let not_after =
+            self.expires_in.map(|seconds| TimeMs(time::now().0.saturating_add(seconds.saturating_mul(1000))));
         CommandOptions { not_after, expected: self.if_state.map(StateNdx) }
     }
 }

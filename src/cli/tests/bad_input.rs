@@ -15,7 +15,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use synod::dns_query;
 use synod_auth::{Algorithm, Genesis, SigningKey};
 use synod_client::{Client, CommandOptions, Commander, SubmitError, Timeouts};
-use synod_machine::authority::{AuthorityOp, Role};
+use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, OPERATION_BYTES_MAX, SESSION_WINDOW};
 use synod_types::{
     AppNdx, ClusterId, CommandBody, Digest, Outcome, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
@@ -40,8 +40,7 @@ async fn refusal(client: &Client, command: &SignedCommand) -> Refusal {
 }
 
 fn grant(key: &SigningKey) -> Vec<u8> {
-    let (key, name) = (key.public().spki_der().clone(), "writer".to_owned());
-    AuthorityOp::Grant { key, name, role: Role::Writer }.encode()
+    AuthorityOp::Grant(Grant::unlimited(key.public().spki_der().clone(), "writer", Role::Writer)).encode()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use synod_app_kv::{KvOp, KvReply};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
-use synod_machine::authority::{AuthorityOp, Role};
+use synod_machine::authority::{AuthorityOp, AuthorityReply, Grant, Role};
 use synod_types::command::Operation;
 use synod_types::limits::SESSION_WINDOW;
 use synod_types::{CommandBody, Digest, Outcome, Receipt, RefusalCode, Seq, SignedCommand, StateNdx, wire};
@@ -165,7 +165,7 @@ async fn grant_all(cluster: &Cluster, keys: &[Arc<SigningKey>], ledger: &Ledger)
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
     for (n, key) in keys.iter().enumerate() {
         let key = key.public().spki_der().clone();
-        let op = AuthorityOp::Grant { key, name: format!("writer {n}"), role: Role::Writer };
+        let op = AuthorityOp::Grant(Grant::unlimited(key, format!("writer {n}"), Role::Writer));
         let seq = Seq(u64::try_from(n).unwrap() + 1);
         let command =
             client.commander().sign(KV, seq, op.encode().into(), CommandOptions::default()).unwrap();
@@ -402,7 +402,8 @@ fn check_outcome(
     receipt: &Receipt,
 ) {
     let Some(op) = kv_op(&one.command) else {
-        return assert_eq!(receipt.outcome, Outcome::Done(Bytes::new()), "a grant");
+        let done = wire::encode(&AuthorityReply::Done).into();
+        return assert_eq!(receipt.outcome, Outcome::Done(done), "a grant");
     };
     let previous = model.get(key_of(&op)).map(|(_, changed)| *changed);
     let expected = match &op {

@@ -15,13 +15,14 @@ use bytes::Bytes;
 use cluster::{Cluster, KV, PATIENCE, SYNOD, eventually};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use rustls::RootCertStore;
 use serde_json::Value;
 use synod::reader::{HttpNode, Reader};
 use synod::watcher::{Event, Selection, StateChanges, Transport, Watcher};
 use synod_app_kv::{KvChange, KvCompare, KvCondition, KvOp, KvTxn};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, Timeouts};
-use synod_machine::authority::{AuthorityOp, Role};
+use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::{Outcome, StateNdx};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -136,7 +137,7 @@ async fn watchers_are_told_what_the_log_says_whatever_nodes_fail() {
 fn reader(cluster: &Cluster) -> Reader {
     let nodes = cluster.founded.nodes.iter();
     let nodes = nodes.map(|node| HttpNode::named(node.plan.name.clone(), &node.plan.http.to_string()));
-    Reader::new(nodes.collect(), PATIENCE).unwrap()
+    Reader::new(nodes.collect(), &RootCertStore::empty().into(), PATIENCE).unwrap()
 }
 
 /// Writers with keys of their own.
@@ -145,7 +146,7 @@ async fn granted(cluster: &Cluster) -> Vec<SigningKey> {
     let keys: Vec<SigningKey> = (0..WRITERS).map(|_| SigningKey::generate(Algorithm::Ed25519)).collect();
     for (n, key) in keys.iter().enumerate() {
         let key = key.public().spki_der().clone();
-        let op = AuthorityOp::Grant { key, name: format!("writer {n}"), role: Role::Writer };
+        let op = AuthorityOp::Grant(Grant::unlimited(key, format!("writer {n}"), Role::Writer));
         client.execute(KV, op.encode().into(), CommandOptions::default()).await.unwrap();
     }
     client.close().await;
@@ -234,7 +235,8 @@ async fn write(
 async fn replay(cluster: &Cluster, reader: &Reader, last: StateNdx) -> Vec<StateChanges> {
     let mut logs = Vec::new();
     for n in 0..NODES {
-        let one = Reader::new(vec![reader.nodes()[n].clone()], PATIENCE).unwrap();
+        let one =
+            Reader::new(vec![reader.nodes()[n].clone()], &RootCertStore::empty().into(), PATIENCE).unwrap();
         eventually("every node has caught up", async || {
             cluster.readers.state(n, "").await.is_ok_and(|state| state.state_ndx >= last)
         })
@@ -279,10 +281,8 @@ async fn the_tools_write_read_watch_and_lock() {
     assert_eq!(tool.json(&["list", "--all"]).await["entries"][0]["value"], "two words");
 
     let after = made.to_string();
-    let ((code, lines, _), _) = tokio::join!(
-        tool.run(&["watch", "--after", &after, "--count", "2", "--prefix", "config/"]),
-        tool.json(&["put", "config/c", "3"])
-    );
+    let follow = ["watch", "--after", &after, "--count", "2", "--prefix", "config/"];
+    let ((code, lines, _), _) = tokio::join!(tool.run(&follow), tool.json(&["put", "config/c", "3"]));
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (Some(0), 2));
     assert_eq!(

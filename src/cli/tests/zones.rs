@@ -46,26 +46,17 @@ impl Bench {
     }
 
     fn run(&self, arguments: &str) -> Output {
-        let mut command = Command::new(SYNOD);
-        command.args(arguments.split_whitespace()).current_dir(self.cluster.directory.path());
-        command.env("SYNOD_CLIENT", self.cluster.path("client.toml")).output().unwrap()
+        self.cluster.run(arguments)
     }
 
-    /// Runs a tool that ends with this exit code; gives what it printed and what it said.
     #[track_caller]
     fn expect(&self, exit: i32, arguments: &str) -> (String, String) {
-        let output = self.run(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "synod {arguments}\n{printed}\n{said}");
-        (printed, said)
+        self.cluster.expect(exit, arguments)
     }
 
-    /// The same, of what is printed as JSON.
     #[track_caller]
     fn expect_json(&self, exit: i32, arguments: &str) -> Value {
-        let (printed, said) = self.expect(exit, &format!("{arguments} --output json"));
-        serde_json::from_str(&printed).unwrap_or_else(|why| panic!("{why}: {printed:?} {said:?}"))
+        self.cluster.expect_json(exit, arguments)
     }
 
     fn name_server(&self, node: usize) -> SocketAddr {

@@ -27,4 +27,4 @@ pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{AppStatus, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus};
-pub use synod_machine::{Commander, View};
+pub use synod_machine::{Commander, View, authority};

@@ -15,11 +15,11 @@ use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
     AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Outcome, Receipt, Refusal,
-    RefusalCode, Seq, SignedCommand, Slot, TimeMs,
+    RefusalCode, Seq, SignedCommand, Slot, TimeMs, wire,
 };
 
 use crate::application::{Application, Context, Moment};
-use crate::authority::{Authority, AuthorityOp};
+use crate::authority::{Authority, AuthorityOp, Founders};
 use crate::broken::{Broken, Fault};
 use crate::chain;
 use crate::session::{Executed, is_within_limits};
@@ -49,19 +49,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The state before slot 1. `administrators` are genesis' first commanders: id, key (SubjectPublicKeyInfo, DER)
-    /// and name.
+    /// The state before slot 1, with genesis' first commanders.
     ///
     /// # Panics
-    /// If there are more than [`synod_types::limits::COMMANDERS_MAX`]: genesis is checked where it is read.
+    /// As [`Authority::founded_by`]: genesis is checked where it is read.
     pub fn new(
         cluster: ClusterId,
         app: AppNdx,
-        administrators: &[(CommanderId, Bytes, String)],
+        founders: &Founders,
         application: Box<dyn Application>,
     ) -> Machine {
         let mut state = View::new(cluster, app, application);
-        state.authority = Authority::founded_by(administrators);
+        state.authority = Authority::founded_by(founders);
         Machine { state, broken: Broken::NOT }
     }
 
@@ -197,15 +196,14 @@ impl Machine {
             ));
         }
         let state_ndx = state.state_ndx.next();
+        let (time, clock) = (state.time, state.clock.now());
+        let context = Context { state_ndx, time, clock, commander: body.commander };
         match operation {
-            Operation::App(operation) => {
-                let (time, clock) = (state.time, state.clock.now());
-                let context = Context { state_ndx, time, clock, commander: body.commander };
-                state.app.apply(&context, operation)
-            }
+            Operation::App(operation) => state.app.apply(&context, operation),
             Operation::Authority(operation) => {
-                state.authority.apply(state_ndx, AuthorityOp::decode(operation)?)?;
-                Ok(Bytes::new())
+                let op = AuthorityOp::decode_for(&*state.app, operation)?;
+                let reply = state.authority.apply(&context, op)?;
+                Ok(wire::encode(&reply).into())
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, clocks, commanders, sessions) is in the encoding of [`synod_types::wire`], the application's part is its
-//! own business.
+//! (identity, numbers, clocks, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
+//! its own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
 //! fetches it. A snapshot is made from a [`View`], so that making one never holds up the machine.
@@ -12,7 +12,7 @@ use synod_types::wire::{self, WireError};
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
 
 use crate::application::{Application, RestoreError};
-use crate::authority::{Authority, Commander};
+use crate::authority::{Authority, AuthorityRecord};
 use crate::chain;
 use crate::lease_clock::LeaseClock;
 use crate::session::{SessionRecord, Sessions};
@@ -64,7 +64,7 @@ struct Head {
     time: TimeMs,
     clock: LeaseClock,
     applied: Slot,
-    commanders: Vec<Commander>,
+    authority: AuthorityRecord,
     sessions: Vec<SessionRecord>,
 }
 
@@ -79,7 +79,7 @@ impl View {
             time: self.time,
             clock: self.clock,
             applied: self.applied,
-            commanders: self.authority.iter().cloned().collect(),
+            authority: self.authority.to_record(),
             sessions: self.sessions.to_records(),
         }
     }
@@ -109,7 +109,7 @@ impl View {
 
         let state_ndx = head.state_ndx;
         let authority =
-            Authority::from_commanders(head.commanders, state_ndx).map_err(SnapshotError::Inconsistent)?;
+            Authority::from_record(head.authority, state_ndx).map_err(SnapshotError::Inconsistent)?;
         let sessions =
             Sessions::from_records(head.sessions, state_ndx).map_err(SnapshotError::Inconsistent)?;
         if sessions.commanders().any(|commander| authority.commander(*commander).is_none()) {

@@ -86,7 +86,7 @@ impl View {
         self.sessions.check_not_stale(body.commander, body.seq)?;
         match self.permit(body, now.max(self.time))? {
             Operation::App(operation) => self.app.check(operation),
-            Operation::Authority(operation) => AuthorityOp::decode(operation).map(drop),
+            Operation::Authority(operation) => AuthorityOp::decode_for(&*self.app, operation).map(drop),
         }
     }
 
@@ -105,21 +105,40 @@ impl View {
         let ticket = ContentTicket::decode(&body.operation).ok_or_else(|| {
             Refusal::new(RefusalCode::Malformed, "the operation is not a ticket to upload a file")
         })?;
-        // Whoever may command the application may bring the files for it.
-        self.authority.permits(body.commander, &Operation::App(&[]))?;
-        check_expiry(body, now.max(self.time))?;
+        // Whoever may command the application may bring the files for it; a file lies in no scope until it is referred to.
+        let time = now.max(self.time);
+        self.authority.active(body.commander, time)?;
+        check_expiry(body, time)?;
         Ok(ticket)
     }
 
     /// The receipt of a command that was executed, while it is inside its commander's window.
     pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
-        let executed = self.sessions.find(commander, seq, command).ok()??;
-        Some(executed.receipt(self.app_ndx, seq))
+        self.find(commander, seq, command).ok()?
+    }
+
+    /// What has become of a command: its receipt, or `None` where it may still be executed.
+    ///
+    /// # Errors
+    /// Why its place cannot be looked at: `StaleSeq`, `SeqReused` or `SeqTooFar`.
+    pub fn find(
+        &self,
+        commander: CommanderId,
+        seq: Seq,
+        command: CommandId,
+    ) -> Result<Option<Receipt>, Refusal> {
+        let executed = self.sessions.find(commander, seq, command)?;
+        Ok(executed.map(|executed| executed.receipt(self.app_ndx, seq)))
     }
 
     /// The lowest seq above every executed one of this commander; 1 if there is none.
     pub fn next_seq(&self, commander: CommanderId) -> Seq {
         self.sessions.next_seq(commander)
+    }
+
+    /// Who may command this application, what is pending, and what was done to it.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// All commanders of this application, revoked ones too, by id.
@@ -164,7 +183,7 @@ impl View {
                 "the operation is neither the application's (0) nor on its commanders (1), as its first byte says",
             )
         })?;
-        self.authority.permits(body.commander, &operation)?;
+        self.authority.permits(body.commander, time, &operation, &*self.app)?;
         check_expiry(body, time)?;
         Ok(operation)
     }

@@ -5,7 +5,7 @@ mod stage;
 use bytes::Bytes;
 use proptest::prelude::*;
 use stage::*;
-use synod_machine::{Application, Machine, Role, View, chain};
+use synod_machine::{Application, Founders, Machine, Role, View, chain};
 use synod_types::command::Operation;
 use synod_types::{
     AppNdx, ClusterId, CommandBody, Decree, Digest, Outcome, RefusalCode, Seq, StateNdx, TimeMs,
@@ -193,7 +193,8 @@ impl Application for Talkative {
 
 fn answer_of(bytes: usize) -> Outcome {
     let administrators = [(commander(0), key(0), "founder".to_owned())];
-    let mut machine = Machine::new(CLUSTER, APP, &administrators, Box::new(Talkative(bytes)));
+    let mut machine =
+        Machine::new(CLUSTER, APP, &Founders::each_alone(&administrators), Box::new(Talkative(bytes)));
     receipt(apply(&mut machine, command(0, 1, add(1)))).outcome
 }
 

@@ -200,6 +200,12 @@ impl Intake {
         again
     }
 
+    /// Whether a command entered here and was not executed here yet.
+    pub(crate) fn awaits(&self, id: CommandId) -> bool {
+        let state = self.state();
+        state.pending.contains_key(&id) || state.gated.contains_key(&id)
+    }
+
     /// Refuses whatever waits and whatever comes.
     pub(crate) fn stop(&self) {
         let (pending, gated) = {

@@ -19,6 +19,7 @@ mod inbox;
 pub mod intake;
 mod metrics;
 pub mod node;
+mod progress;
 #[cfg(test)]
 mod shelf;
 mod states;

@@ -19,7 +19,7 @@ use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
-use synod_machine::Machine;
+use synod_machine::{Founders, Machine};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
 use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
@@ -39,6 +39,7 @@ use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::metrics::{Metrics, Sources};
+use crate::progress::Progress;
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -271,7 +272,8 @@ impl Node {
         let tls = Arc::new(identity.backend_server(&[])?);
         let backend_config = BackendConfig { addr: resolve(&config.backend.addr).await?, tls, cluster, pool };
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
-        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door)?;
+        let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
+        let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
         let http = http::start(&config.http, gateway.clone()).await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
             Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
@@ -373,12 +375,12 @@ fn machine(
 ) -> Result<Machine, StartError> {
     let application = apps::new(&app.kind)
         .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-    let administrators: Vec<_> = genesis
-        .administrators
-        .iter()
-        .map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()))
-        .collect();
-    let mut machine = Machine::new(cluster, app.ndx, &administrators, application);
+    let administrators = genesis.administrators.iter();
+    let administrators =
+        administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
+    let founders =
+        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
+    let mut machine = Machine::new(cluster, app.ndx, &founders, application);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let chosen = recovered.chosen;
     let mut slot = Slot(0);

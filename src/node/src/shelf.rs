@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use synod_auth::{Algorithm, SigningKey, Unverified, Verified, Verifier};
 use synod_client::{CommandOptions, Commander};
-use synod_machine::{Application, Context, Machine, QueryError, RestoreError};
+use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommanderId, ContentKey, Decree, Digest, Refusal, Seq, SignedCommand,
     StateNdx, TimeMs,
@@ -94,7 +94,7 @@ impl Author {
     pub fn machine(&self) -> Machine {
         let key = self.0.key().public().spki_der().clone();
         let administrators = [(CommanderId(self.0.key().id()), key, "admin".to_owned())];
-        Machine::new(CLUSTER, APP, &administrators, Box::new(Shelf::default()))
+        Machine::new(CLUSTER, APP, &Founders::each_alone(&administrators), Box::new(Shelf::default()))
     }
 
     /// A command that puts a file at the first place.

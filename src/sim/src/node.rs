@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use synod_machine::Machine;
+use synod_machine::{Founders, Machine};
 use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
@@ -216,9 +216,9 @@ impl Node {
     /// The machine as of `chosen`, from the last snapshot and the journal.
     fn rebuild(&self, app: AppNdx, chosen: Slot, around: &mut Surroundings<'_>) -> Machine {
         let node = self.setting.index;
-        let administrators = &self.setting.administrators[group(app)];
+        let founders = Founders::each_alone(&self.setting.administrators[group(app)]);
         let broken = self.setting.mistake.map(Mistake::machine).unwrap_or_default();
-        let mut machine = Machine::new(CLUSTER, app, administrators, operations::application());
+        let mut machine = Machine::new(CLUSTER, app, &founders, operations::application());
         if let Some(snapshot) = self.disk.snapshot(app) {
             match Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application()) {
                 Ok(restored) => machine = restored,

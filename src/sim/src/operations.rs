@@ -4,7 +4,7 @@ use bytes::Bytes;
 use synod_app_kv::{
     Kv, KvAnswer, KvChange, KvCompare, KvCondition, KvOp, KvQuery, KvRelation, KvSettings, KvTxn, lock,
 };
-use synod_machine::{Application, AuthorityOp, Role, View};
+use synod_machine::{Application, AuthorityOp, Grant, Role, View};
 use synod_types::StateNdx;
 use synod_types::limits::KV_LEASE_MS_MIN;
 
@@ -149,7 +149,7 @@ pub fn leases(view: &View) -> Vec<StateNdx> {
 /// Lets a key write.
 pub fn grant(key: Bytes) -> Bytes {
     let name = String::from_utf8_lossy(&key).into_owned();
-    AuthorityOp::Grant { key, name, role: Role::Writer }.encode().into()
+    AuthorityOp::Grant(Grant::unlimited(key, name, Role::Writer)).encode().into()
 }
 
 /// Lets a key write no longer.

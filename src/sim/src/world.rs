@@ -491,8 +491,8 @@ impl World {
 
 /// Refusals that end a command which was ordered.
 fn is_final(code: RefusalCode) -> bool {
-    use RefusalCode::{Expired, NotPermitted, Revoked, UnknownCommander};
-    matches!(code, UnknownCommander | Revoked | NotPermitted | Expired)
+    use RefusalCode::{Expired, NotPermitted, NotValidNow, Revoked, UnknownCommander};
+    matches!(code, UnknownCommander | Revoked | NotPermitted | NotValidNow | Expired)
 }
 
 fn apps(groups: usize) -> Vec<AppNdx> {

@@ -115,6 +115,21 @@ pub const SESSION_WINDOW: u64 = 4096;
 pub const COMMANDERS_MAX: usize = 10_000;
 /// Bytes of a commander's name.
 pub const COMMANDER_NAME_BYTES_MAX: usize = 64;
+/// Scopes of one commander.
+pub const SCOPES_MAX: usize = 64;
+/// Bytes of all scopes of one commander together.
+pub const SCOPES_BYTES_MAX: usize = 4096;
+/// How often in a row a commander changes its key before an administrator has to grant one. Each leaves a commander
+/// behind, and nobody can use up [`COMMANDERS_MAX`] alone.
+pub const ROTATIONS_MAX: u32 = 100;
+/// Changes of who commands that wait for signatures, per application.
+pub const CHANGES_PENDING_MAX: usize = 256;
+/// Of them, those of one administrator: nobody keeps the others from proposing theirs.
+pub const CHANGES_PENDING_BY_ONE_MAX: usize = 8;
+/// Milliseconds of decree time after which a change lapses that has not got its signatures: 7 days.
+pub const CHANGE_PENDING_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// Latest changes of who commands that an application remembers.
+pub const AUTHORITY_LOG_MAX: usize = 1000;
 /// Bytes of an application's answer to an operation. [`SESSION_WINDOW`] of them are kept per commander.
 pub const ANSWER_BYTES_MAX: usize = 2048;
 /// Bytes of the text in a refusal.

@@ -53,6 +53,8 @@ pub enum RefusalCode {
     Stopping,
     /// A file to which the operation refers is not held by a majority of the nodes; upload it first.
     ContentMissing,
+    /// The commander may not command yet, or not any more.
+    NotValidNow,
 }
 
 impl RefusalCode {
@@ -79,6 +81,7 @@ impl RefusalCode {
             RefusalCode::Timeout => "timeout",
             RefusalCode::Stopping => "stopping",
             RefusalCode::ContentMissing => "content-missing",
+            RefusalCode::NotValidNow => "not-valid-now",
         }
     }
 

@@ -1,7 +1,7 @@
-//! `/v1/apps`: the applications, and who may command them.
+//! `/v1/apps`: the applications.
 
 use serde::Serialize;
-use synod_gateway::{AppDoor, Commander, Leader, View};
+use synod_gateway::{AppDoor, Leader, View};
 use synod_types::{AppNdx, Slot, StateNdx, TimeMs};
 use utoipa::ToSchema;
 
@@ -81,62 +81,4 @@ pub(super) async fn one(ask: Ask) -> Outcome {
     let view =
         ask.gateway.view(door.ndx(), read).await.map_err(|error| ask.refused_by_gateway(door, &error))?;
     Ok(Reply::json(Stamp::of(view.state_ndx), &App::of(door, &view)))
-}
-
-/// One commander, present or past.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Commander)]
-pub(super) struct AppCommander<'a> {
-    id: String,
-    name: &'a str,
-    role: &'static str,
-    /// The state that granted it this role.
-    #[schema(value_type = u64)]
-    since: StateNdx,
-    /// The state that revoked it; `null` while it may command.
-    #[schema(value_type = Option<u64>)]
-    revoked: Option<StateNdx>,
-}
-
-impl AppCommander<'_> {
-    fn of(commander: &Commander) -> AppCommander<'_> {
-        AppCommander {
-            id: commander.id.to_string(),
-            name: &commander.name,
-            role: commander.role.name(),
-            since: commander.since,
-            revoked: commander.revoked,
-        }
-    }
-}
-
-/// All commanders of an application.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Commanders<'a> {
-    #[schema(value_type = u32)]
-    app_ndx: AppNdx,
-    #[schema(value_type = u64)]
-    state_ndx: StateNdx,
-    commanders: Vec<AppCommander<'a>>,
-}
-
-/// Who may command an application, and who once might.
-#[utoipa::path(
-    get,
-    path = "/v1/apps/{app}/commanders",
-    operation_id = "listCommanders",
-    tag = "Applications",
-    params(AppPath, ReadParameters),
-    responses((status = 200, description = "Every commander, revoked ones too", body = Commanders)),
-)]
-pub(super) async fn commanders(ask: Ask) -> Outcome {
-    let door = ask.app()?;
-    let read = ask.read_of(door)?;
-    let view =
-        ask.gateway.view(door.ndx(), read).await.map_err(|error| ask.refused_by_gateway(door, &error))?;
-    let commanders = view.commanders().map(AppCommander::of).collect();
-    let answer = Commanders { app_ndx: door.ndx(), state_ndx: view.state_ndx, commanders };
-    Ok(Reply::json(Stamp::of(view.state_ndx), &answer))
 }

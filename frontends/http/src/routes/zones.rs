@@ -105,10 +105,10 @@ pub(super) struct Page<'a> {
 #[expect(dead_code, reason = "it describes what `list` takes")]
 struct ListParameters {
     /// Only the zone of this name and those below it.
-    #[param(nullable = false)]
+    #[param(min_length = 1, nullable = false)]
     below: Option<String>,
     /// Only zones behind this one.
-    #[param(nullable = false)]
+    #[param(min_length = 1, nullable = false)]
     after: Option<String>,
     /// At most so many zones.
     #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]

@@ -11,7 +11,7 @@ use synod_gateway::{
     AppDoor, AppPublisher, ClusterStatus, Gateway, Leader, NodeState, NodeStatus, ReadQuestions,
 };
 use synod_http::{HttpConfig, HttpServer};
-use synod_machine::{Application, Context, Machine, QueryError, RestoreError, View};
+use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError, View};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
     SignedCommand, Slot, StateNdx, TimeMs,
@@ -40,7 +40,8 @@ pub struct House {
 impl House {
     pub async fn open() -> House {
         let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-        let machine = Machine::new(CLUSTER, AppNdx(1), &[administrator], Box::new(Kv::new()));
+        let machine =
+            Machine::new(CLUSTER, AppNdx(1), &Founders::each_alone(&[administrator]), Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);

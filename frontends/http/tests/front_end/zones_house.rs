@@ -10,7 +10,7 @@ use synod_gateway::{
     AppDoor, AppPublisher, FileRead, Files, Gateway, NodeState, NodeStates, NodeStatus, ReadQuestions,
 };
 use synod_http::{HttpConfig, HttpServer};
-use synod_machine::{Machine, View};
+use synod_machine::{Founders, Machine, View};
 use synod_types::{
     AppNdx, Ballot, Batch, CommandBody, ContentKey, Decree, Digest, NodeId, Outcome, Seq, SignedCommand,
     TimeMs,
@@ -57,7 +57,12 @@ impl ZonesHouse {
         let (mut doors, mut questions, mut machines) = (vec![blank], vec![questions], BTreeMap::new());
         for (ndx, name) in [(AppNdx(4), "names"), (AppNdx(7), "other")] {
             let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-            let machine = Machine::new(CLUSTER, ndx, &[administrator], Box::new(ZonesApp::new()));
+            let machine = Machine::new(
+                CLUSTER,
+                ndx,
+                &Founders::each_alone(&[administrator]),
+                Box::new(ZonesApp::new()),
+            );
             let (door, publisher, asked) = AppDoor::open(name, machine.view());
             doors.push(door);
             questions.push(asked);

@@ -12,13 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use synod_auth::tls::{backend_client, load_roots};
 use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, Verified, Verifier, VerifyPool};
-use synod_backend::{Answer, Backend, BackendConfig, BackendError, Intake};
+use synod_backend::{
+    Answer, Backend, BackendConfig, BackendError, BoxFuture, ChangeProgress, CommandName, CommandProgress,
+    Intake, NodeProgress, Progress,
+};
 use synod_types::{
-    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, ContentTicket, Digest, Outcome,
-    Receipt, Refusal, RefusalCode, Seq, SignedCommand, StateNdx,
+    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, ContentTicket, Digest, NodeId,
+    Outcome, Receipt, Refusal, RefusalCode, Seq, SignedCommand, StateNdx,
 };
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::door::FakeDoor;
 
@@ -68,6 +71,15 @@ impl Ledger {
         Ok(receipt)
     }
 
+    /// What a replica would say of a command.
+    fn find(&self, command: CommandName) -> Result<Option<Receipt>, Refusal> {
+        match self.state.lock().unwrap().receipts.get(&(command.commander, command.seq)) {
+            None => Ok(None),
+            Some((id, receipt)) if *id == command.id => Ok(Some(receipt.clone())),
+            Some(_) => Err(Refusal::new(RefusalCode::SeqReused, "another command had this seq")),
+        }
+    }
+
     /// How many different commands were executed.
     pub fn executed(&self) -> u64 {
         self.state.lock().unwrap().executed
@@ -92,6 +104,7 @@ pub struct FakeNode {
     behaviour: Mutex<Behaviour>,
     held: Mutex<Vec<(Verified<SignedCommand>, Answer)>>,
     arrived: Notify,
+    executed: Notify,
 }
 
 impl FakeNode {
@@ -101,7 +114,7 @@ impl FakeNode {
 
     pub fn with_ledger(behaviour: Behaviour, ledger: Arc<Ledger>) -> Arc<FakeNode> {
         let (behaviour, held) = (Mutex::new(behaviour), Mutex::default());
-        Arc::new(FakeNode { ledger, behaviour, held, arrived: Notify::new() })
+        Arc::new(FakeNode { ledger, behaviour, held, arrived: Notify::new(), executed: Notify::new() })
     }
 
     pub fn behave(&self, behaviour: Behaviour) {
@@ -131,6 +144,7 @@ impl FakeNode {
         for (command, answer) in self.take_held().into_iter().rev() {
             answer.send(self.ledger.execute(&command));
         }
+        self.executed.notify_waiters();
     }
 }
 
@@ -152,6 +166,51 @@ impl Intake for FakeNode {
             true => Ok(self.ledger.next_seq(commander)),
             false => Err(Refusal::new(RefusalCode::UnknownApp, format!("there is no application {app}"))),
         }
+    }
+}
+
+/// Asked about changes, it has two nodes: one has applied what was executed, of the other nothing is known.
+impl Progress for FakeNode {
+    fn command(
+        &self,
+        command: CommandName,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<CommandProgress, Refusal>> {
+        Box::pin(async move {
+            self.next_seq(command.app, command.commander)?;
+            let deadline = Instant::now() + wait;
+            loop {
+                let executed = self.executed.notified();
+                if let Some(receipt) = self.ledger.find(command)? {
+                    return Ok(CommandProgress::Executed(receipt));
+                }
+                if tokio::time::timeout_at(deadline, executed).await.is_err() {
+                    let held = self.held.lock().unwrap();
+                    let waits = held.iter().any(|(held, _)| held.id() == command.id);
+                    return Ok(if waits { CommandProgress::Waiting } else { CommandProgress::Unknown });
+                }
+            }
+        })
+    }
+
+    fn change(
+        &self,
+        app: AppNdx,
+        _: StateNdx,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<ChangeProgress, Refusal>> {
+        Box::pin(async move {
+            self.next_seq(app, CommanderId::default())?;
+            tokio::time::sleep(wait).await;
+            let node = |name: &str, is_up, state_ndx| NodeProgress {
+                id: NodeId(Digest::of(&[name.as_bytes()])),
+                name: name.to_owned(),
+                is_up,
+                state_ndx,
+            };
+            let executed = StateNdx(self.ledger.executed());
+            Ok(ChangeProgress { nodes: vec![node("here", true, Some(executed)), node("there", false, None)] })
+        })
     }
 }
 
@@ -184,7 +243,7 @@ impl Tls {
     ) -> Result<Backend, BackendError> {
         let pool = Arc::new(VerifyPool::new(Arc::new(Verifier::new(CLUSTER)), 1).unwrap());
         let config = BackendConfig { addr, tls: self.server.clone(), cluster: CLUSTER, pool };
-        Backend::start(config, node.clone(), door.clone())
+        Backend::start(config, node.clone(), door.clone(), node.clone())
     }
 
     pub fn try_start(&self, addr: SocketAddr, node: &Arc<FakeNode>) -> Result<Backend, BackendError> {

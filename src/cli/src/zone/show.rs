@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::output::{self, Output};
 use crate::reader::ReadOptions;
 use crate::table::Table;
+use crate::time;
 
 /// Digits of an id that a table shows.
 const SHORT_DIGITS: usize = 12;
@@ -168,7 +169,7 @@ fn versions(history: &Versions) -> String {
         };
         table.row([
             version.changed.to_string(),
-            time(version.time_ms),
+            time::shown(version.time_ms),
             number(version.serial),
             number(version.bytes),
             key(version),
@@ -188,31 +189,6 @@ fn key(version: &Version) -> String {
     version.key.as_ref().map_or_else(|| "-".to_owned(), |key| key.chars().take(SHORT_DIGITS).collect())
 }
 
-/// Milliseconds since 1970 as a date and a time of day, UTC.
-fn time(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let Some((year, month, day)) = date(days) else { return ms.to_string() };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The Gregorian date so many days after 1970-01-01; none behind the year 9999.
-fn date(mut days: u64) -> Option<(u64, u64, u64)> {
-    let is_leap =
-        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    for year in 1970..=9999 {
-        let february = if is_leap(year) { 29 } else { 28 };
-        for (month, length) in (1..).zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
-            if days < length {
-                return Some((year, month, days + 1));
-            }
-            days -= length;
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,20 +202,6 @@ mod tests {
             time_ms: 1_795_253_849_617,
             commander: "3430127a88590000".to_owned(),
             rolled_back_to,
-        }
-    }
-
-    #[test]
-    fn times_are_dates() {
-        for (ms, expected) in [
-            (0, "1970-01-01 00:00:00Z"),
-            (951_782_399_999, "2000-02-28 23:59:59Z"),
-            (951_782_400_000, "2000-02-29 00:00:00Z"),
-            (1_795_253_849_617, "2026-11-21 09:37:29Z"),
-            (4_107_542_400_000, "2100-03-01 00:00:00Z"),
-            (u64::MAX, "18446744073709551615"),
-        ] {
-            assert_eq!(time(ms), expected);
         }
     }
 

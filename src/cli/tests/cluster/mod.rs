@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::RootCertStore;
 use serde::Deserialize;
+use serde_json::Value;
 use synod::founding::{self, ADMIN_KEY, CA, Founded, NodePlan, Plan, default_apps, found};
 use synod_app_kv::KvOp;
 use synod_auth::{SigningKey, tls};
@@ -120,6 +121,11 @@ fn free_ports(count: usize) -> Vec<u16> {
 impl Cluster {
     /// Founds a cluster; no node runs yet.
     pub fn found(nodes: usize) -> Cluster {
+        Cluster::found_by(nodes, 1, 1)
+    }
+
+    /// Founds a cluster with so many administrators, of which so many sign each change of who commands.
+    pub fn found_by(nodes: usize, administrators: usize, signatures_needed: u32) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
         let ports = free_ports(4 * nodes);
@@ -134,6 +140,8 @@ impl Cluster {
             name: "processes".to_owned(),
             nodes: plans.collect(),
             apps: default_apps(),
+            administrators,
+            signatures_needed,
             retry_delay: Some(Duration::from_millis(50)),
         };
         let founded = found(&directory.path().join("cluster"), &plan).unwrap();
@@ -148,9 +156,14 @@ impl Cluster {
 
     /// Founds a cluster and starts every node.
     pub async fn start(nodes: usize) -> Cluster {
+        Cluster::start_by(nodes, 1, 1).await
+    }
+
+    /// The same, as [`Cluster::found_by`].
+    pub async fn start_by(nodes: usize, administrators: usize, signatures_needed: u32) -> Cluster {
         let mut tries = 1;
         loop {
-            let mut cluster = Cluster::found(nodes);
+            let mut cluster = Cluster::found_by(nodes, administrators, signatures_needed);
             match cluster.start_all().await {
                 Ok(()) => return cluster,
                 Err(log) if tries < FOUND_TRIES && log.contains("in use") => tries += 1,
@@ -268,6 +281,30 @@ impl Cluster {
         path
     }
 
+    /// Runs a tool in the directory that holds the cluster's.
+    pub fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(SYNOD);
+        command.args(arguments.split_whitespace()).current_dir(self.directory.path());
+        command.env("SYNOD_CLIENT", self.path("client.toml")).output().unwrap()
+    }
+
+    /// Runs a tool that ends with this exit code; gives what it printed and what it said.
+    #[track_caller]
+    pub fn expect(&self, exit: i32, arguments: &str) -> (String, String) {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "synod {arguments}\n{printed}\n{said}");
+        (printed, said)
+    }
+
+    /// The same, of what is printed as JSON.
+    #[track_caller]
+    pub fn expect_json(&self, exit: i32, arguments: &str) -> Value {
+        let (printed, said) = self.expect(exit, &format!("{arguments} --output json"));
+        serde_json::from_str(&printed).unwrap_or_else(|why| panic!("{why}: {printed:?} {said:?}"))
+    }
+
     pub fn administrator(&self) -> SigningKey {
         SigningKey::load(self.path(ADMIN_KEY)).unwrap()
     }
@@ -288,7 +325,8 @@ impl Cluster {
         self.client_of(key, vec![self.endpoint(n)], Timeouts::default())
     }
 
-    fn client_of(&self, key: SigningKey, endpoints: Vec<Endpoint>, timeouts: Timeouts) -> Client {
+    /// A client of `key` that knows these nodes.
+    pub fn client_of(&self, key: SigningKey, endpoints: Vec<Endpoint>, timeouts: Timeouts) -> Client {
         let commander = Commander::new(Arc::new(key), self.founded.cluster);
         let tls = Arc::new(self.backend_tls());
         Client::new(ClientConfig { endpoints, tls, commander, timeouts }).unwrap()

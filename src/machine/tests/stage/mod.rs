@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use synod_machine::{Application, Applied, AuthorityOp, Context, Machine, QueryError, RestoreError, Role};
+use synod_machine::{
+    Application, Applied, AuthorityOp, Context, Founders, Grant, Machine, QueryError, RestoreError, Role,
+};
 use synod_types::command::Operation;
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
@@ -18,7 +20,8 @@ pub const APP: AppNdx = AppNdx(7);
 /// The term of every batch that does not say otherwise.
 pub const TERM: Ballot = Ballot::ZERO;
 
-/// Counts; `+n` adds n and answers the sum, everything else is refused.
+/// Counts; `+n` adds n and answers the sum, everything else is refused. Its scopes are `low` and `high`, for the n below
+/// and from 100 on; `+255` is for administrators.
 #[derive(Clone, Default)]
 pub struct Tally {
     pub sum: u64,
@@ -43,6 +46,26 @@ impl Application for Tally {
         self.sum += u64::from(operation[1]);
         self.time = context.time;
         Ok(Bytes::copy_from_slice(&self.sum.to_be_bytes()))
+    }
+
+    fn is_administrative(&self, operation: &[u8]) -> bool {
+        operation == [b'+', 255]
+    }
+
+    fn check_scope(&self, scope: &str) -> Result<(), Refusal> {
+        match scope {
+            "low" | "high" => Ok(()),
+            _ => Err(Refusal::new(RefusalCode::Malformed, "a scope is low or high")),
+        }
+    }
+
+    fn check_within(&self, scopes: &[String], operation: &[u8]) -> Result<(), Refusal> {
+        self.check(operation)?;
+        let needed = if operation[1] < 100 { "low" } else { "high" };
+        if scopes.iter().any(|scope| scope == needed) {
+            return Ok(());
+        }
+        Err(Refusal::new(RefusalCode::NotPermitted, "outside of the commander's scopes"))
     }
 
     fn query(&self, _: StateNdx, _: &[u8]) -> Result<Bytes, QueryError> {
@@ -87,12 +110,54 @@ pub fn add(n: u8) -> Vec<u8> {
 
 /// Lets commander `n` do something.
 pub fn grant(n: u64, role: Role) -> Vec<u8> {
-    AuthorityOp::Grant { key: key(n), name: format!("commander {n}"), role }.encode()
+    AuthorityOp::Grant(Grant::unlimited(key(n), format!("commander {n}"), role)).encode()
 }
 
 /// Stops commander `n`.
 pub fn revoke(n: u64) -> Vec<u8> {
     AuthorityOp::Revoke { commander: commander(n) }.encode()
+}
+
+/// Lets commander `n` command what lies in these scopes.
+pub fn grant_within(n: u64, scopes: &[&str]) -> Vec<u8> {
+    grant_terms(n, Role::Writer, scopes, None, None)
+}
+
+/// Lets commander `n` do something from when until when.
+pub fn grant_for(n: u64, role: Role, valid_from: Option<u64>, valid_to: Option<u64>) -> Vec<u8> {
+    grant_terms(n, role, &[], valid_from, valid_to)
+}
+
+/// Lets commander `n` do something, where, and from when until when.
+pub fn grant_terms(
+    n: u64,
+    role: Role,
+    scopes: &[&str],
+    valid_from: Option<u64>,
+    valid_to: Option<u64>,
+) -> Vec<u8> {
+    AuthorityOp::Grant(Grant {
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        valid_from: valid_from.map(TimeMs),
+        valid_to: valid_to.map(TimeMs),
+        ..Grant::unlimited(key(n), format!("commander {n}"), role)
+    })
+    .encode()
+}
+
+/// Gives the place of who commands this to commander `n`.
+pub fn rotate(n: u64) -> Vec<u8> {
+    AuthorityOp::Rotate { key: key(n) }.encode()
+}
+
+/// Signs the change of a state; `proposed` is the operation that proposed it.
+pub fn approve(change: u64, proposed: &[u8]) -> Vec<u8> {
+    AuthorityOp::Approve { change: ndx(change), digest: Digest::of(&[proposed]) }.encode()
+}
+
+/// Takes back the change of a state.
+pub fn withdraw(change: u64) -> Vec<u8> {
+    AuthorityOp::Withdraw { change: ndx(change) }.encode()
 }
 
 /// A body by commander `n`, without conditions.
@@ -125,8 +190,14 @@ pub fn command(n: u64, seq: u64, operation: Vec<u8>) -> SignedCommand {
 
 /// A machine whose administrator is commander 0.
 pub fn founded() -> Machine {
-    let administrators = [(commander(0), key(0), "founder".to_owned())];
-    Machine::new(CLUSTER, APP, &administrators, Box::new(Tally::default()))
+    founded_by(1, 1)
+}
+
+/// A machine whose administrators are the commanders below `administrators`; so many of them sign each change.
+pub fn founded_by(administrators: u64, signatures_needed: u32) -> Machine {
+    let administrators = (0..administrators).map(|n| (commander(n), key(n), format!("founder {n}")));
+    let founders = Founders { administrators: administrators.collect(), signatures_needed };
+    Machine::new(CLUSTER, APP, &founders, Box::new(Tally::default()))
 }
 
 /// Applies `commands` as the next slot, decreed at `time`.
