@@ -121,7 +121,7 @@ pub(crate) fn delete_prefix(
         removals.key_bytes += key.len();
         if removals.keys > KV_DELETE_MANY_MAX || removals.key_bytes > KV_DELETE_MANY_BYTES_MAX {
             return Err(Refusal::new(
-                RefusalCode::TooLarge,
+                RefusalCode::QuotaExceeded,
                 format_args!(
                     "more than {KV_DELETE_MANY_MAX} keys, or {KV_DELETE_MANY_BYTES_MAX} bytes of them, begin so; \
                      delete them by longer prefixes, in several commands"
@@ -196,7 +196,7 @@ fn keep_alive(
 fn check_owned(state: &KvState, commander: CommanderId, lease: StateNdx) -> Result<Option<()>, Refusal> {
     match state.lease(lease) {
         Some(granted) if granted.commander != commander => Err(Refusal::new(
-            RefusalCode::NotPermitted,
+            RefusalCode::Conflict,
             format_args!("lease {lease} belongs to another commander"),
         )),
         Some(_) => Ok(Some(())),

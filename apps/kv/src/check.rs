@@ -240,20 +240,21 @@ mod tests {
 
     #[test]
     fn settings_stay_below_what_memory_is_planned_for() {
-        let kinds: [(&dyn Fn(Option<u64>) -> KvSettings, u64); 3] = [
-            (&|quota_bytes| KvSettings { quota_bytes, ..KvSettings::default() }, KV_STATE_BYTES_MAX),
-            (&|history_states| KvSettings { history_states, ..KvSettings::default() }, KV_HISTORY_STATES_MAX),
-            (&|history_bytes| KvSettings { history_bytes, ..KvSettings::default() }, KV_HISTORY_BYTES_MAX),
-        ];
-        for (kind, max) in kinds {
-            let code = |given| code(&KvOp::Configure(kind(given)));
-            assert_eq!(code(None), None);
-            assert_eq!(code(Some(0)), None);
-            assert_eq!(code(Some(max - 1)), None);
-            assert_eq!(code(Some(max)), None);
-            assert_eq!(code(Some(max + 1)), TOO_LARGE);
+        let code = |settings| code(&KvOp::Configure(settings));
+        let none = KvSettings::default();
+        assert_eq!(code(none), None);
+        let max = KV_STATE_BYTES_MAX;
+        for (given, refused) in [(0, None), (max - 1, None), (max, None), (max + 1, TOO_LARGE)] {
+            assert_eq!(code(KvSettings { quota_bytes: Some(given), ..none }), refused);
         }
-        let for_ever = KvSettings { history_age_ms: Some(u64::MAX), ..KvSettings::default() };
-        assert_eq!(code(&KvOp::Configure(for_ever)), None);
+        let max = KV_HISTORY_STATES_MAX;
+        for (given, refused) in [(0, None), (max - 1, None), (max, None), (max + 1, TOO_LARGE)] {
+            assert_eq!(code(KvSettings { history_states: Some(given), ..none }), refused);
+        }
+        let max = KV_HISTORY_BYTES_MAX;
+        for (given, refused) in [(0, None), (max - 1, None), (max, None), (max + 1, TOO_LARGE)] {
+            assert_eq!(code(KvSettings { history_bytes: Some(given), ..none }), refused);
+        }
+        assert_eq!(code(KvSettings { history_age_ms: Some(u64::MAX), ..none }), None);
     }
 }

@@ -58,9 +58,9 @@ pub enum KvQuery {
         /// At most so many; 0, as everything above it, stands for [`KV_RANGE_ENTRIES_MAX`](synod_types::limits::KV_RANGE_ENTRIES_MAX).
         limit: u32,
     },
-    /// Who stands in this queue (a lock, or an election)? Those whose keys begin with this prefix, in the order in which
-    /// their keys were made: the first one holds the lock, and the state that made its key is its fencing token. Answered
-    /// by [`KvAnswer::Queue`].
+    /// Who stands in this queue (a lock, or an election)? Those whose keys begin with this prefix, without a further slash, in
+    /// the order in which their keys were made: the first one holds the lock, and the state that made its key is its fencing
+    /// token. Answered by [`KvAnswer::Queue`].
     Queue {
         /// The first bytes of the keys; see [`crate::lock`].
         prefix: Bytes,
@@ -226,7 +226,8 @@ pub enum KvAnswer {
     },
     /// Who stands in a queue.
     Queue {
-        /// The first one holds the lock.
+        /// The first one holds the lock. None where more than
+        /// [`KV_QUEUE_KEYS_MAX`](synod_types::limits::KV_QUEUE_KEYS_MAX) keys begin so: that is no queue.
         entries: Vec<KvEntry>,
         /// How many stand there.
         count: u64,

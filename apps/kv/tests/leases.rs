@@ -133,10 +133,10 @@ fn a_lease_is_its_commanders_own() {
     let other = |state_ndx| Context { commander: commander("other"), ..at(state_ndx, 10) };
     for op in [bind("a", 1), keep_alive(&[1]), keep_alive(&[7, 1]), KvOp::RevokeLease { lease: StateNdx(1) }]
     {
-        assert_eq!(refused(&mut kv, &other(2), &op), RefusalCode::NotPermitted, "{op:?}");
+        assert_eq!(refused(&mut kv, &other(2), &op), RefusalCode::Conflict, "{op:?}");
     }
     let enter = lock::enter(b"l", StateNdx(1), bytes(""));
-    assert_eq!(refused(&mut kv, &other(3), &enter), RefusalCode::NotPermitted);
+    assert_eq!(refused(&mut kv, &other(3), &enter), RefusalCode::Conflict);
     apply_in(&mut kv, &at(4, 10), &bind("a", 1)).unwrap();
     assert!(apply_in(&mut kv, &other(5), &put("a", "free")).is_ok(), "the key is not the lease's alone");
     assert_eq!(expire(&mut kv, 6, 1_000), 0);
@@ -214,6 +214,7 @@ fn the_first_in_a_queue_holds_the_lock_with_a_growing_token() {
         apply_in(&mut kv, &at(ndx, 0), &enter(lease)).unwrap();
     }
     apply_in(&mut kv, &at(8, 0), &put("db2/0", "another queue")).unwrap();
+    apply_in(&mut kv, &at(9, 0), &put("db/backup/0", "another one")).unwrap();
     let members = |kv: &Kv, limit| {
         let (entries, count) = queue(kv, lock::prefix(b"db"), limit);
         let leases: Vec<_> = entries.iter().map(|entry| entry.lease.unwrap().0).collect();
@@ -221,10 +222,10 @@ fn the_first_in_a_queue_holds_the_lock_with_a_growing_token() {
     };
     assert_eq!(members(&kv, 0), (vec![3, 1, 2], 4, 3), "who enters twice keeps its place");
     assert_eq!(members(&kv, 1), (vec![3], 4, 3));
-    expire(&mut kv, 9, 1_000);
+    expire(&mut kv, 10, 1_000);
     assert_eq!(members(&kv, 0), (vec![1, 2], 5, 2), "the lease of the holder ran out");
-    apply_in(&mut kv, &at(10, 1_000), &lock::leave(b"db", StateNdx(1))).unwrap();
+    apply_in(&mut kv, &at(11, 1_000), &lock::leave(b"db", StateNdx(1))).unwrap();
     assert_eq!(members(&kv, 0), (vec![2], 6, 1));
-    apply_in(&mut kv, &at(11, 1_000), &enter(1)).unwrap();
+    apply_in(&mut kv, &at(12, 1_000), &enter(1)).unwrap();
     assert_eq!(members(&kv, 0), (vec![2, 1], 6, 2), "who comes back stands at the end");
 }

@@ -53,8 +53,16 @@ struct Model {
     clock: u64,
 }
 
+fn number(count: usize) -> u64 {
+    u64::try_from(count).expect("a small number")
+}
+
+fn place(ndx: u64) -> usize {
+    usize::try_from(ndx).expect("a small number")
+}
+
 fn bytes_held(entry: &KvEntry) -> u64 {
-    u64::try_from(entry.key.len() + entry.value.len()).unwrap() + KV_ENTRY_BYTES
+    number(entry.key.len() + entry.value.len()) + KV_ENTRY_BYTES
 }
 
 impl Model {
@@ -83,12 +91,12 @@ impl Model {
     }
 
     fn state_ndx(&self) -> u64 {
-        u64::try_from(self.states.len()).unwrap() - 1
+        number(self.states.len()) - 1
     }
 
     /// Each key that is another one than in the state before: from what, to what.
     fn diff(&self, ndx: u64) -> BTreeMap<Bytes, (Option<&KvEntry>, Option<&KvEntry>)> {
-        let ndx = usize::try_from(ndx).unwrap();
+        let ndx = place(ndx);
         let (before, after) = (&self.states[ndx - 1], &self.states[ndx]);
         let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
         let pairs = keys.into_iter().map(|key| (key.clone(), (before.get(key), after.get(key))));
@@ -97,7 +105,7 @@ impl Model {
 
     fn history_bytes(&self) -> u64 {
         let change = |(key, (before, _)): (Bytes, (Option<&KvEntry>, Option<&KvEntry>))| {
-            u64::try_from(key.len()).unwrap() + KV_ENTRY_BYTES + before.map_or(0, bytes_held)
+            number(key.len()) + KV_ENTRY_BYTES + before.map_or(0, bytes_held)
         };
         self.held.iter().flat_map(|&ndx| self.diff(ndx)).map(change).sum()
     }
@@ -136,9 +144,9 @@ impl Model {
             let Some(&first) = self.held.first() else { return };
             let max = self.now.history;
             let is_over = first <= self.oldest
-                || u64::try_from(self.held.len()).unwrap() > max.states
+                || number(self.held.len()) > max.states
                 || self.history_bytes() > max.bytes
-                || self.times[usize::try_from(first).unwrap()].saturating_add(max.age_ms) < time;
+                || self.times[place(first)].saturating_add(max.age_ms) < time;
             if !is_over {
                 return;
             }
@@ -164,11 +172,11 @@ impl Model {
         self.times.push(time);
         self.expired.insert(self.state_ndx());
         self.remember(self.state_ndx(), time, count);
-        u64::try_from(count).unwrap()
+        number(count)
     }
 
     fn at(&self, ndx: u64) -> &Keys {
-        &self.states[usize::try_from(ndx).unwrap()]
+        &self.states[place(ndx)]
     }
 }
 
@@ -197,7 +205,7 @@ impl Now {
                 let list = if failed.is_none() { &txn.then } else { &txn.otherwise };
                 let made = list.iter().map(|change| self.change(context, change, changes));
                 let results = made.collect::<Result<Vec<_>, _>>()?;
-                let failed = failed.map(|index| u32::try_from(index).unwrap());
+                let failed = failed.map(|index| u32::try_from(index).expect("a small number"));
                 return Ok(KvReply::Txn { failed, results });
             }
             KvOp::GrantLease { ttl_ms } => {
@@ -211,7 +219,7 @@ impl Now {
                 for lease in leases {
                     match self.leases.get_mut(&lease.0) {
                         Some(granted) if granted.commander != context.commander => {
-                            return Err(RefusalCode::NotPermitted);
+                            return Err(RefusalCode::Conflict);
                         }
                         Some(granted) => granted.deadline = context.clock.0 + granted.ttl_ms,
                         None => gone.push(*lease),
@@ -225,7 +233,7 @@ impl Now {
                 let before = self.keys.len();
                 self.keys.retain(|_, entry| entry.lease != Some(*lease));
                 *changes += before - self.keys.len();
-                return Ok(KvReply::DeletedMany { count: u64::try_from(before - self.keys.len()).unwrap() });
+                return Ok(KvReply::DeletedMany { count: number(before - self.keys.len()) });
             }
             KvOp::Compact { through } => {
                 if through.0 > ndx {
@@ -258,7 +266,7 @@ impl Now {
     fn check_lease(&self, context: &Context, lease: StateNdx) -> Result<(), RefusalCode> {
         match self.leases.get(&lease.0) {
             None => Err(RefusalCode::Conflict),
-            Some(granted) if granted.commander != context.commander => Err(RefusalCode::NotPermitted),
+            Some(granted) if granted.commander != context.commander => Err(RefusalCode::Conflict),
             Some(_) => Ok(()),
         }
     }
@@ -281,17 +289,17 @@ impl Now {
             KvChange::Delete { key } => {
                 let count = usize::from(self.keys.remove(key).is_some());
                 *changes += count;
-                Ok(KvResult::Deleted { count: u64::try_from(count).unwrap() })
+                Ok(KvResult::Deleted { count: number(count) })
             }
             KvChange::DeletePrefix { prefix } => {
                 let before = self.keys.len();
                 self.keys.retain(|key, _| !key.starts_with(prefix));
                 *changes += before - self.keys.len();
-                Ok(KvResult::Deleted { count: u64::try_from(before - self.keys.len()).unwrap() })
+                Ok(KvResult::Deleted { count: number(before - self.keys.len()) })
             }
             KvChange::Add { key, delta } => {
                 let entry = self.keys.get(key);
-                let text = entry.map_or("0", |entry| std::str::from_utf8(&entry.value).unwrap());
+                let text = entry.map_or("0", |entry| std::str::from_utf8(&entry.value).expect("text"));
                 let value: i64 = text.parse().map_err(|_| RefusalCode::Conflict)?;
                 let value = value.checked_add(*delta).ok_or(RefusalCode::Conflict)?;
                 let lease = entry.and_then(|entry| entry.lease);
@@ -383,8 +391,8 @@ impl Draw {
             Draw::KeepAlive(leases) => KvOp::KeepAlive { leases: leases.iter().map(lease).collect() },
             Draw::Revoke(index) => KvOp::RevokeLease { lease: lease(index) },
             Draw::Compact(index) => {
-                let states = usize::try_from(state_ndx).unwrap() + 2;
-                KvOp::Compact { through: StateNdx(u64::try_from(index.index(states)).unwrap()) }
+                let states = place(state_ndx) + 2;
+                KvOp::Compact { through: StateNdx(number(index.index(states))) }
             }
         }
     }
@@ -523,22 +531,22 @@ fn check(kv: &Kv, model: &Model) {
     }
     check_range(kv, now, model.at(now), &Bytes::new(), None);
     check_leases(kv, model);
-    let mut queue: Vec<_> =
-        model.now.keys.values().filter(|entry| entry.key.starts_with(b"a")).cloned().collect();
+    let is_member = |key: &Bytes| key.starts_with(b"a") && !key.contains(&b'/');
+    let mut queue: Vec<_> = model.now.keys.values().filter(|entry| is_member(&entry.key)).cloned().collect();
     queue.sort_by_key(|entry| (entry.created, entry.key.clone()));
-    let count = u64::try_from(queue.len()).unwrap();
+    let count = number(queue.len());
     queue.truncate(2);
     let asked = ask(KvQuery::Queue { prefix: Bytes::from_static(b"a"), limit: 2 });
     assert_eq!(asked, KvAnswer::Queue { entries: queue, count });
     assert_eq!(
         ask(KvQuery::Usage),
         KvAnswer::Usage(KvUsage {
-            keys: u64::try_from(model.now.keys.len()).unwrap(),
+            keys: number(model.now.keys.len()),
             bytes: model.now.keys.values().map(bytes_held).sum(),
             quota_bytes: model.now.quota,
-            leases: u64::try_from(model.now.leases.len()).unwrap(),
+            leases: number(model.now.leases.len()),
             oldest,
-            history_states: u64::try_from(model.held.len()).unwrap(),
+            history_states: number(model.held.len()),
             history_bytes: model.history_bytes(),
             history_max: model.now.history,
         })
@@ -579,7 +587,7 @@ fn check_changes(kv: &Kv, model: &Model, after: u64, of: KvSelection) {
     let expected: Vec<KvStateChanges> = (after + 1..=now)
         .map(|ndx| KvStateChanges {
             state_ndx: StateNdx(ndx),
-            time: TimeMs(model.times[usize::try_from(ndx).unwrap()]),
+            time: TimeMs(model.times[place(ndx)]),
             changes: model
                 .diff(ndx)
                 .into_iter()

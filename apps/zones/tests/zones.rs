@@ -262,6 +262,41 @@ fn several_zones_change_together_or_not_at_all() {
 }
 
 #[test]
+fn a_scope_is_a_zone_with_all_below_it() {
+    let app = ZonesApp::new();
+    for scope in ["example", "A.Example.", ".", "0\\/25.2.0.192.in-addr.arpa"] {
+        assert_eq!(app.check_scope(scope), Ok(()), "{scope}");
+    }
+    for scope in ["", "a..b", "a b\\", &"x".repeat(64), &"é".repeat(2000)] {
+        let refusal = app.check_scope(scope).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Malformed, "{scope}");
+    }
+    let within = |scopes: &[&str], op: &ZonesOp| {
+        let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+        app.check_within(&scopes, &op.encode()[1..]).err().map(|refusal| refusal.code)
+    };
+    let outside = Some(RefusalCode::NotPermitted);
+    for (scopes, name, expected) in [
+        (&["a.example"][..], "a.example", None),
+        (&["a.example"], "x.y.A.example", None),
+        (&["a.example"], "example", outside),
+        (&["a.example"], "aa.example", outside),
+        (&["a.example"], "a.example.org", outside),
+        (&["a.example", "org"], "a.example.org", None),
+        (&["."], "anything", None),
+        (&[], "a.example", outside),
+    ] {
+        for op in [set(name, 1), delete(name), rollback(name, 1)] {
+            assert_eq!(within(scopes, &op), expected, "{op:?} within {scopes:?}");
+        }
+    }
+    let both = ZonesOp::SetMany(vec![change("a.example", 1, 1), change("b.example", 1, 1)]);
+    assert_eq!(within(&["a.example"], &both), outside, "every zone counts");
+    assert_eq!(within(&["b.example", "a.example"], &both), None);
+    assert_eq!(app.check_within(&["example".to_owned()], b"?").unwrap_err().code, RefusalCode::Malformed);
+}
+
+#[test]
 fn refusals_fit_however_long_the_names() {
     let label = "\\255".repeat(60);
     let long = format!("{label}.{label}.{label}.{label}");

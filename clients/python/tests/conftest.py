@@ -107,12 +107,13 @@ class Cluster:
     def client_file(self) -> Path:
         return self.directory / "client.toml"
 
-    def leader(self, app: str = "kv") -> int:
-        """Which node leads an application, as the first one that answers sees it."""
-        with Client.load(self.client_file) as client:
-            status = client._read("/v1/cluster", {}).json()
-        leader = next(one["leader"]["name"] for one in status["apps"] if one["name"] == app)
-        return int(leader.removeprefix("node")) - 1
+    def leader(self, client: Client) -> int:
+        """Which node leads the client's application, as soon as one that answers knows."""
+        while True:
+            apps = client._read("/v1/cluster", {}).json()["apps"]
+            leader = next(one.get("leader") for one in apps if one["appNdx"] == client.app)
+            if leader is not None:
+                return int(leader["name"].removeprefix("node")) - 1
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from synod import (
     NotPermitted,
     OutcomeUnknown,
     Put,
+    Receipt,
     SeqTaken,
     SignedCommand,
     StateMismatch,
@@ -118,6 +119,34 @@ def test_a_repeat_gets_the_receipt_of_the_first(cluster: Cluster, client: Client
     assert caught.value.code == "seq-reused"
 
 
+def test_a_command_that_was_not_waited_for_is_asked_for_at_another_node(client: Client) -> None:
+    one, other, _ = client._nodes._nodes
+    command = client.sign(Put("later", "x").operation(), client.next_seq())
+    path = f"/v1/commands/{client.app}/{client.key.id.hex()}/{command.seq}/{command.id.hex()}"
+    posted = client._http.post(
+        f"https://{one.commanders}/v1/commands", json=command.to_json(), headers={"prefer": "respond-async"}
+    )
+    assert posted.status_code in (200, 202)
+    assert posted.headers["preference-applied"] == "respond-async"
+    assert posted.headers.get("location", path) == path
+    wait = {"prefer": "wait=30"}
+    found = client._http.get(f"https://{other.commanders}{path}", headers=wait, timeout=60)
+    assert (found.status_code, found.headers["preference-applied"]) == (200, "wait=30")
+    receipt = Receipt.from_json(found.json())
+    assert receipt == client.submit(command)
+
+    never = path.replace(f"/{command.seq}/", f"/{command.seq + 100}/")
+    unknown = client._http.get(f"https://{other.commanders}{never}")
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/unknown-command")
+
+    # Both ports say alike how far a change has come.
+    path = f"/v1/changes/{client.app}/{receipt.state_ndx}"
+    commanders = client._http.get(f"https://{one.commanders}{path}", headers=wait, timeout=60).json()
+    readers = client._http.get(f"http://{one.readers}{path}", params={"wait": "30"}, timeout=60).json()
+    assert commanders == readers
+    assert commanders["everywhere"]
+
+
 def test_clients_of_one_commander_get_out_of_each_others_way(cluster: Cluster) -> None:
     with Client.load(cluster.client_file) as one, Client.load(cluster.client_file) as other:
         for n in range(10):
@@ -163,15 +192,17 @@ def test_writes_go_on_while_nodes_are_killed(cluster: Cluster, client: Client) -
 
     with ThreadPoolExecutor(threads) as pool:
         counting = [pool.submit(count, number) for number in range(threads)]
-        for n in range(kills):
-            for _ in range(5 * threads):
-                assert progress.acquire(timeout=60), "the writers go on"
-            victim = cluster.leader() if n % 2 == 0 else n % 3
-            cluster.kill(victim)
-            for _ in range(2 * threads):
-                assert progress.acquire(timeout=60), "the writers go on without a node"
-            cluster.start(victim)
-        stop.set()
+        try:
+            for n in range(kills):
+                for _ in range(5 * threads):
+                    assert progress.acquire(timeout=60), "the writers go on"
+                victim = cluster.leader(client) if n % 2 == 0 else n % 3
+                cluster.kill(victim)
+                for _ in range(2 * threads):
+                    assert progress.acquire(timeout=60), "the writers go on without a node"
+                cluster.start(victim)
+        finally:
+            stop.set()
         counts = [future.result() for future in counting]
 
     for number, counted in enumerate(counts):

@@ -122,7 +122,7 @@ impl Ask {
         self.front_end.interface()
     }
 
-    /// A place for a file, to keep for as long as the file is.
+    /// A place for a file or a page of a log, to keep for as long as it is.
     pub(crate) fn place_for_file(&self, door: &AppDoor) -> Result<OwnedSemaphorePermit, Refused> {
         self.front_end.place_for_file().map_err(|_full| self.busy_with_files(door))
     }
@@ -133,7 +133,7 @@ impl Ask {
     }
 
     fn busy_with_files(&self, door: &AppDoor) -> Refused {
-        let detail = "too many zone files are being read on this node; try again later or ask another node";
+        let detail = "too many files are being read on this node; try again later or ask another node";
         problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::Busy, detail)
     }
 

@@ -5,6 +5,7 @@
 //! | `/v1/apps` | every application: number, name, kind, stateNdx, chain, leader |
 //! | `/v1/apps/{app}` | one of them, by number or name |
 //! | `/v1/apps/{app}/commanders` | who may command it |
+//! | `/v1/apps/{app}/log?after=&limit=` | what was chosen, slot by slot: what `synod audit` executes again |
 //! | `/v1/apps/{app}/kv/{key}` | the bytes under a key, and the state that last changed it in `Last-Change` |
 //! | `/v1/apps/{app}/kv?prefix=&after=&limit=` | entries in the order of their keys, as JSON |
 //! | `/v1/apps/{app}/history/{key}` | what a key held, and since which states |

@@ -74,6 +74,8 @@ problem_types! {
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
     /// This node does not have a file that it should have; another one does.
     FileNotHere = SERVICE_UNAVAILABLE, "file-not-here", "This node does not have the file";
+    /// This node cannot read that part of its log; another one can.
+    LogNotHere = SERVICE_UNAVAILABLE, "log-not-here", "This node cannot read that part of its log";
     /// The client takes none of the forms that there are.
     NotAcceptable = NOT_ACCEPTABLE, "not-acceptable", "Not in a form that you accept";
     /// The application does not understand the question.
@@ -84,7 +86,7 @@ problem_types! {
     Timeout = GATEWAY_TIMEOUT, "timeout", "The state was not there in time";
     /// Of a stream: events were left untaken for too long.
     Slow = REQUEST_TIMEOUT, "slow", "Changes were not taken in time";
-    /// Too many reads wait at this node, too many follow changes, or too many files are being read.
+    /// Too many reads wait at this node, too many follow changes, or too many files or pages of a log are being read.
     Busy = SERVICE_UNAVAILABLE, "busy", "Too many reads are waiting";
     /// The node stops; another one answers.
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
@@ -230,6 +232,7 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
         GatewayError::Timeout { .. } => ProblemType::Timeout,
         GatewayError::NotAQuery { .. } => ProblemType::NotAQuery,
         GatewayError::Busy { .. } => ProblemType::Busy,
+        GatewayError::LogNotHere { .. } => ProblemType::LogNotHere,
         GatewayError::Stopping { .. } => ProblemType::Stopping,
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);

@@ -8,6 +8,7 @@ mod diff;
 mod health;
 mod interface;
 mod kv;
+mod log;
 mod metrics;
 mod problems;
 mod watch;
@@ -32,7 +33,7 @@ use crate::watch::Turns;
 pub(crate) use interface::Interface;
 pub(crate) use kv::{EntryView, text_or_base64};
 
-/// Zone files that are being sent or compared at a time: each may have 64 MiB.
+/// Zone files that are being sent or compared, and pages of a log that are being sent, at a time: a file may have 64 MiB.
 const FILES_MAX: usize = 16;
 /// Comparisons of zone files at a time: parsed, they take several times as much memory.
 const COMPARISONS_MAX: usize = 2;
@@ -116,8 +117,8 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, NoSuchKey, NoSuchLease, NoSuchVersion, NoSuchZone,
-        NotAcceptable, NotFound, NotReady, Stopping,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogNotHere, NoSuchKey, NoSuchLease, NoSuchVersion,
+        NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -126,6 +127,7 @@ fn routes() -> Routes {
         .add(APP, routes!(commanders::all))
         .add(APP, routes!(commanders::log))
         .add(APP, routes!(commanders::pending))
+        .add(&[APP, &[LogNotHere, NotAcceptable]].concat(), routes!(log::page))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
         .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))

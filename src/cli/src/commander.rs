@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::output::Output;
+pub(crate) use change::explained;
 
 /// Grant, revoke, rotate and list the commanders of an application
 ///

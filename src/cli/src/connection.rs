@@ -90,6 +90,16 @@ impl Connection {
         Connection { client: Some(client), timeout: timeout.as_secs(), ..Connection::default() }
     }
 
+    /// Reads at these nodes, and knows the cluster by its genesis document.
+    pub(crate) fn reading(
+        client: Option<PathBuf>,
+        genesis: Option<PathBuf>,
+        http: Vec<String>,
+        timeout: Duration,
+    ) -> Connection {
+        Connection { client, genesis, http, timeout: timeout.as_secs(), ..Connection::default() }
+    }
+
     /// Reads the client file, and puts the options in its place.
     pub(crate) fn cluster(&self) -> anyhow::Result<Cluster> {
         let (file, directory) = match &self.client {
@@ -238,7 +248,8 @@ fn timeouts(total: Duration) -> Timeouts {
     Timeouts { connect: connect.min(total), attempt: attempt.min(total), total, upload: total, idle }
 }
 
-fn find_app(genesis: &Genesis, text: &str) -> Result<AppNdx, Failure> {
+/// The application that a number or a name stands for.
+pub(crate) fn find_app(genesis: &Genesis, text: &str) -> Result<AppNdx, Failure> {
     let ndx = text.parse().ok().map(AppNdx);
     // A number wins over a name that looks like one.
     let by_ndx = genesis.apps.iter().find(|app| Some(app.ndx) == ndx);

@@ -17,6 +17,7 @@ Exit codes:
   4  unknown: it may have been executed, or may still be; submit the same bytes again to find out
   5  no node could be reached: not executed
   6  done, and not live in time at every node that --wait asks for: it will be, without anything more to do
+  7  the evidence is broken: of `audit`, a log that is not what it should be; of `receipt verify`, a receipt that it does not prove
 
 Environment:
   SYNOD_CLIENT  the client file, where --client is not given (default: client.toml)
@@ -46,6 +47,9 @@ pub enum Failure {
     /// The command was executed, and nodes that were to be waited for had not come so far in time.
     #[error("{0}")]
     NotLive(String),
+    /// A log or a receipt is not what it should be.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// What an error comes to.
@@ -56,6 +60,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::Unknown(_)) => 4,
         Some(Failure::Unreachable(_)) => 5,
         Some(Failure::NotLive(_)) => 6,
+        Some(Failure::Broken(_)) => 7,
         Some(Failure::NoSuchKey(_) | Failure::BadZone(_)) | None => 1,
     }
 }
@@ -129,5 +134,6 @@ mod tests {
         assert_eq!(code(&Failure::Usage("x".to_owned()).into()), 2);
         assert_eq!(code(&Failure::Unknown("x".to_owned()).into()), 4);
         assert_eq!(code(&Failure::NotLive("x".to_owned()).into()), 6);
+        assert_eq!(code(&Failure::Broken("x".to_owned()).into()), 7);
     }
 }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::output::Output;
+pub(crate) use change::explain;
 
 /// Read and write the key-value application
 ///

@@ -6,6 +6,7 @@
 //!
 //! Start with [`Command`]; [`founding`] makes a cluster's files, and is for tests and tools, too.
 
+mod audit;
 mod bench;
 mod commander;
 mod connection;
@@ -24,6 +25,7 @@ mod ports;
 pub mod propagation;
 mod public_key;
 pub mod reader;
+mod receipt;
 mod status;
 mod submit;
 mod table;
@@ -65,6 +67,8 @@ enum Command {
     Zone(zone::Zone),
     Submit(submit::Submit),
     Status(status::Status),
+    Audit(audit::Audit),
+    Receipt(receipt::Receipts),
     Bench(bench::Bench),
 }
 
@@ -99,6 +103,8 @@ impl Cli {
             Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,
             Command::Status(status) => block_on(status.run(output))?,
+            Command::Audit(audit) => audit.run(output),
+            Command::Receipt(receipt) => receipt.run(output),
             Command::Bench(bench) => bench.run(output),
         }
     }

@@ -152,6 +152,11 @@ impl Problem {
         self.r#type.ends_with("/timeout")
     }
 
+    /// The node has too much to do just now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.r#type.ends_with("/busy")
+    }
+
     /// It is about something that the application has forgotten.
     pub(crate) fn is_compacted(&self) -> bool {
         self.r#type.ends_with("/compacted")

@@ -51,11 +51,11 @@ impl Submit {
         match &self.app {
             Some(app) => {
                 let app = cluster.app(app)?;
-                write::execute(&cluster, app, bytes, self.options, output, write::hex).await
+                write::execute(&cluster, app, bytes, &self.options, output, write::hex).await
             }
             None => {
                 let command: SignedCommand = wire::decode(&bytes).context("this is not a signed command")?;
-                write::submit(&cluster.client()?, &command, output).await
+                write::submit(&cluster.client()?, &command, &self.options, output).await
             }
         }
     }

@@ -13,10 +13,11 @@ use synod_types::{AppNdx, Outcome, Receipt, SignedCommand, StateNdx, TimeMs, wir
 use crate::connection::Cluster;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::receipt::kept::{Keeping, KeptReceipt};
 use crate::time;
 
 /// Conditions of a command, beside those of its operation.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Command")]
 pub(crate) struct WriteOptions {
     /// Only if the application is in exactly this state
@@ -25,10 +26,18 @@ pub(crate) struct WriteOptions {
     /// Not executed later than so many seconds from now, by the cluster's time
     #[arg(long, value_name = "SECONDS")]
     expires_in: Option<u64>,
+    /// Add the receipt to a file, as one line of JSON: `synod receipt verify` proves it from the log, at any time
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
 }
 
 impl WriteOptions {
-    fn options(self) -> CommandOptions {
+    /// The file for receipts, opened.
+    fn keeping(&self) -> anyhow::Result<Option<Keeping>> {
+        self.receipt.as_deref().map(Keeping::open).transpose()
+    }
+
+    fn options(&self) -> CommandOptions {
         let not_after =
             self.expires_in.map(|seconds| TimeMs(time::now().0.saturating_add(seconds.saturating_mul(1000))));
         CommandOptions { not_after, expected: self.if_state.map(StateNdx) }
@@ -43,7 +52,7 @@ pub(crate) async fn execute(
     cluster: &Cluster,
     app: AppNdx,
     operation: Vec<u8>,
-    options: WriteOptions,
+    options: &WriteOptions,
     output: Output,
     explain: impl FnOnce(&[u8]) -> Explained,
 ) -> anyhow::Result<ExitCode> {
@@ -58,10 +67,14 @@ pub(crate) async fn executed(
     client: &Client,
     app: AppNdx,
     operation: Vec<u8>,
-    options: WriteOptions,
+    options: &WriteOptions,
 ) -> anyhow::Result<Receipt> {
-    match client.execute(app, operation.into(), options.options()).await {
-        Ok(receipt) => Ok(receipt),
+    let keeping = options.keeping()?;
+    match client.execute_with_command(app, operation.into(), options.options()).await {
+        Ok((command, receipt)) => {
+            keep(keeping, client, &command, &receipt)?;
+            Ok(receipt)
+        }
         Err(ExecuteError::Submit(SubmitError::Unknown { command, why })) => {
             Err(unknown(&command, &why)?.into())
         }
@@ -73,11 +86,27 @@ pub(crate) async fn executed(
 pub(crate) async fn submit(
     client: &Client,
     command: &SignedCommand,
+    options: &WriteOptions,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
+    let keeping = options.keeping()?;
     let submitted = client.submit(command).await;
     client.close().await;
-    print(&submitted.map_err(Failure::from)?, output, hex)
+    let receipt = submitted.map_err(Failure::from)?;
+    keep(keeping, client, command, &receipt)?;
+    print(&receipt, output, hex)
+}
+
+fn keep(
+    keeping: Option<Keeping>,
+    client: &Client,
+    command: &SignedCommand,
+    receipt: &Receipt,
+) -> anyhow::Result<()> {
+    let Some(mut keeping) = keeping else { return Ok(()) };
+    let kept = KeptReceipt::new(client.commander().cluster(), command, receipt);
+    // What the command came to must not be lost with the file.
+    keeping.keep(&kept).with_context(|| kept.to_json().to_string())
 }
 
 /// The answer of an application that this program does not look into.

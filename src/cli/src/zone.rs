@@ -20,6 +20,7 @@ use synod_zone::Name;
 
 use crate::exit::Failure;
 use crate::output::Output;
+pub(crate) use change::explain;
 
 /// Check, publish and look at DNS zones
 ///

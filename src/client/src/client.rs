@@ -104,13 +104,26 @@ impl Client {
         operation: Bytes,
         options: CommandOptions,
     ) -> Result<Receipt, ExecuteError> {
+        Ok(self.execute_with_command(app, operation, options).await?.1)
+    }
+
+    /// [`Client::execute`], for who keeps the command with its receipt.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn execute_with_command(
+        &self,
+        app: AppNdx,
+        operation: Bytes,
+        options: CommandOptions,
+    ) -> Result<(SignedCommand, Receipt), ExecuteError> {
         let seqs = self.seqs(app)?;
         let mut tries = 1;
         loop {
             let held = self.hold_seq(app, &seqs).await?;
             let command = self.sign(app, held.seq(), operation.clone(), options).await?;
             match self.submit(&command).await {
-                Ok(receipt) => return Ok(receipt),
+                Ok(receipt) => return Ok((command, receipt)),
                 // All of these say that this command was not executed, so another may take its place.
                 Err(SubmitError::Refused(Refusal {
                     code: code @ (RefusalCode::SeqReused | RefusalCode::SeqTooFar | RefusalCode::StaleSeq),

@@ -1,6 +1,6 @@
 //! Why a read has no answer.
 
-use synod_types::{AppNdx, StateNdx};
+use synod_types::{AppNdx, Slot, StateNdx};
 
 /// Why a read has no answer. Each that concerns one application says in which state it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,16 @@ pub enum GatewayError {
         /// Its state on this node.
         state_ndx: StateNdx,
     },
+    /// This node cannot read a part of its log.
+    #[error("this node cannot read slot {slot} of application {app} in its log; ask another node")]
+    LogNotHere {
+        /// The application.
+        app: AppNdx,
+        /// Its state on this node.
+        state_ndx: StateNdx,
+        /// The first slot that was asked for.
+        slot: Slot,
+    },
     /// The node is stopping and lets nobody wait any more.
     #[error("this node is stopping; ask another node")]
     Stopping {
@@ -91,6 +101,7 @@ impl GatewayError {
             | GatewayError::Timeout { state_ndx, .. }
             | GatewayError::NotAQuery { state_ndx, .. }
             | GatewayError::Busy { state_ndx, .. }
+            | GatewayError::LogNotHere { state_ndx, .. }
             | GatewayError::Stopping { state_ndx, .. } => Some(state_ndx),
         }
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use synod_machine::View;
 use synod_types::limits::READ_WAIT_MS_MAX;
-use synod_types::{AppNdx, ContentKey, Digest, StateNdx};
+use synod_types::{AppNdx, ContentKey, Digest, LogPage, Slot, StateNdx};
 use tokio::sync::watch;
 
 use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
+use crate::log::{Log, LogUnread, NoLog};
 use crate::metrics::{Metrics, NoMetrics};
 use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
@@ -87,6 +88,7 @@ struct Inner {
     doors: Vec<Arc<AppDoor>>,
     status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
     files: Arc<dyn Files>,
+    log: Arc<dyn Log>,
     metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
@@ -110,6 +112,7 @@ impl Gateway {
             doors,
             status: Box::new(status),
             files: Arc::new(NoFiles),
+            log: Arc::new(NoLog),
             metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
             stopping: watch::Sender::new(false),
@@ -122,6 +125,15 @@ impl Gateway {
     /// If the gateway was cloned already: it is put together first and handed out then.
     pub fn with_files(mut self, files: Arc<dyn Files>) -> Gateway {
         self.own().files = files;
+        self
+    }
+
+    /// The same gateway, with a log to give out; without this, there is none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_log(mut self, log: Arc<dyn Log>) -> Gateway {
+        self.own().log = log;
         self
     }
 
@@ -200,6 +212,32 @@ impl Gateway {
     /// A file to which a state refers; `None` if this node does not have it, or cannot read it.
     pub async fn file(&self, key: ContentKey) -> Option<Bytes> {
         self.0.files.read(key).await
+    }
+
+    /// What was chosen behind slot `after` and is applied here, at most `limit` decrees, and the state that this node had
+    /// then.
+    ///
+    /// # Errors
+    /// As for [`Gateway::view`], and [`GatewayError::LogNotHere`].
+    pub async fn log(
+        &self,
+        app: AppNdx,
+        read: Read,
+        after: Slot,
+        limit: u64,
+    ) -> Result<(Arc<View>, LogPage), GatewayError> {
+        let view = self.view(app, read).await?;
+        let up_to = view.applied.min(Slot(after.0.saturating_add(limit)));
+        let mut decrees = Vec::new();
+        if after < up_to {
+            let (slot, state_ndx) = (after.next(), view.state_ndx);
+            decrees = self.0.log.read(app, slot, up_to).await.map_err(|why| match why {
+                LogUnread::Busy => GatewayError::Busy { app, state_ndx },
+                LogUnread::NotHere => GatewayError::LogNotHere { app, state_ndx, slot },
+            })?;
+        }
+        let page = LogPage { cluster: view.cluster, app, applied: view.applied, decrees };
+        Ok((view, page))
     }
 
     /// What this node measures of itself.

@@ -1,5 +1,5 @@
 //! The only door for front ends: read an application's state at the level that a client asks for, wait for a state,
-//! ask how the cluster is, how far each node has come, and how fresh a state is; read a file to which a state refers.
+//! ask how the cluster is, how far each node has come, and how fresh a state is; read a file to which a state refers, or what was chosen.
 //!
 //! The node puts states in ([`AppPublisher`]) and answers read-index questions ([`ReadQuestions`]); front ends hold a
 //! [`Gateway`] and take answers out. Nothing here changes state, and nothing here knows of Paxos, journal, mesh or any
@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod freshness;
 mod gateway;
+mod log;
 mod metrics;
 mod nodes;
 mod reads;
@@ -23,6 +24,7 @@ pub use door::{AppDoor, AppPublisher};
 pub use error::{Awaited, GatewayError};
 pub use files::{FileRead, Files};
 pub use gateway::{Answer, Consistency, Gateway, Read, Readiness};
+pub use log::{Log, LogRead, LogUnread};
 pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};

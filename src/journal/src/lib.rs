@@ -12,7 +12,8 @@
 //! What is verified when: at the start, the promise, the hint, the last [`recovery::VERIFIED_SLOTS`] decrees up to the
 //! hint and all behind it; everything else when it is read.
 //!
-//! Start reading at [`journal`], then [`record`] (what is on disk) and [`sled_store`] (how it gets there).
+//! Start reading at [`journal`], then [`record`] (what is on disk) and [`sled_store`] (how it gets there). [`stopped`] is for
+//! audits of a node that does not run.
 
 pub mod journal;
 pub mod memory_store;
@@ -20,6 +21,7 @@ pub mod record;
 pub mod recovery;
 pub mod sled_store;
 pub mod stamp;
+pub mod stopped;
 pub mod store;
 
 mod queue;
@@ -29,5 +31,6 @@ mod writer;
 
 pub use journal::{Journal, JournalError, OpenError};
 pub use memory_store::MemoryStore;
-pub use recovery::ReadError;
+pub use recovery::{Known, ReadError};
 pub use stamp::Stamp;
+pub use stopped::{StoppedError, StoppedLog};

@@ -72,22 +72,13 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
             record::decode_promised(app, &value).map_err(|_| RecoveryError::DamagedPromise(app))?
         }
     };
-    let hint = match store.read(&record::chosen_key(app))? {
-        None => Slot(0),
-        Some(value) => record::decode_chosen(app, &value).map_err(|_| RecoveryError::DamagedHint(app))?,
-    };
+    let hint = hint(store, app)?;
     let chosen = last_readable(store, app, hint)?;
     let mut recovered = Recovered { promised, chosen, ..Recovered::default() };
     if chosen < hint {
         recovered.damaged_through = hint;
     }
-    let mut slots = BTreeSet::new();
-    let from = record::accepted_key(app, hint.next(), 0);
-    store.scan_keys(&from, &record::accepted_end(app), &mut |key| {
-        slots.extend(record::slot_of(key));
-        ControlFlow::Continue(())
-    })?;
-    for slot in slots {
+    for slot in accepted_behind(store, app, hint)? {
         match read_slot(store, app, slot)? {
             InSlot::Accepted { ballot: Ballot::CHOSEN, .. } if slot == recovered.chosen.next() => {
                 recovered.chosen = slot;
@@ -103,6 +94,31 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
         }
     }
     Ok(recovered)
+}
+
+/// How much of a log is known to be chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// Every slot up to here is chosen, whether its record can be read or not.
+    pub chosen: Slot,
+    /// Slots behind it in which something was accepted, of which nobody can tell here whether it was chosen.
+    pub behind: u64,
+}
+
+/// Tells what is known to be chosen: up to the hint, and behind it what this node learned as chosen.
+///
+/// # Errors
+/// [`RecoveryError::DamagedHint`]; [`RecoveryError::Store`].
+pub fn known(store: &mut dyn Store, app: AppNdx) -> Result<Known, RecoveryError> {
+    let mut chosen = hint(store, app)?;
+    let mut behind = 0;
+    for slot in accepted_behind(store, app, chosen)? {
+        match read_slot(store, app, slot)? {
+            InSlot::Accepted { ballot: Ballot::CHOSEN, .. } if slot == chosen.next() => chosen = slot,
+            InSlot::Accepted { .. } | InSlot::Damaged | InSlot::Nothing => behind += 1,
+        }
+    }
+    Ok(Known { chosen, behind })
 }
 
 /// Corrects `recovered` when replay found that the record of `slot`, one of the chosen ones, cannot be read: what is
@@ -144,6 +160,25 @@ pub fn read(
         }
     }
     Ok(decrees)
+}
+
+/// The last slot that the store remembers as chosen.
+fn hint(store: &mut dyn Store, app: AppNdx) -> Result<Slot, RecoveryError> {
+    match store.read(&record::chosen_key(app))? {
+        None => Ok(Slot(0)),
+        Some(value) => record::decode_chosen(app, &value).map_err(|_| RecoveryError::DamagedHint(app)),
+    }
+}
+
+/// The slots behind `slot` in which something was accepted, in their order.
+fn accepted_behind(store: &mut dyn Store, app: AppNdx, slot: Slot) -> Result<BTreeSet<Slot>, StoreError> {
+    let mut slots = BTreeSet::new();
+    let from = record::accepted_key(app, slot.next(), 0);
+    store.scan_keys(&from, &record::accepted_end(app), &mut |key| {
+        slots.extend(record::slot_of(key));
+        ControlFlow::Continue(())
+    })?;
+    Ok(slots)
 }
 
 /// The slot before the first of the last ones up to `hint` that cannot be read, or `hint`.

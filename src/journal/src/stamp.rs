@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use synod_types::{ClusterId, NodeId};
 
 const FIRST_LINE: &str = "synod data directory, format 1";
-const STAMP: &str = "stamp";
+pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
-const LOCK: &str = "lock";
-const LOG: &str = "log";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const LOG: &str = "log";
 
 /// Whose directory it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -202,7 +202,8 @@ fn encode(stamp: Stamp, log_created: bool) -> Vec<u8> {
     format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Option<(Stamp, bool)> {
+/// Whose directory it is, and whether its log was made; `None`: the stamp is damaged.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Stamp, bool)> {
     let text = std::str::from_utf8(bytes).ok()?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let stamp = Stamp { cluster: field("cluster")?.parse().ok()?, node: field("node")?.parse().ok()? };

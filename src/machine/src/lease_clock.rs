@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 use synod_types::{Ballot, LeaseMs, TimeMs};
 
+use crate::broken::{Broken, Fault};
+
 /// What it shows, and what it goes on from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LeaseClock {
@@ -30,7 +32,12 @@ impl LeaseClock {
     }
 
     /// A batch of `term` is executed, whose time is `time`. Says whether the term begins with it.
-    pub(crate) fn on_batch(&mut self, term: Ballot, time: TimeMs) -> bool {
+    pub(crate) fn on_batch(&mut self, term: Ballot, time: TimeMs, broken: Broken) -> bool {
+        if broken.is(Fault::TermsAreOne)
+            && let Some((last_term, _)) = &mut self.last
+        {
+            *last_term = term;
+        }
         let behind = self.behind(term, time);
         self.now = behind.unwrap_or(self.now);
         // A leader's time never goes back; if it did, the clock would have to wait until it is there again.
@@ -40,8 +47,8 @@ impl LeaseClock {
     }
 
     /// A no-op is executed.
-    pub(crate) fn on_noop(&mut self) {
-        self.last = None;
+    pub(crate) fn on_noop(&mut self, broken: Broken) {
+        self.last = self.last.filter(|_| broken.is(Fault::NoopsDoNotStop));
     }
 
     /// Whether this can be the clock of a machine whose time is `time`.
@@ -61,7 +68,8 @@ mod tests {
     #[test]
     fn it_runs_within_a_term_and_stands_still_between_terms() {
         let mut clock = LeaseClock::default();
-        let mut batch = |number, time| (clock.on_batch(term(number), TimeMs(time)), clock.now().0);
+        let mut batch =
+            |number, time| (clock.on_batch(term(number), TimeMs(time), Broken::NOT), clock.now().0);
         assert_eq!(batch(1, 5000), (true, 0));
         assert_eq!(batch(1, 5300), (false, 300));
         assert_eq!(batch(2, 9000), (true, 300));
@@ -74,10 +82,10 @@ mod tests {
     #[test]
     fn a_no_op_ends_what_was_before() {
         let mut clock = LeaseClock::default();
-        clock.on_batch(term(1), TimeMs(100));
-        clock.on_noop();
+        clock.on_batch(term(1), TimeMs(100), Broken::NOT);
+        clock.on_noop(Broken::NOT);
         assert_eq!(clock.behind(term(1), TimeMs(200)), None);
-        assert!(clock.on_batch(term(1), TimeMs(200)));
+        assert!(clock.on_batch(term(1), TimeMs(200), Broken::NOT));
         assert_eq!(clock.now(), LeaseMs(0));
     }
 
@@ -85,7 +93,7 @@ mod tests {
     fn a_time_that_goes_back_is_waited_for() {
         let mut clock = LeaseClock::default();
         for (time, shows) in [(100, 0), (40, 0), (90, 0), (110, 10)] {
-            clock.on_batch(term(1), TimeMs(time));
+            clock.on_batch(term(1), TimeMs(time), Broken::NOT);
             assert_eq!(clock.now(), LeaseMs(shows));
         }
     }

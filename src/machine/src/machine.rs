@@ -94,9 +94,7 @@ impl Machine {
         self.state.applied = slot;
         match decree {
             Decree::Noop => {
-                if !self.broken.is(Fault::NoopsDoNotStop) {
-                    self.state.clock.on_noop();
-                }
+                self.state.clock.on_noop(self.broken);
                 Vec::new()
             }
             Decree::Batch(batch) => {
@@ -113,8 +111,7 @@ impl Machine {
         let state = &mut self.state;
         // Another leader's clock may be behind that of the one before it.
         state.time = state.time.max(time);
-        let term = if self.broken.is(Fault::TermsAreOne) { Ballot::ZERO } else { term };
-        if state.clock.on_batch(term, time) && !self.broken.is(Fault::NoTimeAgain) {
+        if state.clock.on_batch(term, time, self.broken) && !self.broken.is(Fault::NoTimeAgain) {
             state.app.on_new_term(state.clock.now());
         }
     }
@@ -183,7 +180,7 @@ impl Machine {
         assert!(is_within_limits(&outcome), "an application's answers and refusals stay within their limits");
         let state = &mut self.state;
         state.state_ndx = state.state_ndx.next();
-        state.chain = chain::link(state.chain, command, &outcome);
+        state.chain = chain::link(state.chain, state.time, command, &outcome);
         Executed { command, state_ndx: state.state_ndx, outcome, chain: state.chain }
     }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stage::*;
-use synod_machine::{Application, Applied, Context, Machine, Moment, QueryError, RestoreError, chain};
+use synod_machine::{
+    Application, Applied, Context, Founders, Machine, Moment, QueryError, RestoreError, chain,
+};
 use synod_types::command::Operation;
 use synod_types::{
     Ballot, Batch, Decree, Digest, LeaseMs, Outcome, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
@@ -96,8 +98,8 @@ fn term(number: u64) -> Ballot {
 
 impl House {
     fn new() -> House {
-        let administrators = [(commander(0), key(0), "founder".to_owned())];
-        House { machine: Machine::new(CLUSTER, APP, &administrators, Box::new(Candles::default())), seq: 0 }
+        let founders = Founders::each_alone(&[(commander(0), key(0), "founder".to_owned())]);
+        House { machine: Machine::new(CLUSTER, APP, &founders, Box::new(Candles::default())), seq: 0 }
     }
 
     fn decree(&mut self, decree: &Decree) -> Vec<Applied> {
@@ -149,9 +151,9 @@ fn a_tick_ends_what_has_run_out_in_a_state_of_its_own() {
     let receipt = house.tick(1, 5300).unwrap();
     assert_eq!((receipt.app, receipt.seq, receipt.state_ndx), (APP, Seq(0), ndx(2)));
     assert_eq!(receipt.outcome, Outcome::Done(Bytes::copy_from_slice(&2_u64.to_be_bytes())));
-    // Provable from the log: slot 3, where the clock showed 300.
+    // Provable from the log: slot 3, where the clock showed 300 at 5300.
     let expiry = chain::expiry(CLUSTER, APP, slot(3), LeaseMs(300));
-    assert_eq!(receipt.chain, chain::link(before, expiry, &receipt.outcome));
+    assert_eq!(receipt.chain, chain::link(before, TimeMs(5300), expiry, &receipt.outcome));
     assert_eq!(house.tick(1, 9000), None, "nothing is left");
 }
 

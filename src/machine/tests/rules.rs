@@ -97,7 +97,7 @@ fn the_chain_links_every_executed_command() {
     let mut expected = chain::start(CLUSTER, APP);
     for command in commands {
         let receipt = receipt(apply(&mut machine, command.clone()));
-        expected = chain::link(expected, command.id(), &receipt.outcome);
+        expected = chain::link(expected, machine.state().time, command.id(), &receipt.outcome);
         assert_eq!(receipt.chain, expected);
     }
     assert_eq!(machine.view().chain, expected);

@@ -1,6 +1,9 @@
 //! The registry: which kinds of application this program has.
 
-use synod_machine::Application;
+use bytes::Bytes;
+use synod_auth::{Genesis, GenesisApp};
+use synod_machine::{Application, Founders, Machine};
+use synod_types::ClusterId;
 
 /// The kinds, as genesis names them.
 pub const KINDS: &[&str] = &["kv", ZONES];
@@ -15,4 +18,15 @@ pub fn new(kind: &str) -> Option<Box<dyn Application>> {
         ZONES => Some(Box::new(synod_app_zones::ZonesApp::new())),
         _ => None,
     }
+}
+
+/// The machine of an application before slot 1, as genesis founds it; `None` if there is no such kind. Whoever executes a
+/// log again begins with this very machine.
+pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
+    let administrators = genesis.administrators.iter();
+    let administrators =
+        administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
+    let founders =
+        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
+    Some(Machine::new(cluster, app.ndx, &founders, new(&app.kind)?))
 }

@@ -473,8 +473,12 @@ struct Clocks {
 
 impl Clocks {
     fn read(&self) -> Reading {
-        Reading { monotonic: self.started.elapsed(), wall: wall() }
+        Reading { monotonic_us: micros(self.started.elapsed()), wall_us: micros(wall()) }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn wall() -> Duration {

@@ -17,6 +17,7 @@ mod gate;
 mod http;
 mod inbox;
 pub mod intake;
+mod log;
 mod metrics;
 pub mod node;
 mod progress;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use synod_auth::file::LoadError;
 use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
@@ -19,7 +18,7 @@ use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
-use synod_machine::{Founders, Machine};
+use synod_machine::Machine;
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
 use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
@@ -38,6 +37,7 @@ use crate::gate::Gate;
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
 use crate::status::StatusSource;
@@ -265,6 +265,7 @@ impl Node {
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
             .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
+            .with_log(Arc::new(OwnLog::new(journal.clone())))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
         tasks.spawn("gate".to_owned(), gate.run(gated));
@@ -373,14 +374,8 @@ fn machine(
     journal: &Journal,
     recovered: &mut Recovered,
 ) -> Result<Machine, StartError> {
-    let application = apps::new(&app.kind)
+    let mut machine = apps::machine(genesis, cluster, app)
         .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-    let administrators = genesis.administrators.iter();
-    let administrators =
-        administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
-    let founders =
-        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
-    let mut machine = Machine::new(cluster, app.ndx, &founders, application);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let chosen = recovered.chosen;
     let mut slot = Slot(0);

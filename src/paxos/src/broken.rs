@@ -35,7 +35,7 @@ pub enum Fault {
     ReadBeforeBarrier,
     /// A tick goes into a slot before the commands that came earlier.
     TickOvertakes,
-    /// A batch gets the time at which it goes into a slot, and not that at which its commands came.
+    /// Commands get the time at which they go into a slot, and not that at which they came.
     TimeOfProposal,
 }
 

@@ -4,56 +4,50 @@
 //! clock, which nobody sets, and are only drawn towards the wall clock, never faster than [`DRAW_PARTS`] allows: a wall
 //! clock that is set, rightly or wrongly, moves nothing at once. And they do not run on over a stall of this very process:
 //! who was stopped has not heard those who kept something alive meanwhile. Of a gap between two readings only
-//! [`GAP_MAX`] counts at once; for the rest the clock is behind the wall clock, and is drawn after it.
+//! [`GAP_US_MAX`] counts at once; for the rest the clock is behind the wall clock, and is drawn after it.
 //!
 //! A pure function of the readings that it is given.
-
-use core::time::Duration;
 
 use synod_types::TimeMs;
 
 /// The clock is drawn towards the wall clock by one in so many parts of the time that passes: a lease is too short by no
 /// more than this.
-pub const DRAW_PARTS: u32 = 20;
-/// More than this between two readings is a stall: ten ticks of the driver.
-pub const GAP_MAX: Duration = Duration::from_millis(200);
+pub const DRAW_PARTS: u64 = 20;
+/// More microseconds than this between two readings are a stall: ten ticks of the driver.
+pub const GAP_US_MAX: u64 = 200_000;
 
-/// What the system's two clocks show at one moment.
+/// What the system's two clocks show at one moment, in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
     /// Since any moment that stays the same: never goes back, and is never set.
-    pub monotonic: Duration,
+    pub monotonic_us: u64,
     /// Since 1970.
-    pub wall: Duration,
+    pub wall_us: u64,
 }
 
 /// The clock of one term of one leader. It begins with what the wall clock shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TermClock {
     /// The last reading of the monotonic clock.
-    read: Duration,
+    read_us: u64,
     /// What it showed then, since 1970.
-    shown: Duration,
+    shown_us: u64,
 }
 
 impl TermClock {
     /// A term begins.
     pub fn begin(reading: Reading) -> TermClock {
-        TermClock { read: reading.monotonic, shown: reading.wall }
+        TermClock { read_us: reading.monotonic_us, shown_us: reading.wall_us }
     }
 
     /// What it shows; never less than before.
     pub fn read(&mut self, reading: Reading) -> TimeMs {
-        let passed = reading.monotonic.saturating_sub(self.read).min(GAP_MAX);
-        self.read = self.read.max(reading.monotonic);
-        self.shown += passed;
-        let draw = passed / DRAW_PARTS;
-        if reading.wall > self.shown {
-            self.shown += draw.min(reading.wall - self.shown);
-        } else {
-            self.shown -= draw.min(self.shown - reading.wall);
-        }
-        TimeMs(u64::try_from(self.shown.as_millis()).unwrap_or(u64::MAX))
+        let passed_us = reading.monotonic_us.saturating_sub(self.read_us).min(GAP_US_MAX);
+        self.read_us = self.read_us.max(reading.monotonic_us);
+        let free_us = self.shown_us.saturating_add(passed_us);
+        let draw_us = passed_us / DRAW_PARTS;
+        self.shown_us = reading.wall_us.clamp(free_us - draw_us, free_us.saturating_add(draw_us));
+        TimeMs(self.shown_us / 1000)
     }
 }
 
@@ -68,8 +62,8 @@ mod tests {
 
     /// So many milliseconds later, while the wall clock is so many off.
     fn at(ms: u64, off_ms: i64) -> Reading {
-        let wall = 1_000_000_u64.saturating_add(ms).saturating_add_signed(off_ms);
-        Reading { monotonic: Duration::from_millis(5000 + ms), wall: Duration::from_millis(wall) }
+        let wall_ms = (1_000_000 + ms).saturating_add_signed(off_ms);
+        Reading { monotonic_us: (5000 + ms) * 1000, wall_us: wall_ms * 1000 }
     }
 
     /// What it shows, behind its beginning, after readings `step_ms` apart.

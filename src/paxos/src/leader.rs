@@ -150,7 +150,7 @@ impl Proposals {
             commands.extend(self.queue.pop_front().and_then(|(_, command)| command));
         }
         self.bytes -= bytes;
-        if broken.is(Fault::TimeOfProposal) {
+        if broken.is(Fault::TimeOfProposal) && !commands.is_empty() {
             time = self.now;
         }
         Some(Decree::Batch(Arc::new(Batch { term, time, commands })))

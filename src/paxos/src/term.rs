@@ -76,7 +76,6 @@ impl Term {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
     use std::sync::Arc;
 
     use synod_types::Batch;
@@ -86,7 +85,7 @@ mod tests {
     const BALLOT: Ballot = Ballot { number: 4, ..Ballot::ZERO };
 
     fn at(ms: u64) -> Reading {
-        Reading { monotonic: Duration::from_millis(ms), wall: Duration::from_millis(1000 + ms) }
+        Reading { monotonic_us: 1000 * ms, wall_us: 1000 * (1000 + ms) }
     }
 
     fn tick(term: Ballot) -> Decree {

@@ -3,8 +3,6 @@
 //! Ticks come from the monotonic side, which has a rate and no jumps; the wall side has both. The time in decrees follows
 //! the one and is drawn towards the other. Neither is ever compared with the world's virtual time by a node.
 
-use std::time::Duration;
-
 use synod_paxos::Reading;
 use synod_types::TimeMs;
 
@@ -46,10 +44,7 @@ impl Clock {
 
     /// What both sides show at virtual time `now_ms`. The monotonic one began with the world.
     pub fn read(&self, now_ms: u64) -> Reading {
-        Reading {
-            monotonic: Duration::from_micros(now_ms * self.rate_per_mille),
-            wall: Duration::from_millis(self.wall(now_ms).0),
-        }
+        Reading { monotonic_us: now_ms * self.rate_per_mille, wall_us: self.wall(now_ms).0 * 1000 }
     }
 
     /// Sets the wall side forward, or back.

@@ -363,9 +363,9 @@ impl Node {
         }
         self.read_ms = around.now_ms;
         let reading = self.clock.read(around.now_ms);
-        around.checks.leases.on_attended(self.setting.index, reading.monotonic);
-        let monotonic = if self.has(DriverFault::TimeOfTheWall) { reading.wall } else { reading.monotonic };
-        Reading { monotonic, ..reading }
+        around.checks.leases.on_attended(self.setting.index, reading.monotonic_us);
+        let of_the_wall = self.has(DriverFault::TimeOfTheWall);
+        Reading { monotonic_us: if of_the_wall { reading.wall_us } else { reading.monotonic_us }, ..reading }
     }
 
     fn on_forward(

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod frame;
 pub mod ids;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod outcome;
 pub mod record;
@@ -27,6 +28,7 @@ pub use ids::{
     AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, LeaseMs, NodeId, Seq, Slot, StateNdx,
     TimeMs,
 };
+pub use log::{LogPage, LogPageError};
 pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};

@@ -43,8 +43,12 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Reads that wait for the journal's writer at a time.
 pub const JOURNAL_READS_MAX: usize = 256;
 
-/// Bytes of decrees in one catch-up message (one decree may be larger by itself).
+/// Bytes of decrees in one catch-up message (one decree may be larger by itself), and in one page of the log over HTTP.
 pub const CATCH_UP_BYTES_MAX: usize = 1 << 20;
+/// Decrees in one page of the log over HTTP.
+pub const LOG_PAGE_DECREES_MAX: u64 = 4096;
+/// Pages of the log that one node reads for the outside at a time: the thread that reads them is the one that writes.
+pub const LOG_READS_MAX: usize = 2;
 /// Bytes of one frame between nodes or between a node and a commander.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a frame before the Hello was accepted.
@@ -251,9 +255,11 @@ pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
 pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
 /// States without a change after which a stream says how far it is, so that whoever resumes it does so in the history.
 pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
-/// Microseconds from one client's turn to be served changes to the next one's: many clients get many changes at a time, and
-/// leave the processors to the writers.
-pub const HTTP_WATCH_TURN_US: u64 = 100;
+/// Microseconds from one client's turn to be served changes to the next one's, at least: many clients get many changes at a
+/// time, and leave the processors to the writers.
+pub const HTTP_WATCH_TURN_US: u64 = 250;
+/// How many times as long as a turn took the next one waits.
+pub const HTTP_WATCH_TURN_PAUSES: u32 = 10;
 /// Clients that are served changes without a wait for their turn, where none were served before.
 pub const HTTP_WATCH_TURNS_AT_ONCE: u32 = 32;
 /// Bytes that a connection's socket holds and has not sent.

@@ -1,13 +1,13 @@
 //! What was before: the changes of each state, and what keys held until then.
 //!
 //! A value holds from the state that changed the key until the one that changes it next. What holds still is in the entries;
-//! here is what does not, under its key and the state that superseded it, as long as that is behind the oldest readable
-//! state. To find what held in state N is then to find the first superseded behind N, if it began by N.
+//! here is what does not, in the record of the state that superseded it, as long as that is behind the oldest readable
+//! state. To find what held in state N is then to find the first that superseded it behind N, if it began by N.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use synod_machine::Key;
 use synod_types::limits::KV_ENTRY_BYTES;
 use synod_types::{StateNdx, TimeMs};
@@ -47,8 +47,9 @@ struct Record {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct History {
     records: OrdMap<StateNdx, Record>,
-    /// Each record's `before`, under its key and state.
-    superseded: OrdMap<(Key, StateNdx), Arc<Entry>>,
+    /// Where to find each `before`. There is no pointer to it here: a changed path of the tree copies all of its neighbours, and
+    /// would have to count a reference to each.
+    superseded: OrdSet<(Key, StateNdx)>,
     /// Records up to this state are none: they are dropped by and by.
     oldest: StateNdx,
     /// The sum of [`change_bytes`] over all records.
@@ -91,8 +92,16 @@ impl History {
     /// What a key held in `at` and does not hold any more.
     pub(super) fn superseded(&self, key: &[u8], at: StateNdx) -> Option<&Arc<Entry>> {
         let behind = (Bound::Excluded((Key::new(key), at)), Bound::Unbounded);
-        let ((found, _), entry) = self.superseded.range(behind).next()?;
-        (found.as_bytes() == key && entry.changed <= at).then_some(entry)
+        let (_, until) = self.superseded.range(behind).next().filter(|(found, _)| found.as_bytes() == key)?;
+        Some(self.before(key, *until)).filter(|entry| entry.changed <= at)
+    }
+
+    /// What a key held until a state that superseded it.
+    fn before(&self, key: &[u8], until: StateNdx) -> &Arc<Entry> {
+        let record = self.records.get(&until).expect("what is superseded has a record");
+        let change = record.changes.binary_search_by(|change| change.key.as_bytes().cmp(key));
+        let change = change.map(|place| &record.changes[place]).expect("the key is in it");
+        change.before.as_ref().expect("it held something")
     }
 
     /// The same for all keys that begin with `prefix`, in byte order, behind `after` if there is one.
@@ -109,8 +118,7 @@ impl History {
         };
         std::iter::from_fn(move || {
             loop {
-                let ((key, until), entry) =
-                    self.superseded.range((start.clone(), Bound::Unbounded)).next()?;
+                let (key, until) = self.superseded.range((start.clone(), Bound::Unbounded)).next()?;
                 if !key.as_bytes().starts_with(prefix) {
                     return None;
                 }
@@ -120,6 +128,7 @@ impl History {
                     continue;
                 }
                 start = Bound::Excluded((key.clone(), last));
+                let entry = self.before(key.as_bytes(), *until);
                 if entry.changed <= at {
                     return Some((key, entry));
                 }
@@ -133,15 +142,15 @@ impl History {
         if at <= self.oldest {
             return None;
         }
-        self.superseded.range(known).next_back().map(|((_, until), _)| *until)
+        self.superseded.range(known).next_back().map(|(_, until)| *until)
     }
 
     /// Remembers what changed in a state, in the order of the keys.
     pub(super) fn record(&mut self, state_ndx: StateNdx, time: TimeMs, changes: Arc<[Change]>) {
         for change in changes.iter() {
             self.bytes += change_bytes(change);
-            if let Some(before) = &change.before {
-                self.superseded.insert((change.key.clone(), state_ndx), before.clone());
+            if change.before.is_some() {
+                self.superseded.insert((change.key.clone(), state_ndx));
             }
         }
         let twice = self.records.insert(state_ndx, Record { time, changes });

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use synod_types::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::log::HouseLog;
+
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const NODE: NodeId = NodeId(Digest([0xab; 32]));
 pub const ADMINISTRATOR_KEY: &[u8] = b"an administrator's key";
@@ -33,19 +36,32 @@ pub struct House {
     pub questions: ReadQuestions,
     pub blank: AppPublisher,
     _blank_questions: ReadQuestions,
+    pub log: Arc<HouseLog>,
     pub gateway: Gateway,
     pub server: HttpServer,
 }
 
 impl House {
     pub async fn open() -> House {
-        let administrator = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
-        let machine =
-            Machine::new(CLUSTER, AppNdx(1), &Founders::each_alone(&[administrator]), Box::new(Kv::new()));
+        House::open_by(1).await
+    }
+
+    /// With so many administrators, who all must sign each change of who commands.
+    pub async fn open_by(administrators: u8) -> House {
+        let ada = (commander(), Bytes::from_static(ADMINISTRATOR_KEY), "ada".to_owned());
+        let others = (1..administrators).map(|n| {
+            let key = Bytes::from(vec![n; 40]);
+            (CommanderId(Digest::of(&[&key])), key, format!("administrator {n}"))
+        });
+        let administrators: Vec<_> = std::iter::once(ada).chain(others).collect();
+        let signatures_needed = u32::try_from(administrators.len()).unwrap();
+        let founders = Founders { administrators, signatures_needed };
+        let machine = Machine::new(CLUSTER, AppNdx(1), &founders, Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
-        let gateway = Gateway::new(vec![blank_door, door], status);
+        let log: Arc<HouseLog> = Arc::default();
+        let gateway = Gateway::new(vec![blank_door, door], status).with_log(Arc::<HouseLog>::clone(&log));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         House {
@@ -55,6 +71,7 @@ impl House {
             questions,
             blank,
             _blank_questions: blank_questions,
+            log,
             gateway,
             server,
         }
@@ -69,8 +86,13 @@ impl House {
         self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
     }
 
-    /// Executes one command, in a slot of its own.
+    /// Executes one operation of the application, in a slot of its own.
     pub fn execute(&mut self, op: &KvOp) {
+        self.command(op.encode());
+    }
+
+    /// Executes one operation of the administrator, whosever it is, in a slot of its own.
+    pub fn command(&mut self, operation: Vec<u8>) {
         self.seq += 1;
         let body = CommandBody {
             cluster: CLUSTER,
@@ -79,7 +101,7 @@ impl House {
             seq: Seq(self.seq),
             not_after: None,
             expected: None,
-            operation: op.encode().into(),
+            operation: operation.into(),
         };
         let command = SignedCommand {
             body: body.encode().unwrap(),
@@ -99,6 +121,7 @@ impl House {
     fn apply(&mut self, decree: Decree) {
         let applied = self.machine.apply(self.slot().next(), &decree);
         assert!(applied.iter().all(|applied| applied.result.is_ok()), "{applied:?}");
+        self.log.decrees.lock().unwrap().push((self.slot(), decree));
         self.publisher.publish(self.machine.view());
     }
 

@@ -9,12 +9,18 @@ mod forms;
 mod house;
 mod interface;
 mod kv;
+mod log;
 mod reads;
 mod watching;
 mod zones;
 mod zones_house;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use house::{House, NODE, ask, commander, leader};
+use synod_machine::authority::{AuthorityOp, Grant, Role};
+use synod_types::limits::CHANGE_PENDING_MS_MAX;
+use synod_types::{Digest, TimeMs};
 
 #[tokio::test]
 async fn applications_are_listed_and_found_by_number_and_name() {
@@ -48,7 +54,65 @@ async fn commanders_are_listed() {
     let ada = &json["commanders"][0];
     assert_eq!((&ada["id"], &ada["name"]), (&commander().to_string().into(), &"ada".into()));
     assert_eq!((&ada["role"], &ada["since"]), (&"administrator".into(), &0.into()));
-    assert!(ada["revoked"].is_null());
+    for absent in ["revoked", "validFromMs", "validToMs", "predecessor", "successor"] {
+        assert!(ada[absent].is_null(), "{absent}: {ada}");
+    }
+    assert_eq!((&ada["scopes"], &json["signaturesNeeded"]), (&serde_json::json!([]), &1.into()));
+}
+
+#[tokio::test]
+async fn what_was_done_to_commanders_is_told_page_by_page() {
+    let mut house = House::open().await;
+    for n in 1..=5_u8 {
+        let grant = Grant::unlimited(vec![n].into(), format!("writer {n}"), Role::Writer);
+        house.command(AuthorityOp::Grant(Grant { valid_to: Some(TimeMs(9)), ..grant }).encode());
+    }
+    let answer = house.get("/v1/apps/config/commanders/log?limit=2").await;
+    assert_eq!((answer.status, answer.state_ndx()), (200, "5"));
+    let page = answer.json();
+    let latest = &page["entries"][0];
+    assert_eq!(
+        (&latest["stateNdx"], &latest["step"], &latest["what"]),
+        (&5.into(), &"made".into(), &"grant".into())
+    );
+    assert_eq!((&latest["by"], &latest["name"]), (&commander().to_string().into(), &"writer 5".into()));
+    assert_eq!((&latest["validToMs"], &latest["change"]), (&9.into(), &().into()));
+    assert_eq!(page["next"], "/v1/apps/config/commanders/log?before=4&limit=2&min=5");
+    let mut states = vec![5, 4];
+    let mut next = page["next"].clone();
+    while let Some(address) = next.as_str() {
+        let page = house.get(address).await.json();
+        states.extend(
+            page["entries"].as_array().unwrap().iter().map(|entry| entry["stateNdx"].as_u64().unwrap()),
+        );
+        assert_eq!(page["more"], page["next"].is_string());
+        next = page["next"].clone();
+    }
+    assert_eq!(states, [5, 4, 3, 2, 1]);
+    let target = "/v1/apps/config/commanders/log";
+    house.get(&format!("{target}?limit=0&before=0")).await.assert_problem(400, "invalid-parameters", target);
+}
+
+#[tokio::test]
+async fn what_waits_for_signatures_can_be_read_and_hashed() {
+    let mut house = House::open_by(2).await;
+    let op = AuthorityOp::Grant(Grant::unlimited(b"a key".to_vec().into(), "writer", Role::Writer));
+    house.command(op.encode());
+    let answer = house.get("/v1/apps/config/commanders/pending").await;
+    assert_eq!((answer.status, answer.state_ndx()), (200, "1"));
+    let json = answer.json();
+    assert_eq!(json["signaturesNeeded"], 2);
+    let waiting = &json["pending"][0];
+    let operation = STANDARD.decode(waiting["operation"].as_str().unwrap()).unwrap();
+    assert_eq!(operation, op.encode());
+    assert_eq!(waiting["digest"], Digest::of(&[&operation]).to_string());
+    assert_eq!((&waiting["change"], &waiting["signatures"]), (&1.into(), &1.into()));
+    assert_eq!(waiting["approvals"], serde_json::json!([commander().to_string()]));
+    assert_eq!(
+        waiting["lapsesMs"].as_u64().unwrap() - waiting["timeMs"].as_u64().unwrap(),
+        CHANGE_PENDING_MS_MAX
+    );
+    assert_eq!(house.get("/v1/apps/blank/commanders/pending").await.json()["pending"], serde_json::json!([]));
 }
 
 #[tokio::test]

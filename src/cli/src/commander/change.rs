@@ -149,11 +149,17 @@ impl Common {
     ) -> anyhow::Result<ExitCode> {
         let app = cluster.app(&self.app)?;
         let explain = |answer: &[u8]| explained(answer, commander, words, &self.app);
-        write::execute(cluster, app, op.encode(), self.options, output, explain).await
+        write::execute(cluster, app, op.encode(), &self.options, output, explain).await
     }
 }
 
-fn explained(answer: &[u8], commander: Option<CommanderId>, words: String, app: &str) -> Explained {
+/// What the answer to an operation on commanders means; `words` say what is so once it is done.
+pub(crate) fn explained(
+    answer: &[u8],
+    commander: Option<CommanderId>,
+    words: String,
+    app: &str,
+) -> Explained {
     let commander = commander.map(|id| id.to_string());
     match AuthorityReply::decode(answer) {
         Ok(AuthorityReply::Done) => (json!({ "commander": commander }), words),

@@ -139,7 +139,7 @@ impl Value {
 }
 
 /// What the application says of a command.
-pub(super) fn explain(answer: &[u8]) -> Explained {
+pub(crate) fn explain(answer: &[u8]) -> Explained {
     let Ok(reply) = KvReply::decode(answer) else { return write::hex(answer) };
     match reply {
         KvReply::Written { previous: None } => (json!({ "previous": null }), "the key is new".to_owned()),

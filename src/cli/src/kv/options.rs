@@ -29,7 +29,7 @@ impl Writing {
     pub(super) async fn execute(self, op: KvOp, output: Output) -> anyhow::Result<ExitCode> {
         let cluster = self.connection.cluster()?;
         let app = cluster.app(&self.app)?;
-        write::execute(&cluster, app, op.encode(), self.options, output, explain).await
+        write::execute(&cluster, app, op.encode(), &self.options, output, explain).await
     }
 }
 

@@ -142,7 +142,7 @@ impl Set {
         let op = ZonesOp::Set(change).encode();
         let done = async {
             publish::upload(&client, &stage.genesis, stage.app, file.bytes.clone()).await?;
-            write::executed(&client, stage.app, op, stage.options).await
+            write::executed(&client, stage.app, op, &stage.options).await
         };
         let receipt = done.await;
         client.close().await;
@@ -198,12 +198,12 @@ impl Stage {
         let app = cluster.zones_app(common.app.as_deref())?;
         let waiting = common.wait.prepare(&cluster)?;
         let (genesis, _) = cluster.genesis()?;
-        Ok(Stage { cluster, genesis, app, origin: origin.clone(), options: common.options, waiting })
+        Ok(Stage { cluster, genesis, app, origin: origin.clone(), options: common.options.clone(), waiting })
     }
 
     async fn execute(self, op: ZonesOp, output: Output) -> anyhow::Result<ExitCode> {
         let client = self.cluster.client()?;
-        let receipt = write::executed(&client, self.app, op.encode(), self.options).await;
+        let receipt = write::executed(&client, self.app, op.encode(), &self.options).await;
         client.close().await;
         self.finish(&receipt?, output).await
     }
@@ -233,7 +233,7 @@ impl Stage {
 }
 
 /// What the application says of a change.
-pub(super) fn explain(answer: &[u8]) -> Explained {
+pub(crate) fn explain(answer: &[u8]) -> Explained {
     let content = |content: &Content| json!({ "content": content.key.to_string(), "bytes": content.bytes, "serial": content.serial });
     let previous = |previous: &Option<Content>| previous.as_ref().map_or(Value::Null, content);
     match ZonesReply::decode(answer) {

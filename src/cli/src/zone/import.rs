@@ -87,7 +87,7 @@ impl Import {
         }
 
         let client = cluster.client()?;
-        let sent = send(&client, &genesis, app, &changes, options).await;
+        let sent = send(&client, &genesis, app, &changes, &options).await;
         client.close().await;
         let sent = sent?;
         let last = sent.receipts.last().map(|receipt| receipt.state_ndx).max(unchanged_at);
@@ -247,7 +247,7 @@ async fn send(
     genesis: &Genesis,
     app: AppNdx,
     changes: &[Found],
-    options: WriteOptions,
+    options: &WriteOptions,
 ) -> anyhow::Result<Sent> {
     let mut sent = Sent { receipts: Vec::new(), zones: 0 };
     let batches = batches(changes);

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::Value;
@@ -216,6 +218,21 @@ impl Cluster {
         assert!(status.code().is_none(), "{} had ended by itself, {status}\n{}", self.name(n), self.log(n));
     }
 
+    /// Holds a node's process as if its machine stood still: it is there, and does nothing.
+    pub fn pause(&self, n: usize) {
+        self.signal(n, Signal::STOP);
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&self, n: usize) {
+        self.signal(n, Signal::CONT);
+    }
+
+    fn signal(&self, n: usize, signal: Signal) {
+        let process = self.running[n].as_ref().expect("only who runs takes a signal");
+        kill_process(Pid::from_child(&process.child), signal).unwrap();
+    }
+
     /// Lets a node stop in order.
     pub async fn stop(&mut self, n: usize) {
         drop(self.running[n].as_mut().expect("only who runs can be stopped").leash.take());
@@ -354,6 +371,29 @@ impl Readers {
         Ok(serde_json::from_slice(&self.get(n, path).await?).unwrap())
     }
 
+    /// Reads a key within `patience`; `None`: there is no answer, or none that says anything of the key.
+    pub async fn key(&self, n: usize, key: &str, parameters: &str, patience: Duration) -> Option<KeyRead> {
+        let url = format!("{}/v1/apps/{KV}/kv/{key}{parameters}", self.urls[n]);
+        let answer = self.http.get(url).timeout(patience).send().await.ok()?;
+        let state = |name| Some(StateNdx(answer.headers().get(name)?.to_str().unwrap().parse().unwrap()));
+        let (status, at, changed) = (answer.status(), state("state-ndx"), state("last-change"));
+        let body = answer.bytes().await.ok()?;
+        let found = match status {
+            StatusCode::OK => {
+                let value = String::from_utf8(body.to_vec()).unwrap();
+                Some((value, changed.expect("who has a value says when it changed last")))
+            }
+            StatusCode::NOT_FOUND => {
+                let problem: Problem = serde_json::from_slice(&body).unwrap();
+                assert_eq!(problem.kind, "/problems/no-such-key");
+                None
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => return None,
+            other => panic!("{other}: {}", String::from_utf8_lossy(&body)),
+        };
+        Some(KeyRead { at: at.expect("every answer has a state"), found })
+    }
+
     /// The names of the nodes that a node has sessions with; none if it does not answer.
     pub async fn up(&self, n: usize) -> Vec<String> {
         let status: Result<ClusterStatus, _> = self.get_json(n, "/v1/cluster").await;
@@ -386,6 +426,21 @@ impl State {
     pub fn chain(&self) -> Digest {
         self.chain.parse().unwrap()
     }
+}
+
+/// What a reader is told of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyRead {
+    /// The state that was read.
+    pub at: StateNdx,
+    /// The value, and the state that wrote it; `None`: there is no such key.
+    pub found: Option<(String, StateNdx)>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 /// The parts of `/v1/apps/{app}/kv` that tests compare.

@@ -1,0 +1,300 @@
+//! `synod audit`: executes a cluster's logs again, from genesis, and says who changed what; or where a log is not what it
+//! should be.
+//!
+//! [`auditor`] is the part that judges, and is pure. [`source`] reads, [`walk`] brings both together on all cores.
+
+pub(crate) mod auditor;
+pub(crate) mod expectation;
+mod filter;
+pub(crate) mod report;
+pub(crate) mod source;
+pub(crate) mod walk;
+pub(crate) mod words;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use synod_auth::{Genesis, GenesisApp};
+use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx};
+
+use crate::connection::{self, Connection};
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::receipt::kept;
+use auditor::{Auditor, Break, Change};
+use expectation::Expectation;
+use filter::Filter;
+use report::{Named, Report};
+use source::{DataDir, Nodes, Source, Unread};
+use walk::{Until, Verifying, walk};
+
+/// Verify a whole log, from genesis to its end, and show who changed what
+///
+/// Every signature is verified, every command is executed again by the code that a node runs, and the hash chain that comes
+/// of it is held against what is known from elsewhere: with --url, what each of these nodes says of itself; with --data-dir,
+/// what --expect and --receipt say. Trusted are the genesis document and this program, and no node.
+///
+/// A data directory is copied first, to $TMPDIR, and never written to. Its node must not run.
+///
+/// Exit code: 0 if all is in order; 7 at the first thing that is not, with its application, slot and stateNdx.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod audit --url 127.0.0.1:9101 --url 127.0.0.1:9102 --quiet     # do these nodes agree with genesis and each other?
+  synod audit --data-dir cluster/data-node1 --receipt receipts.json
+  synod audit --data-dir cluster/data-node1 --app kv --expect 812:9f2c…  # a chain that was written down earlier
+  synod audit --url 127.0.0.1:9101 --app kv --key 'service/*' --since 2026-11-21
+  synod audit --url 127.0.0.1:9101 --commander deploy --output json | jq .operation")]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    log: LogArgs,
+    /// Only this application: its number or its name
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// A chain that is known, of the application that --app names; may be repeated
+    #[arg(long, value_name = "STATENDX:CHAIN", value_parser = known_chain, requires = "app")]
+    expect: Vec<(StateNdx, Digest)>,
+    /// Receipts that must be proved by the log; may be repeated
+    #[arg(long, value_name = "FILE")]
+    receipt: Vec<PathBuf>,
+    /// Show nothing but what it comes to
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Where a log is, and whose.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The client file, which `synod init` writes: it knows the genesis document [default: client.toml]
+    #[arg(long, value_name = "FILE", env = "SYNOD_CLIENT", hide_env_values = true)]
+    client: Option<PathBuf>,
+    /// The genesis document of the cluster
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<PathBuf>,
+    /// Seconds after which a node that does not answer is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The data directory of a node that does not run
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The readers' port of a running node; may be repeated: the log comes from the first one, and all must agree with it
+    #[arg(long, value_name = "HOST:PORT")]
+    url: Vec<String>,
+}
+
+/// A log that can be walked, of a cluster that is known.
+pub(crate) struct Logs {
+    pub(crate) genesis: Genesis,
+    pub(crate) cluster: ClusterId,
+    verifying: Verifying,
+    store: Stored,
+}
+
+enum Stored {
+    DataDir(Box<DataDir>),
+    Nodes(Nodes),
+}
+
+impl LogArgs {
+    /// Opens what the arguments name.
+    pub(crate) fn open(&self) -> anyhow::Result<Logs> {
+        let timeout = Duration::from_secs(self.timeout);
+        let (client, genesis) = (self.client.clone(), self.genesis.clone());
+        let known = Connection::reading(client, genesis, self.place.url.clone(), timeout).cluster()?;
+        let (genesis, cluster) = known.genesis()?;
+        let store = match &self.place.data_dir {
+            Some(dir) => Stored::DataDir(Box::new(DataDir::open(dir, cluster)?)),
+            None => Stored::Nodes(Nodes::new(known.reader()?, timeout)?),
+        };
+        Ok(Logs { genesis, cluster, verifying: Verifying::new(cluster)?, store })
+    }
+}
+
+fn known_chain(text: &str) -> Result<(StateNdx, Digest), String> {
+    let known =
+        text.split_once(':').and_then(|(state, chain)| Some((state.parse().ok()?, chain.parse().ok()?)));
+    known.ok_or_else(|| "a stateNdx, a colon and the 64 hex digits of its chain are expected".to_owned())
+}
+
+impl Audit {
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let mut logs = self.log.open()?;
+        let apps = match &self.app {
+            None => logs.genesis.apps.clone(),
+            Some(text) => {
+                let ndx = connection::find_app(&logs.genesis, text)?;
+                logs.genesis.apps.iter().filter(|app| app.ndx == ndx).cloned().collect()
+            }
+        };
+        let expectations = self.expectations(&logs, &apps)?;
+        let mut report = Report::new(output, self.filter, self.quiet);
+        for app in &apps {
+            let expected = expectations.iter().filter(|expected| expected.app == app.ndx).cloned().collect();
+            if let Err(broken) = logs.audit(app, expected, Until::TheEnd, &mut report)? {
+                report.broken(&broken)?;
+                return Err(Failure::Broken(broken.to_string()).into());
+            }
+        }
+        report.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn expectations(&self, logs: &Logs, apps: &[GenesisApp]) -> anyhow::Result<Vec<Expectation>> {
+        let mut expectations = Vec::new();
+        if let [app] = apps {
+            expectations.extend(self.expect.iter().map(|&(state_ndx, chain)| {
+                let by = format!("--expect {state_ndx}");
+                Expectation { app: app.ndx, state_ndx, chain, by, receipt: None }
+            }));
+        }
+        for path in &self.receipt {
+            for receipt in kept::load(path)? {
+                logs.check_receipt(&receipt, path)?;
+                let by = format!("the receipt in {}", path.display());
+                expectations.push(Expectation::of_receipt(receipt, by));
+            }
+        }
+        Ok(expectations)
+    }
+}
+
+impl Logs {
+    /// The application with this number.
+    pub(crate) fn app(&self, ndx: AppNdx) -> Option<&GenesisApp> {
+        self.genesis.apps.iter().find(|app| app.ndx == ndx)
+    }
+
+    /// Whether a receipt is of this cluster at all.
+    pub(crate) fn check_receipt(
+        &self,
+        receipt: &kept::KeptReceipt,
+        path: &std::path::Path,
+    ) -> Result<(), Failure> {
+        let path = path.display();
+        if let Some(cluster) = receipt.cluster.filter(|cluster| *cluster != self.cluster) {
+            let text =
+                format!("the receipt in {path} is of cluster {cluster}, and the log of {}", self.cluster);
+            return Err(Failure::Broken(text));
+        }
+        if self.app(receipt.app).is_none() {
+            let text = format!(
+                "the receipt in {path} is of application {}, which is none of this cluster",
+                receipt.app
+            );
+            return Err(Failure::Broken(text));
+        }
+        Ok(())
+    }
+
+    /// Audits one application's log. The inner error is what is wrong with it.
+    pub(crate) fn audit(
+        &mut self,
+        app: &GenesisApp,
+        expected: Vec<Expectation>,
+        until: Until,
+        report: &mut Report,
+    ) -> anyhow::Result<Result<(), Break>> {
+        let named = Named { ndx: app.ndx, name: app.name.clone(), kind: app.kind.clone() };
+        let machine = synod_node::apps::machine(&self.genesis, self.cluster, app).ok_or_else(|| {
+            let kinds = synod_node::apps::KINDS.join(", ");
+            Failure::Usage(format!(
+                "application {} is of kind {:?}; this program has: {kinds}",
+                app.ndx, app.kind
+            ))
+        })?;
+        let claims = match &self.store {
+            Stored::Nodes(nodes) if until == Until::TheEnd => nodes.claims(app.ndx)?,
+            Stored::Nodes(_) | Stored::DataDir(_) => Vec::new(),
+        };
+        let compared: Vec<String> = expected
+            .iter()
+            .map(|known| known.by.clone())
+            .chain(claims.iter().map(|claim| claim.by.clone()))
+            .collect();
+        let furthest = claims.iter().max_by_key(|claim| claim.applied);
+        let end = furthest.map_or(Slot(u64::MAX), |claim| claim.applied);
+        let min = furthest.map_or(StateNdx(0), |claim| claim.state_ndx);
+        let mut auditor = match Auditor::new(machine, expected, claims.clone()) {
+            Ok(auditor) => auditor,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        report.begin(&named)?;
+        let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
+            let end = source.end();
+            walk(source, &self.verifying, auditor, until, |auditor, changes| {
+                let state = auditor.state();
+                report.progress(&named, state.applied, end, state.state_ndx);
+                report.steps(&named, state, &changes)
+            })
+        };
+        let (walked, unknown) = match &mut self.store {
+            Stored::Nodes(nodes) => {
+                let mut source = nodes.source(app.ndx, self.cluster, end, min);
+                (go(&mut source, &mut auditor, report)?, 0)
+            }
+            Stored::DataDir(dir) => match dir.known(app.ndx) {
+                Ok(known) => {
+                    let mut walked = go(&mut dir.chosen(app.ndx, known.chosen), &mut auditor, report)?;
+                    if walked.is_ok() && auditor.expects_more() {
+                        let accepted = dir.accepted(app.ndx, known);
+                        walked =
+                            prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
+                                report.steps(&named, auditor.state(), changes)
+                            })?;
+                    }
+                    let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
+                    (walked, known.behind.saturating_sub(audited))
+                }
+                Err(Unread::Broken { slot, kind, text }) => return Ok(Err(auditor.broken(slot, kind, text))),
+                Err(Unread::Failed(why)) => return Err(why),
+            },
+        };
+        if let Err(broken) = walked.and_then(|()| auditor.finish()) {
+            return Ok(Err(broken));
+        }
+        report.end(&named, &auditor, &compared, unknown)?;
+        Ok(Ok(()))
+    }
+}
+
+/// Goes on behind the last slot that is known to be chosen: what was accepted there is proved to be what was chosen if it comes to
+/// everything that is still expected.
+fn prove_accepted(
+    accepted: impl Source,
+    verifying: &Verifying,
+    auditor: &mut Auditor,
+    show: impl FnOnce(&Auditor, &[Change]) -> anyhow::Result<()>,
+) -> anyhow::Result<Result<(), Break>> {
+    let chosen = auditor.state().applied;
+    let mut proved = Vec::new();
+    let walked = walk(accepted, verifying, auditor, Until::NothingIsExpected, |_, changes| {
+        proved.extend(changes);
+        Ok(())
+    })?;
+    match walked {
+        Ok(()) if auditor.expects_more() => Ok(Ok(())),
+        Ok(()) => {
+            show(auditor, &proved)?;
+            Ok(Ok(()))
+        }
+        Err(broken) if broken.kind.is_of_states() => {
+            let text = format!(
+                "{}; or what was accepted behind slot {chosen} is not what was chosen: nobody can tell that here",
+                broken.text
+            );
+            Ok(Err(Break { text, ..broken }))
+        }
+        Err(broken) => Ok(Err(broken)),
+    }
+}

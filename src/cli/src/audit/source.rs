@@ -1,0 +1,267 @@
+//! Where a log comes from: a data directory, or a node's readers' port.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Deserialize;
+use synod_journal::recovery::RecoveryError;
+use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
+use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
+use synod_types::{AppNdx, ClusterId, Decree, LogPage, Slot, StateNdx, TimeMs};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::auditor::Kind;
+use super::expectation::Claim;
+use crate::exit::Failure;
+use crate::reader::{HttpNode, ReadError, Reader};
+
+/// The pause before a node is asked again that was busy.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// One application's log, from slot 1 on.
+pub(crate) trait Source: Send {
+    /// The decrees that come next; none: the log ends here.
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread>;
+
+    /// The last slot that is to come.
+    fn end(&self) -> Slot;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread> {
+        (**self).next()
+    }
+
+    fn end(&self) -> Slot {
+        (**self).end()
+    }
+}
+
+/// Why the next decrees cannot be had.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The log is not in order.
+    Broken { slot: Slot, kind: Kind, text: String },
+    /// It is not known whether it is.
+    Failed(anyhow::Error),
+}
+
+/// The data directory of a node that does not run.
+pub(crate) struct DataDir {
+    log: StoppedLog,
+    /// Where the copy is.
+    _scratch: TempDir,
+}
+
+impl DataDir {
+    /// Copies and opens the log in `dir`, which must be of this cluster.
+    pub(crate) fn open(dir: &Path, cluster: ClusterId) -> anyhow::Result<DataDir> {
+        let scratch = tempfile::Builder::new().prefix("synod-audit-").tempdir();
+        let scratch =
+            scratch.context("cannot make a temporary directory for a copy of the log; see $TMPDIR")?;
+        let log = StoppedLog::copy(dir, scratch.path()).map_err(|why| match why {
+            StoppedError::InUse(_) | StoppedError::NotOne { .. } => Failure::Usage(why.to_string()).into(),
+            StoppedError::Log { .. } | StoppedError::Stamp(_) => Failure::Broken(why.to_string()).into(),
+            StoppedError::Io { .. } => anyhow::Error::from(why),
+        })?;
+        let found = log.stamp().cluster;
+        if found != cluster {
+            let text = format!(
+                "the data directory {} is of cluster {found}, and the genesis document founds {cluster}; give the other \
+                 one's with --genesis",
+                dir.display()
+            );
+            return Err(Failure::Usage(text).into());
+        }
+        Ok(DataDir { log, _scratch: scratch })
+    }
+
+    /// How much of an application's log is known to be chosen.
+    pub(crate) fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
+        let broken = |text| Unread::Broken { slot: Slot(0), kind: Kind::Damaged, text };
+        self.log.known(app).map_err(|why| match why {
+            RecoveryError::DamagedHint(_) => broken("the record of what is chosen is damaged".to_owned()),
+            RecoveryError::DamagedPromise(_) | RecoveryError::Store(_) => broken(why.to_string()),
+        })
+    }
+
+    /// The log of an application from slot 1 up to `end`, which is chosen.
+    pub(crate) fn chosen(&mut self, app: AppNdx, end: Slot) -> impl Source {
+        InDataDir { log: &mut self.log, app, last: Slot(0), end, is_chosen: true }
+    }
+
+    /// What was accepted behind the last slot that is known to be chosen, as far as there is no hole: chosen or not.
+    pub(crate) fn accepted(&mut self, app: AppNdx, known: Known) -> impl Source {
+        let end = Slot(known.chosen.0.saturating_add(known.behind));
+        InDataDir { log: &mut self.log, app, last: known.chosen, end, is_chosen: false }
+    }
+}
+
+struct InDataDir<'a> {
+    log: &'a mut StoppedLog,
+    app: AppNdx,
+    /// The last slot that was given.
+    last: Slot,
+    end: Slot,
+    /// There must be a record in every slot up to the end.
+    is_chosen: bool,
+}
+
+impl Source for InDataDir<'_> {
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread> {
+        if self.last >= self.end {
+            return Ok(Vec::new());
+        }
+        let slot = self.last.next();
+        let broken = |kind, text: String| Unread::Broken { slot, kind, text };
+        let decrees = match self.log.read(self.app, slot, self.end, CATCH_UP_BYTES_MAX) {
+            Ok(decrees) => decrees,
+            Err(JournalReadError::Damaged { .. }) => {
+                return Err(broken(Kind::Damaged, "the record's checksum is wrong".to_owned()));
+            }
+            Err(why) => return Err(broken(Kind::Damaged, why.to_string())),
+        };
+        match decrees.last() {
+            None if !self.is_chosen => Ok(Vec::new()),
+            None => Err(broken(Kind::Hole, format!("there is no record, and slot {} is chosen", self.end))),
+            Some((last, ..)) => {
+                self.last = *last;
+                Ok(decrees.into_iter().map(|(slot, _, decree)| (slot, decree)).collect())
+            }
+        }
+    }
+
+    fn end(&self) -> Slot {
+        self.end
+    }
+}
+
+/// Running nodes, over their readers' ports. The log comes from the first one.
+pub(crate) struct Nodes {
+    reader: Reader,
+    runtime: Runtime,
+    timeout: Duration,
+}
+
+impl Nodes {
+    pub(crate) fn new(reader: Reader, timeout: Duration) -> anyhow::Result<Nodes> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.context("the operating system does not let this program wait for the network")?;
+        Ok(Nodes { reader, runtime, timeout })
+    }
+
+    /// What each node says of an application.
+    pub(crate) fn claims(&self, app: AppNdx) -> anyhow::Result<Vec<Claim>> {
+        let ask = |node: &HttpNode| {
+            let answer = self.get(node, &format!("/v1/apps/{app}"), &[])?;
+            let said: Said = answer.json()?;
+            let claim = Claim {
+                app,
+                applied: said.applied,
+                state_ndx: said.state_ndx,
+                chain: said.chain.parse().context("the answer's chain is none")?,
+                time: said.time_ms,
+                by: node.name.clone(),
+            };
+            anyhow::Ok(claim)
+        };
+        self.reader.nodes().iter().map(ask).collect()
+    }
+
+    /// The log of an application up to `end`, where it must come to `min`.
+    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId, end: Slot, min: StateNdx) -> impl Source {
+        AtNode { nodes: self, app, cluster, last: Slot(0), end, min }
+    }
+
+    /// Asks a node, and again while it is busy, until the time is over.
+    fn get(
+        &self,
+        node: &HttpNode,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> anyhow::Result<crate::reader::Answer> {
+        let began = Instant::now();
+        loop {
+            match self.runtime.block_on(self.reader.get_from(node, path, parameters)) {
+                Ok(answer) => return Ok(answer),
+                Err(ReadError::Problem(problem)) if problem.is_busy() && began.elapsed() < self.timeout => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(why @ ReadError::Problem(_)) => {
+                    return Err(Failure::Refused(format!("{}: {why}", node.name)).into());
+                }
+                Err(why @ ReadError::Unreachable(_)) => {
+                    return Err(Failure::Unreachable(why.to_string()).into());
+                }
+            }
+        }
+    }
+}
+
+/// The parts of `/v1/apps/{app}` that an audit compares.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    state_ndx: StateNdx,
+    chain: String,
+    applied: Slot,
+    time_ms: TimeMs,
+}
+
+struct AtNode<'a> {
+    nodes: &'a Nodes,
+    app: AppNdx,
+    cluster: ClusterId,
+    /// The last slot that was given.
+    last: Slot,
+    end: Slot,
+    min: StateNdx,
+}
+
+impl Source for AtNode<'_> {
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread> {
+        if self.last >= self.end {
+            return Ok(Vec::new());
+        }
+        let node = &self.nodes.reader.nodes()[0];
+        let path = format!("/v1/apps/{}/log", self.app);
+        let after = ("after", self.last.to_string());
+        let limit = ("limit", LOG_PAGE_DECREES_MAX.to_string());
+        let answer = self.nodes.get(node, &path, &[after.clone(), limit.clone()]);
+        let mut page = self.page(&answer.map_err(Unread::Failed)?.body)?;
+        if page.decrees.is_empty() {
+            // Another node is further. What this one has when it has come so far is the last word.
+            let min = [after, limit, ("min", self.min.to_string()), ("wait", "10".to_owned())];
+            let answer = self.nodes.get(node, &path, &min).map_err(Unread::Failed)?;
+            page = self.page(&answer.body)?;
+        }
+        // What came since is for another audit.
+        page.decrees.retain(|(slot, _)| *slot <= self.end);
+        self.last = page.decrees.last().map_or(self.last, |(slot, _)| *slot);
+        Ok(page.decrees)
+    }
+
+    fn end(&self) -> Slot {
+        self.end
+    }
+}
+
+impl AtNode<'_> {
+    fn page(&self, bytes: &[u8]) -> Result<LogPage, Unread> {
+        let slot = self.last.next();
+        let broken = |kind, text| Unread::Broken { slot, kind, text };
+        let page = LogPage::decode(bytes).map_err(|why| broken(Kind::Damaged, why.to_string()))?;
+        if page.cluster != self.cluster {
+            let text = format!("the node gives the log of cluster {}, not of {}", page.cluster, self.cluster);
+            return Err(broken(Kind::OtherCluster, text));
+        }
+        if page.app != self.app {
+            let text = format!("the node gives the log of application {}", page.app);
+            return Err(broken(Kind::OtherApplication, text));
+        }
+        Ok(page)
+    }
+}
