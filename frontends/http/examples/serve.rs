@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         nodes: Vec::new(),
         apps: Vec::new(),
     };
-    let server = HttpServer::start(HttpConfig { addr }, Gateway::new(vec![door], status)).await?;
+    let server = HttpServer::start(HttpConfig::at(addr), Gateway::new(vec![door], status)).await?;
     println!("http://{}/v1/apps/1/kv/key-00042", server.local_addr());
     tokio::signal::ctrl_c().await?;
     server.close().await;

@@ -1,7 +1,7 @@
 //! Which form of an answer a client prefers (RFC 9110 12.5.1).
 
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, HeaderValue};
 
 /// The offered media type that the client likes best; of equals the first, and the first also where the client does not
 /// say. `None`: it accepts none of them.
@@ -21,6 +21,24 @@ pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> Option<
     liked.rev().max_by_key(|(_, quality)| *quality).map(|(offer, _)| offer)
 }
 
+/// Whether the client takes gzip (RFC 9110 12.5.3), by every `Accept-Encoding`. One that does not say takes what is plain.
+pub(crate) fn accepts_gzip<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let (mut by_name, mut by_any) = (None, None);
+    for header in headers {
+        for coding in header.to_str().unwrap_or_default().split(',') {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let quality = quality_of(&mut parts).unwrap_or(0);
+            if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+                by_name = Some(quality);
+            } else if name == "*" {
+                by_any = Some(quality);
+            }
+        }
+    }
+    by_name.or(by_any).is_some_and(|quality| quality > 0)
+}
+
 /// One of the things that a client accepts, like `text/*;q=0.5`.
 struct Range<'a> {
     of: &'a str,
@@ -33,8 +51,7 @@ impl<'a> Range<'a> {
     fn of(text: &'a str) -> Option<Range<'a>> {
         let mut parts = text.split(';').map(str::trim);
         let (of, sub) = parts.next()?.split_once('/')?;
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        Some(Range { of, sub, quality: quality.map_or(Some(1000), thousandths)? })
+        Some(Range { of, sub, quality: quality_of(&mut parts)? })
     }
 
     /// How exactly it means `offer`; 0: not at all.
@@ -56,6 +73,12 @@ fn quality(ranges: &[Range<'_>], offer: &str) -> u16 {
     fitting.max().map_or(0, |(_, quality)| quality)
 }
 
+/// What `q` says among these parameters, in thousandths; `None` if that is no quality.
+fn quality_of<'a>(parameters: &mut impl Iterator<Item = &'a str>) -> Option<u16> {
+    let quality = parameters.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    quality.map_or(Some(1000), thousandths)
+}
+
 /// `0.25` is 250. At most three digits (RFC 9110 12.4.2).
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
@@ -71,8 +94,6 @@ fn thousandths(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     const OFFERS: [&str; 2] = ["application/json", "text/dns"];
@@ -83,6 +104,27 @@ mod tests {
             headers.append(ACCEPT, HeaderValue::from_static(value));
         }
         preferred(&headers, &OFFERS)
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_take_it() {
+        for (accepts, lists) in [
+            (false, &[][..]),
+            (false, &[""]),
+            (true, &["gzip"]),
+            (true, &["deflate, GZIP;q=0.5"]),
+            (true, &["br", "x-gzip"]),
+            (true, &["*"]),
+            (false, &["gzip;q=0, *"]),
+            (false, &["br, identity"]),
+            (false, &["gzip;q=0.000"]),
+            (false, &["gzip;q=2"]),
+            (false, &["*;q=0"]),
+            (true, &["identity;q=0, gzip"]),
+        ] {
+            let headers: Vec<HeaderValue> = lists.iter().map(|list| HeaderValue::from_static(list)).collect();
+            assert_eq!(accepts_gzip(&headers), accepts, "{lists:?}");
+        }
     }
 
     #[test]

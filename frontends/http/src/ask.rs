@@ -12,13 +12,25 @@ use synod_app_zones::{ZoneName, ZonesApp};
 use synod_gateway::{Answer, AppDoor, Gateway, GatewayError, Read};
 use synod_types::StateNdx;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::IntoParams;
 
+use crate::accept::preferred;
 use crate::parameters::Parameters;
 use crate::percent;
 use crate::problem::{ProblemType, gateway_problem, mistakes, problem};
 use crate::reply::{Refused, Stamp};
-use crate::routes::FrontEnd;
+use crate::routes::{FrontEnd, Interface};
 use crate::watch::Follower;
+
+/// The application in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `Ask::app` finds")]
+pub(crate) struct AppPath {
+    /// An application: its number or its name.
+    #[param(example = "kv")]
+    app: String,
+}
 
 /// One request. Its address has the shape of the route that it was taken to.
 pub(crate) struct Ask {
@@ -105,6 +117,11 @@ impl Ask {
         percent::decode(segment).map_err(|why| self.invalid_path(stamp(), why))
     }
 
+    /// What describes this front end.
+    pub(crate) fn interface(&self) -> &Interface {
+        self.front_end.interface()
+    }
+
     /// A place for a file or a page of a log, to keep for as long as it is.
     pub(crate) fn place_for_file(&self, door: &AppDoor) -> Result<OwnedSemaphorePermit, Refused> {
         self.front_end.place_for_file().map_err(|_full| self.busy_with_files(door))
@@ -118,6 +135,19 @@ impl Ask {
     fn busy_with_files(&self, door: &AppDoor) -> Refused {
         let detail = "too many files are being read on this node; try again later or ask another node";
         problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::Busy, detail)
+    }
+
+    /// The form that the client prefers among those that there are: media types, of which the first one is for clients
+    /// that do not say.
+    pub(crate) fn acceptable(
+        &self,
+        stamp: impl FnOnce() -> Stamp,
+        offers: &[&'static str],
+    ) -> Result<&'static str, Refused> {
+        preferred(&self.headers, offers).ok_or_else(|| {
+            let detail = format!("the answer is {}; accept one of them", offers.join(" or "));
+            problem(stamp(), &self.uri, ProblemType::NotAcceptable, &detail)
+        })
     }
 
     /// The rest of the path behind `/v1/apps/{app}/{word}/`, decoded.

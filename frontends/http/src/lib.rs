@@ -19,6 +19,8 @@
 //! | `…/zones/{zone}/diff?from=&to=` | the records that differ between two states |
 //! | `/v1/changes/{app}/{state}` | which nodes have applied it |
 //! | `/v1/cluster` | nodes and applications as this node sees them |
+//! | `/openapi.json`, `/docs` | all this, for programs and for people |
+//! | `/problems`, `/problems/{name}` | what types of problems mean |
 //! | `/metrics` | what the node measures of itself |
 //! | `/livez`, `/readyz` | whether the process answers, whether to send it clients |
 //!
@@ -26,17 +28,26 @@
 //! `?wait=SECONDS`; keys can be read as they were, `?at=N`. Every answer, errors too, carries `State-Ndx`; errors are problem+json (RFC 9457).
 //!
 //! This crate never changes state, never reads a request's body, and knows nothing of Paxos, journal or mesh. Start
-//! with [`HttpServer::start`]; the addresses are in `routes`.
+//! with [`HttpServer::start`]; what is the same at every address is in `exchange`, the addresses are in `routes`, and
+//! their description is with each handler.
 
 mod accept;
 mod ask;
+mod cors;
+mod etag;
+mod exchange;
+mod openapi;
+mod page;
 mod parameters;
 mod percent;
+mod places;
 mod problem;
 mod reply;
+mod request_id;
 mod routes;
 mod server;
 mod stall;
 mod watch;
 
-pub use server::{HttpConfig, HttpError, HttpServer};
+pub use cors::{BadOrigin, CorsOrigins};
+pub use server::{ALPN, HttpConfig, HttpError, HttpServer};

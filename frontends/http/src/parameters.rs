@@ -9,16 +9,42 @@ use serde::Serialize;
 use synod_gateway::{Consistency, Read};
 use synod_types::StateNdx;
 use synod_types::limits::HTTP_MISTAKES_MAX;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::percent::decode_query;
 
 /// One thing that is wrong with the query.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub(crate) struct Mistake {
     /// The parameter.
     pub(crate) name: String,
     /// What is wrong with it.
     pub(crate) reason: String,
+}
+
+/// How to read; see [`Parameters::read`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Parameters::read` takes")]
+pub(crate) struct ReadParameters {
+    /// Answer from this stateNdx or a later one, and wait for it: the stateNdx of a receipt, at any node.
+    #[param(nullable = false)]
+    min: Option<u64>,
+    /// `local`: this node's state, at once. `linearizable`: a state with everything that was executed anywhere before
+    /// the read began; needs a leader.
+    #[param(inline, nullable = false)]
+    consistency: Option<ConsistencyLevel>,
+    /// Seconds to wait for the state, fractions allowed.
+    #[param(minimum = 0, maximum = 30, default = 5, nullable = false)]
+    wait: Option<f64>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", default = "local")]
+#[expect(dead_code, reason = "it describes what `Parameters::read` takes")]
+enum ConsistencyLevel {
+    Local,
+    Linearizable,
 }
 
 /// A name and its value, decoded.

@@ -6,164 +6,151 @@ use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use synod_gateway::GatewayError;
 use synod_types::StateNdx;
+use utoipa::ToSchema;
 
 use crate::parameters::Mistake;
 use crate::reply::{Refused, Reply, Stamp};
 
-/// Which problem. The numbers and names are part of what clients rely on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ProblemType {
-    /// No such address.
-    NotFound,
-    /// Something else than reading.
-    MethodNotAllowed,
-    /// A request with a body.
-    BodyNotAllowed,
-    /// The address is longer than any key needs.
-    UriTooLong,
-    /// An address whose escapes are broken.
-    InvalidPath,
-    /// Query parameters that are unknown, repeated or out of bounds.
-    InvalidParameters,
-    /// No such application.
-    UnknownApp,
-    /// The application is of another kind.
-    WrongKind,
-    /// No such key.
-    NoSuchKey,
-    /// No such lease, or it is over.
-    NoSuchLease,
-    /// No such zone.
-    NoSuchZone,
-    /// What a zone held in some state is not known, or not yet.
-    NoSuchVersion,
-    /// The application has forgotten what was in that state.
-    Compacted,
-    /// The zone's file is none that can be compared.
-    BrokenZone,
-    /// The node does not have the file that it should have.
-    FileNotHere,
-    /// The node cannot read that part of its log.
-    LogNotHere,
-    /// The client takes none of the forms that there are.
-    NotAcceptable,
-    /// The application does not understand the question.
-    NotAQuery,
-    /// No leader confirms a linearizable read.
-    NoLeader,
-    /// The state was not there in time.
-    Timeout,
-    /// The client takes changes too slowly.
-    Slow,
-    /// Too many reads wait.
-    Busy,
-    /// The node stops.
-    Stopping,
-    /// The node cannot answer for every application yet.
-    NotReady,
-}
+/// The media type of a problem.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-impl ProblemType {
-    /// Status, last part of the type's address, title.
-    fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            ProblemType::NotFound => (StatusCode::NOT_FOUND, "/problems/not-found", "No such address"),
-            ProblemType::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "/problems/method-not-allowed", "This port only reads")
-            }
-            ProblemType::BodyNotAllowed => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "/problems/body-not-allowed", "A request here has no body")
-            }
-            ProblemType::UriTooLong => {
-                (StatusCode::URI_TOO_LONG, "/problems/uri-too-long", "The address is too long")
-            }
-            ProblemType::InvalidPath => {
-                (StatusCode::BAD_REQUEST, "/problems/invalid-path", "The path cannot be decoded")
-            }
-            ProblemType::InvalidParameters => {
-                (StatusCode::BAD_REQUEST, "/problems/invalid-parameters", "Query parameters do not fit")
-            }
-            ProblemType::UnknownApp => {
-                (StatusCode::NOT_FOUND, "/problems/unknown-app", "No such application")
-            }
-            ProblemType::WrongKind => {
-                (StatusCode::NOT_FOUND, "/problems/wrong-kind", "The application is of another kind")
-            }
-            ProblemType::NoSuchKey => (StatusCode::NOT_FOUND, "/problems/no-such-key", "No such key"),
-            ProblemType::NoSuchLease => (StatusCode::NOT_FOUND, "/problems/no-such-lease", "No such lease"),
-            ProblemType::NoSuchZone => (StatusCode::NOT_FOUND, "/problems/no-such-zone", "No such zone"),
-            ProblemType::NoSuchVersion => {
-                (StatusCode::NOT_FOUND, "/problems/no-such-version", "What the zone held then is not known")
-            }
-            ProblemType::Compacted => {
-                (StatusCode::GONE, "/problems/compacted", "What was in that state is forgotten")
-            }
-            ProblemType::BrokenZone => {
-                (StatusCode::CONFLICT, "/problems/broken-zone", "The zone's file does not load")
-            }
-            ProblemType::FileNotHere => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "/problems/file-not-here",
-                "This node does not have the file",
-            ),
-            ProblemType::LogNotHere => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "/problems/log-not-here",
-                "This node cannot read that part of its log",
-            ),
-            ProblemType::NotAcceptable => {
-                (StatusCode::NOT_ACCEPTABLE, "/problems/not-acceptable", "Not in a form that you accept")
-            }
-            ProblemType::NotAQuery => {
-                (StatusCode::BAD_REQUEST, "/problems/not-a-query", "The application does not answer this")
-            }
-            ProblemType::NoLeader => {
-                (StatusCode::SERVICE_UNAVAILABLE, "/problems/no-leader", "No leader confirms the read")
-            }
-            ProblemType::Timeout => {
-                (StatusCode::GATEWAY_TIMEOUT, "/problems/timeout", "The state was not there in time")
-            }
-            ProblemType::Slow => {
-                (StatusCode::REQUEST_TIMEOUT, "/problems/slow", "Changes were not taken in time")
-            }
-            ProblemType::Busy => {
-                (StatusCode::SERVICE_UNAVAILABLE, "/problems/busy", "Too many reads are waiting")
-            }
-            ProblemType::Stopping => {
-                (StatusCode::SERVICE_UNAVAILABLE, "/problems/stopping", "The node is stopping")
-            }
-            ProblemType::NotReady => {
-                (StatusCode::SERVICE_UNAVAILABLE, "/problems/not-ready", "The node is not ready")
+/// Defines [`ProblemType`] from one line each: status, the type's name, title. Its comment is what `/problems/{name}` says
+/// of it.
+macro_rules! problem_types {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $status:ident, $name:literal, $title:literal;)+) => {
+        /// Which problem. The numbers and names are part of what clients rely on.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum ProblemType {
+            $($(#[doc = $meaning])+ $variant,)+
+        }
+
+        impl ProblemType {
+            /// All of them.
+            pub(crate) const ALL: &[ProblemType] = &[$(ProblemType::$variant,)+];
+
+            /// What is known of it.
+            pub(crate) fn description(self) -> Description {
+                match self {
+                    $(ProblemType::$variant => Description {
+                        status: StatusCode::$status,
+                        r#type: concat!("/problems/", $name),
+                        title: $title,
+                        meaning: concat!($($meaning),+),
+                    },)+
+                }
             }
         }
+    };
+}
+
+problem_types! {
+    /// There is nothing at this address.
+    NotFound = NOT_FOUND, "not-found", "No such address";
+    /// Something else than reading was asked for; commands are signed and go to the commanders' port.
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "This port only reads";
+    /// A request with a body; the connection is closed.
+    BodyNotAllowed = PAYLOAD_TOO_LARGE, "body-not-allowed", "A request here has no body";
+    /// The address is longer than any key needs.
+    UriTooLong = URI_TOO_LONG, "uri-too-long", "The address is too long";
+    /// A part of the path is not what belongs there: a % without two hex digits, no zone's name, or no stateNdx.
+    InvalidPath = BAD_REQUEST, "invalid-path", "The path cannot be decoded";
+    /// Query parameters that are unknown, repeated or out of bounds; `parameters` lists them.
+    InvalidParameters = BAD_REQUEST, "invalid-parameters", "Query parameters do not fit";
+    /// The cluster has no such application; /v1/apps lists those that it has.
+    UnknownApp = NOT_FOUND, "unknown-app", "No such application";
+    /// The application is of another kind than the address is for.
+    WrongKind = NOT_FOUND, "wrong-kind", "The application is of another kind";
+    /// There is no such key in the state that State-Ndx says.
+    NoSuchKey = NOT_FOUND, "no-such-key", "No such key";
+    /// There is no such lease, or it is over.
+    NoSuchLease = NOT_FOUND, "no-such-lease", "No such lease";
+    /// There is no such zone in the state that State-Ndx says.
+    NoSuchZone = NOT_FOUND, "no-such-zone", "No such zone";
+    /// What the zone held in that state is no longer known, or not yet.
+    NoSuchVersion = NOT_FOUND, "no-such-version", "What the zone held then is not known";
+    /// The application has forgotten what was in that state; `oldest` is the oldest one that it remembers.
+    Compacted = GONE, "compacted", "What was in that state is forgotten";
+    /// A zone file that cannot be compared, since it does not load.
+    BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
+    /// This node does not have a file that it should have; another one does.
+    FileNotHere = SERVICE_UNAVAILABLE, "file-not-here", "This node does not have the file";
+    /// This node cannot read that part of its log; another one can.
+    LogNotHere = SERVICE_UNAVAILABLE, "log-not-here", "This node cannot read that part of its log";
+    /// The client takes none of the forms that there are.
+    NotAcceptable = NOT_ACCEPTABLE, "not-acceptable", "Not in a form that you accept";
+    /// The application does not understand the question.
+    NotAQuery = BAD_REQUEST, "not-a-query", "The application does not answer this";
+    /// Nobody confirms a linearizable read at the moment.
+    NoLeader = SERVICE_UNAVAILABLE, "no-leader", "No leader confirms the read";
+    /// The state was not there in time; State-Ndx says how far the node is.
+    Timeout = GATEWAY_TIMEOUT, "timeout", "The state was not there in time";
+    /// Of a stream: events were left untaken for too long.
+    Slow = REQUEST_TIMEOUT, "slow", "Changes were not taken in time";
+    /// Too many reads wait at this node, too many follow changes, or too many files or pages of a log are being read.
+    Busy = SERVICE_UNAVAILABLE, "busy", "Too many reads are waiting";
+    /// The node stops; another one answers.
+    Stopping = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
+    /// The node cannot answer for every application yet; another one can.
+    NotReady = SERVICE_UNAVAILABLE, "not-ready", "The node is not ready";
+}
+
+/// A kind of problem, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Description {
+    pub(crate) status: StatusCode,
+    /// The address that stands for it.
+    pub(crate) r#type: &'static str,
+    pub(crate) title: &'static str,
+    /// As it stands in the source: begins with a space.
+    meaning: &'static str,
+}
+
+impl Description {
+    /// The last part of its address.
+    pub(crate) fn name(&self) -> &'static str {
+        self.r#type.trim_start_matches("/problems/")
+    }
+
+    /// When it happens.
+    pub(crate) fn meaning(&self) -> &'static str {
+        self.meaning.trim_start()
     }
 }
 
-/// The document.
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem<'a> {
+    /// Which problem; `/problems` lists them all.
+    #[schema(example = "/problems/no-such-key")]
     r#type: &'static str,
+    /// What it is called; the same for all of a type.
     title: &'static str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong this time, and what to do.
     detail: &'a str,
+    /// The path that was asked for.
     instance: &'a str,
+    /// The query parameters that do not fit, up to 16.
     #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
+    #[schema(required = false)]
     parameters: &'a [Mistake],
     /// Of what is compacted: the oldest state that is not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     oldest: Option<StateNdx>,
 }
 
-impl<'a> Document<'a> {
-    fn of(uri: &'a Uri, which: ProblemType, detail: &'a str) -> Document<'a> {
-        let (status, r#type, title) = which.parts();
+impl<'a> Problem<'a> {
+    fn of(uri: &'a Uri, which: ProblemType, detail: &'a str) -> Problem<'a> {
+        let Description { status, r#type, title, .. } = which.description();
         let (status, instance) = (status.as_u16(), uri.path());
-        Document { r#type, title, status, detail, instance, parameters: &[], oldest: None }
+        Problem { r#type, title, status, detail, instance, parameters: &[], oldest: None }
     }
 
     fn reply(&self, stamp: Stamp) -> Refused {
         let status = StatusCode::from_u16(self.status).expect("it was made from one");
-        let mut reply = Reply::json_as(stamp, "application/problem+json", self).status(status);
+        let mut reply = Reply::json_as(stamp, PROBLEM_JSON, self).status(status);
         if status == StatusCode::METHOD_NOT_ALLOWED {
             reply = reply.header(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
@@ -176,13 +163,12 @@ impl<'a> Document<'a> {
 
 /// A problem with what was asked for at `uri`.
 pub(crate) fn problem(stamp: Stamp, uri: &Uri, which: ProblemType, detail: &str) -> Refused {
-    Document::of(uri, which, detail).reply(stamp)
+    Problem::of(uri, which, detail).reply(stamp)
 }
 
 /// Every mistake in the query of `uri`.
 pub(crate) fn mistakes(stamp: Stamp, uri: &Uri, detail: &str, mistakes: &[Mistake]) -> Refused {
-    Document { parameters: mistakes, ..Document::of(uri, ProblemType::InvalidParameters, detail) }
-        .reply(stamp)
+    Problem { parameters: mistakes, ..Problem::of(uri, ProblemType::InvalidParameters, detail) }.reply(stamp)
 }
 
 /// Why there are no more changes.
@@ -223,13 +209,13 @@ impl StreamEnd {
 /// There are no changes to answer with.
 pub(crate) fn no_changes(stamp: Stamp, uri: &Uri, end: StreamEnd) -> Refused {
     let (which, detail, oldest) = end.parts();
-    Document { oldest, ..Document::of(uri, which, &detail) }.reply(stamp)
+    Problem { oldest, ..Problem::of(uri, which, &detail) }.reply(stamp)
 }
 
 /// The same where the answer has begun already: the problem's document.
 pub(crate) fn end_of_stream(uri: &Uri, end: StreamEnd) -> String {
     let (which, detail, oldest) = end.parts();
-    let document = Document { oldest, ..Document::of(uri, which, &detail) };
+    let document = Problem { oldest, ..Problem::of(uri, which, &detail) };
     serde_json::to_string(&document).expect("a document has only text for keys")
 }
 

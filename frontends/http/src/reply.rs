@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -11,8 +11,12 @@ use serde::Serialize;
 use synod_gateway::Gateway;
 use synod_types::StateNdx;
 
+use crate::etag::EntityTag;
+
 /// Carried by every answer: how many commands the application had executed.
 const STATE_NDX: HeaderName = HeaderName::from_static("state-ndx");
+/// The state that last changed what is shown.
+const LAST_CHANGE: HeaderName = HeaderName::from_static("last-change");
 
 /// The value of `State-Ndx`.
 ///
@@ -51,12 +55,22 @@ impl Reply {
 
     /// `body`, as it comes.
     pub(crate) fn body(stamp: Stamp, content_type: &'static str, body: Body) -> Reply {
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        // What a cache keeps it has to ask about again: only this node knows its state.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(STATE_NDX, stamp.0);
         let mut response = Response::new(body);
         *response.headers_mut() = headers;
         Reply(response)
+    }
+
+    /// Headers alone.
+    pub(crate) fn empty(stamp: Stamp, status: StatusCode, mut headers: HeaderMap) -> Reply {
+        headers.insert(STATE_NDX, stamp.0);
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = headers;
+        Reply(response).status(status)
     }
 
     /// `value` as JSON.
@@ -74,6 +88,27 @@ impl Reply {
     pub(crate) fn status(mut self, status: StatusCode) -> Reply {
         *self.0.status_mut() = status;
         self
+    }
+
+    /// Which version of something this is. Nothing is sent to a client that has it.
+    pub(crate) fn tagged(mut self, tag: &EntityTag, asked: &HeaderMap) -> Reply {
+        self.0.headers_mut().insert(ETAG, tag.value());
+        if tag.is_known(asked) {
+            *self.0.status_mut() = StatusCode::NOT_MODIFIED;
+            *self.0.body_mut() = Body::empty();
+            self.0.headers_mut().remove(CONTENT_TYPE);
+        }
+        self
+    }
+
+    /// Says which state last changed what is shown.
+    pub(crate) fn last_change(self, changed: StateNdx) -> Reply {
+        self.header(LAST_CHANGE, HeaderValue::from(changed.0))
+    }
+
+    /// Says that the form was chosen by `Accept`.
+    pub(crate) fn varies_by_accept(self) -> Reply {
+        self.header(VARY, HeaderValue::from_static("accept"))
     }
 
     /// One more header.

@@ -6,9 +6,11 @@ mod cluster;
 mod commanders;
 mod diff;
 mod health;
+mod interface;
 mod kv;
 mod log;
 mod metrics;
+mod problems;
 mod watch;
 mod zones;
 
@@ -19,12 +21,16 @@ use axum::routing::get;
 use synod_gateway::Gateway;
 use synod_types::limits::HTTP_WATCHERS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use utoipa_axum::routes;
 
+use self::kv::{entries, history, leases, locks, usage};
 use crate::ask::Ask;
+use crate::openapi::Routes;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
 use crate::watch::Turns;
 
+pub(crate) use interface::Interface;
 pub(crate) use kv::{EntryView, text_or_base64};
 
 /// Zone files that are being sent or compared, and pages of a log that are being sent, at a time: a file may have 64 MiB.
@@ -40,17 +46,24 @@ pub(crate) struct FrontEnd {
     comparisons: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     turns: Arc<Turns>,
+    interface: Arc<Interface>,
 }
 
 impl FrontEnd {
-    fn new(gateway: Gateway) -> FrontEnd {
+    fn new(gateway: Gateway, interface: Interface) -> FrontEnd {
         FrontEnd {
             gateway,
             files: Arc::new(Semaphore::new(FILES_MAX)),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
             watchers: Arc::new(Semaphore::new(HTTP_WATCHERS_MAX)),
             turns: Arc::new(Turns::new()),
+            interface: Arc::new(interface),
         }
+    }
+
+    /// What describes all this.
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
     }
 
     /// One of [`FILES_MAX`] places.
@@ -74,43 +87,77 @@ impl FrontEnd {
     }
 }
 
+/// Of one application.
+const APP: &[ProblemType] = &[
+    ProblemType::InvalidPath,
+    ProblemType::UnknownApp,
+    ProblemType::NoLeader,
+    ProblemType::Busy,
+    ProblemType::Stopping,
+];
+/// Of an application of one kind.
+const OF_KIND: &[ProblemType] = &[ProblemType::WrongKind, ProblemType::NotAQuery];
+
 /// Every address of the front end.
 pub(crate) fn router(gateway: Gateway) -> Router {
-    routes(FrontEnd::new(gateway))
+    let (router, document) = routes().finish();
+    serving(router, FrontEnd::new(gateway, Interface::of(&document)))
 }
 
-fn routes(front_end: FrontEnd) -> Router {
-    let mut router = Router::new()
-        .route("/v1/apps", get(apps::all))
-        .route("/v1/apps/{app}", get(apps::one))
-        .route("/v1/apps/{app}/commanders", get(commanders::all))
-        .route("/v1/apps/{app}/log", get(log::page))
-        .route("/v1/apps/{app}/commanders/log", get(commanders::log))
-        .route("/v1/apps/{app}/commanders/pending", get(commanders::pending))
-        .route("/v1/apps/{app}/kv", get(kv::range))
-        .route("/v1/apps/{app}/kv/", get(kv::key))
-        .route("/v1/apps/{app}/kv/{*key}", get(kv::key))
-        .route("/v1/apps/{app}/history/", get(kv::history))
-        .route("/v1/apps/{app}/history/{*key}", get(kv::history))
-        .route("/v1/apps/{app}/leases", get(kv::leases))
-        .route("/v1/apps/{app}/leases/{lease}", get(kv::lease))
-        .route("/v1/apps/{app}/locks/{*name}", get(kv::lock))
-        .route("/v1/apps/{app}/usage", get(kv::usage))
-        .route("/v1/apps/{app}/watch", get(watch::watch))
-        .route("/v1/cluster", get(cluster::status))
-        .route("/v1/changes/{app}/{state_ndx}", get(changes::change))
-        .route("/metrics", get(metrics::metrics))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready));
+fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
+    router
+        // The router's rest of a path is never empty, and a key may be.
+        .route("/v1/apps/{app}/kv/", get(entries::key))
+        .route("/v1/apps/{app}/history/", get(history::history))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(front_end)
+}
+
+/// Every address with its description.
+fn routes() -> Routes {
+    use ProblemType::{
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogNotHere, NoSuchKey, NoSuchLease, NoSuchVersion,
+        NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
+    };
+    let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
+    let mut routes = Routes::new()
+        .add(&[], routes!(apps::all))
+        .add(APP, routes!(apps::one))
+        .add(APP, routes!(commanders::all))
+        .add(APP, routes!(commanders::log))
+        .add(APP, routes!(commanders::pending))
+        .add(&[APP, &[LogNotHere, NotAcceptable]].concat(), routes!(log::page))
+        .add(&of_kind(&[Compacted]), routes!(entries::range))
+        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
+        .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))
+        .add(&of_kind(&[]), routes!(leases::leases))
+        .add(&of_kind(&[NoSuchLease]), routes!(leases::lease))
+        .add(&of_kind(&[]), routes!(locks::lock))
+        .add(&of_kind(&[]), routes!(usage::usage))
+        .add(&of_kind(&[NotAcceptable, Compacted]), routes!(watch::watch))
+        .add(APP, routes!(changes::change))
+        .add(&[], routes!(cluster::status))
+        .add(&[], routes!(metrics::metrics))
+        .add(&[], routes!(health::live))
+        .add(&[NotReady, Stopping], routes!(health::ready))
+        .add(&[NotAcceptable], routes!(problems::all))
+        .add(&[NotFound, NotAcceptable, InvalidPath], routes!(problems::one))
+        .add(&[], routes!(interface::document))
+        .add(&[], routes!(interface::docs));
+    let zones = of_kind(&[]);
+    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere]);
+    let history = of_kind(&[NoSuchZone]);
+    let diff = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, BrokenZone]);
     // Of the first application of that kind, and of a named one.
     for base in ["/v1/zones", "/v1/apps/{app}/zones"] {
-        router = router
-            .route(base, get(zones::list))
-            .route(&format!("{base}/{{zone}}"), get(zones::one))
-            .route(&format!("{base}/{{zone}}/history"), get(zones::history))
-            .route(&format!("{base}/{{zone}}/diff"), get(diff::diff));
+        routes = routes
+            .add_at(base, &zones, routes!(zones::list))
+            .add_at(&format!("{base}/{{zone}}"), &zone, routes!(zones::one))
+            .add_at(&format!("{base}/{{zone}}/history"), &history, routes!(zones::history))
+            .add_at(&format!("{base}/{{zone}}/diff"), &diff, routes!(diff::diff));
     }
-    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(front_end)
+    routes
 }
 
 async fn not_found(ask: Ask) -> Outcome {
@@ -134,6 +181,8 @@ async fn method_not_allowed(ask: Ask) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
     use hyper::service::Service as _;
@@ -145,11 +194,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn there_are_so_many_who_follow_and_no_more() {
-        let view = View::new(ClusterId::default(), AppNdx(1), Box::new(Kv::new()));
-        let (door, _publisher, _questions) = AppDoor::open("kv", view);
-        let status = || ClusterStatus {
+    fn status() -> ClusterStatus {
+        ClusterStatus {
             cluster_id: ClusterId::default(),
             cluster_name: "none".to_owned(),
             node_id: NodeId::default(),
@@ -157,9 +203,16 @@ mod tests {
             version: "1".to_owned(),
             nodes: Vec::new(),
             apps: Vec::new(),
-        };
-        let front_end = FrontEnd::new(Gateway::new(vec![door], status));
-        let router = TowerToHyperService::new(routes(front_end.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_who_follow_and_no_more() {
+        let view = View::new(ClusterId::default(), AppNdx(1), Box::new(Kv::new()));
+        let (door, _publisher, _questions) = AppDoor::open("kv", view);
+        let (router, document) = routes().finish();
+        let front_end = FrontEnd::new(Gateway::new(vec![door], status), Interface::of(&document));
+        let router = TowerToHyperService::new(serving(router, front_end.clone()));
         let ask = async |form: &str| {
             let request = Request::get("/v1/apps/1/watch?wait=0").header("accept", form);
             router
@@ -178,5 +231,21 @@ mod tests {
         for form in ["text/event-stream", "application/json", "text/event-stream"] {
             assert_eq!(ask(form).await, StatusCode::OK, "{form}: who has left has left a place");
         }
+    }
+
+    #[test]
+    fn every_address_is_described() {
+        let (described, _) = routes().finish();
+        let (served, described) = (paths(&router(Gateway::new(Vec::new(), status))), paths(&described));
+        let undescribed: Vec<&String> = served.difference(&described).collect();
+        let of_empty_key = ["/v1/apps/{app}/history/", "/v1/apps/{app}/kv/"];
+        assert_eq!(undescribed, of_empty_key, "a key that is empty is a key");
+        assert!(described.is_subset(&served) && described.contains("/v1/apps/{app}/kv/{*key}"));
+    }
+
+    /// The router shows them to whoever debugs it.
+    fn paths<S>(router: &Router<S>) -> BTreeSet<String> {
+        let shown = format!("{router:?}");
+        shown.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
     }
 }

@@ -1,42 +1,63 @@
 //! Connections: accepting, limits, and closing in good order.
 //!
 //! hyper serves each connection by itself instead of through `axum::serve`, which offers neither a limit on
-//! connections nor one on the time that a request's header may take. HTTP/1.1 only, over TCP.
+//! connections nor one on the time that a request's header may take. HTTP/1.1 only, over TCP, in TLS where a certificate
+//! is given.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, HttpBody as _};
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Method, Request};
-use axum::response::{IntoResponse as _, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use synod_gateway::Gateway;
 use synod_types::limits::{
-    HTTP_CLOSE_MS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT_MS_MAX, HTTP_URI_BYTES_MAX,
+    HTTP_CLOSE_MS_MAX, HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKE_MS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT_MS_MAX,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::problem::{ProblemType, problem};
-use crate::reply::Stamp;
+use crate::cors::CorsOrigins;
+use crate::exchange::Exchange;
+use crate::places::Places;
 use crate::routes::router;
 use crate::stall::Stalling;
 
-/// Where to serve.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The protocol that is spoken in TLS (RFC 7301).
+pub const ALPN: &[u8] = b"http/1.1";
+
+/// Where to serve, and for whom.
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// The address to listen at; port 0 takes any free one.
     pub addr: SocketAddr,
+    /// What is shown in TLS, which has to offer [`ALPN`]; `None`: HTTP without TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whose pages may read in a browser.
+    pub cors: CorsOrigins,
+    /// Connections of one client address (of one /64, for IPv6); more are closed at once.
+    pub connections_per_address: usize,
+}
+
+impl HttpConfig {
+    /// Plain HTTP at this address, for no page of another origin, within [`HTTP_CONNECTIONS_PER_ADDRESS_MAX`].
+    pub fn at(addr: SocketAddr) -> HttpConfig {
+        HttpConfig {
+            addr,
+            tls: None,
+            cors: CorsOrigins::default(),
+            connections_per_address: HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+        }
+    }
 }
 
 /// Why the front end cannot start.
@@ -85,7 +106,7 @@ impl HttpServer {
             _ => HttpError::Listen { addr, source },
         })?;
         let (closing, closed) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, gateway, closed));
+        let accepting = tokio::spawn(accept(listener, config, gateway, closed));
         tracing::info!(%local_addr, "HTTP front end listens");
         Ok(HttpServer { local_addr, closing, accepting })
     }
@@ -112,8 +133,15 @@ impl Drop for HttpServer {
 }
 
 /// Owns every connection.
-async fn accept(listener: TcpListener, gateway: Gateway, mut closing: watch::Receiver<bool>) {
-    let router = TowerToHyperService::new(router(gateway.clone()));
+async fn accept(
+    listener: TcpListener,
+    config: HttpConfig,
+    gateway: Gateway,
+    mut closing: watch::Receiver<bool>,
+) {
+    let exchange = Arc::new(Exchange::new(router(gateway.clone()), gateway, config.cors));
+    let tls = config.tls.map(TlsAcceptor::from);
+    let places = Places::new(config.connections_per_address);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -121,9 +149,14 @@ async fn accept(listener: TcpListener, gateway: Gateway, mut closing: watch::Rec
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < HTTP_CONNECTIONS_MAX => match accepted {
                 Ok((stream, peer)) => {
-                    let (router, gateway, closing) = (router.clone(), gateway.clone(), closing.clone());
+                    let Some(place) = places.take(peer.ip()) else {
+                        tracing::debug!(%peer, "HTTP connection closed: its address has as many as it may");
+                        continue;
+                    };
+                    let (exchange, tls, closing) = (Arc::clone(&exchange), tls.clone(), closing.clone());
                     connections.spawn(async move {
-                        if let Err(why) = serve(stream, peer, router, gateway, closing).await {
+                        let _place = place;
+                        if let Err(why) = serve(stream, peer, tls, exchange, closing).await {
                             tracing::debug!(%peer, %why, "HTTP connection ended early");
                         }
                     });
@@ -157,27 +190,49 @@ async fn accept(listener: TcpListener, gateway: Gateway, mut closing: watch::Rec
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    router: TowerToHyperService<Router>,
-    gateway: Gateway,
+    tls: Option<TlsAcceptor>,
+    exchange: Arc<Exchange>,
     mut closing: watch::Receiver<bool>,
-) -> hyper::Result<()> {
+) -> io::Result<()> {
     set_options(&stream);
+    let stream = Stalling::new(stream, peer);
+    let Some(tls) = tls else { return speak(stream, exchange, closing).await };
+    let ended = |kind, why| Err(io::Error::new(kind, why));
+    let stream = tokio::select! {
+        handshaken = tls.accept(stream) => handshaken?,
+        () = tokio::time::sleep(Duration::from_millis(HTTP_HANDSHAKE_MS_MAX)) => {
+            return ended(io::ErrorKind::TimedOut, "the TLS handshake took too long");
+        }
+        () = begins(&mut closing) => return ended(io::ErrorKind::ConnectionAborted, "the server stops"),
+    };
+    speak(stream, exchange, closing).await
+}
+
+/// HTTP/1.1, until the client or the front end closes.
+async fn speak<S>(stream: S, exchange: Arc<Exchange>, mut closing: watch::Receiver<bool>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     // Not `pipeline_flush`: in hyper 1.12 it keeps back the last answer of a connection that closes while bytes of
     // another request are there, and takes answers to pipelined requests without a limit.
-    let service = service_fn(move |request| answer(request, router.clone(), gateway.clone()));
+    let service = service_fn(|request| {
+        let exchange = Arc::clone(&exchange);
+        async move { Ok::<_, Infallible>(exchange.answer(request).await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HTTP_HEAD_WAIT_MS_MAX))
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Stalling::new(stream, peer)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
+    let result = tokio::select! {
         result = connection.as_mut() => result,
         () = begins(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    }
+    };
+    result.map_err(io::Error::other)
 }
 
 /// Returns when closing begins; a server that was dropped closes, too.
@@ -202,30 +257,4 @@ fn set_options(stream: &TcpStream) {
             tracing::debug!(%why, "cannot set TCP_NOTSENT_LOWAT");
         }
     }
-}
-
-/// One request. Its body is not read, whatever it is.
-async fn answer(
-    request: Request<Incoming>,
-    router: TowerToHyperService<Router>,
-    gateway: Gateway,
-) -> Result<Response, Infallible> {
-    let (parts, body) = request.into_parts();
-    let has_body = !body.is_end_stream();
-    let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
-    let mut response =
-        if parts.uri.path_and_query().is_some_and(|uri| uri.as_str().len() > HTTP_URI_BYTES_MAX) {
-            let detail = format!("an address has at most {HTTP_URI_BYTES_MAX} bytes");
-            problem(Stamp::of_all(&gateway), &parts.uri, ProblemType::UriTooLong, &detail).into_response()
-        } else if has_body && is_read {
-            let detail = "send the request without a body";
-            problem(Stamp::of_all(&gateway), &parts.uri, ProblemType::BodyNotAllowed, detail).into_response()
-        } else {
-            router.call(Request::from_parts(parts, Body::empty())).await?
-        };
-    if has_body {
-        // What was not read cannot be told from the next request.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }

@@ -14,6 +14,7 @@ use synod_app_kv::{KvAnswer, KvKeyChange, KvQuery, KvSelection, KvStateChanges};
 use synod_gateway::{AppDoor, Gateway};
 use synod_types::{AppNdx, StateNdx, TimeMs};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
 
 use crate::problem::StreamEnd;
 use crate::routes::{EntryView, text_or_base64};
@@ -108,11 +109,14 @@ impl Follower {
 }
 
 /// What changed in one state: an event of a stream, and an element of a page.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = StateChanges)]
 pub(crate) struct StateChangesView<'a> {
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// That state's time, milliseconds since 1970.
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     /// In the order of the keys.
     changes: Vec<KeyChangeView<'a>>,
@@ -127,22 +131,25 @@ impl StateChangesView<'_> {
 }
 
 /// What became of a key: it holds a value, or it was removed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = KeyChange)]
 enum KeyChangeView<'a> {
     Written(EntryView<'a>),
     #[serde(rename_all = "camelCase")]
     Removed {
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         key: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         key_base64: Option<String>,
         removed: Removal,
     },
 }
 
 /// How a key came to its end.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Removal {
     /// A command removed it.

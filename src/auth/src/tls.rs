@@ -1,10 +1,11 @@
-//! TLS for the mesh and for the back end: version 1.3 only, ring's cryptography (named here, never a process-wide
+//! TLS for the mesh, for the back end and for readers: version 1.3 only, ring's cryptography (named here, never a process-wide
 //! default), and no other root than the cluster's own authority.
 //!
 //! | connection | server shows | client shows |
 //! |---|---|---|
 //! | mesh | its node certificate | its node certificate |
 //! | back end | its node certificate | nothing: a commander proves itself by its signatures |
+//! | readers | what the configuration says | nothing |
 //!
 //! No connection is resumed and none sends early data: each mesh session proves both keys anew, and no byte can be
 //! replayed.
@@ -136,6 +137,30 @@ impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsIdentity({})", self.node_id().short())
     }
+}
+
+/// For the readers' port: shows a certificate (PEM, with whatever chain follows it), which need not be one of the
+/// cluster's, by its private key (PEM that only its owner can use), and asks for none.
+///
+/// # Errors
+/// [`TlsError`] names the file and the problem, also where key and certificate do not belong together.
+pub fn readers_server(
+    certificate_path: impl AsRef<Path>,
+    key_path: impl AsRef<Path>,
+    alpn: &[&[u8]],
+) -> Result<ServerConfig, TlsError> {
+    let (certificate_path, key_path) = (certificate_path.as_ref(), key_path.as_ref());
+    let certificates = load_certificates(certificate_path)?;
+    let pem = file::read_private(key_path)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|why| LoadError::content(key_path, format!("holds no private key in PEM form: {why}")))?;
+    let unfit = |why| {
+        let problem = format!("cannot be used with the key in {}: {why}", key_path.display());
+        LoadError::content(certificate_path, problem)
+    };
+    let config =
+        server_builder()?.with_no_client_auth().with_single_cert(certificates, key).map_err(unfit)?;
+    Ok(finish_server(config, alpn))
 }
 
 /// For a commander: trusts the authority in `roots` and shows no certificate.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use rustls::RootCertStore;
 use serde::Deserialize;
 use synod_app_zones::ZonesApp;
 use synod_auth::{Genesis, SigningKey, tls};
@@ -31,8 +32,11 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "[NAME=]HOST:PORT")]
     endpoint: Vec<String>,
     /// A readers' port instead of those in the client file; may be repeated
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "[https://]HOST:PORT")]
     http: Vec<String>,
+    /// The certificate of the authority behind readers' ports with https, where it is not the cluster's
+    #[arg(long, value_name = "FILE")]
+    http_ca: Option<PathBuf>,
     /// The certificate of the cluster's authority
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -53,6 +57,7 @@ pub(crate) struct Connection {
 struct ClientFile {
     genesis: Option<PathBuf>,
     ca: Option<PathBuf>,
+    http_ca: Option<PathBuf>,
     key: Option<PathBuf>,
     #[serde(default)]
     nodes: Vec<KnownNode>,
@@ -72,6 +77,7 @@ struct KnownNode {
 pub(crate) struct Cluster {
     genesis: Option<PathBuf>,
     ca: Option<PathBuf>,
+    http_ca: Option<PathBuf>,
     key: Option<PathBuf>,
     endpoints: Vec<Endpoint>,
     http: Vec<HttpNode>,
@@ -123,6 +129,7 @@ impl Connection {
         Ok(Cluster {
             genesis: path(&self.genesis, file.genesis),
             ca: path(&self.ca, file.ca),
+            http_ca: path(&self.http_ca, file.http_ca),
             key: path(&self.sign_with, file.key),
             endpoints,
             http,
@@ -192,7 +199,24 @@ impl Cluster {
         if self.http.is_empty() {
             return Err(missing("a readers' port", "--http").into());
         }
-        Reader::new(self.http.clone(), self.timeout)
+        let roots = if self.http.iter().any(HttpNode::is_encrypted) {
+            self.readers_roots()?
+        } else {
+            RootCertStore::empty()
+        };
+        Reader::new(self.http.clone(), &Arc::new(roots), self.timeout)
+    }
+
+    /// Who vouches for readers' ports with https: the cluster's authority, and the one that is named for them.
+    fn readers_roots(&self) -> anyhow::Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        for path in [&self.ca, &self.http_ca].into_iter().flatten() {
+            roots.extend(tls::load_roots(path)?.roots.iter().cloned());
+        }
+        if roots.is_empty() {
+            return Err(missing("the certificate of the authority behind https", "--http-ca").into());
+        }
+        Ok(roots)
     }
 
     /// The zones application that a number or a name stands for; if none is given, the first one, as for the name
@@ -283,6 +307,9 @@ mod tests {
         let cluster = connection.cluster().unwrap();
         assert!(cluster.client().err().unwrap().to_string().contains("--sign-with"));
         assert!(cluster.reader().err().unwrap().to_string().contains("--http"));
+        let (_directory, connection) = written("[[nodes]]\nname = \"a\"\nhttp = \"https://a\"");
+        let cluster = connection.cluster().unwrap();
+        assert!(cluster.reader().err().unwrap().to_string().contains("--http-ca"));
         let (_directory, connection) = written("endpoints = []");
         assert!(format!("{:#}", connection.cluster().unwrap_err()).contains("endpoints"));
     }

@@ -1,5 +1,6 @@
 //! Reads over HTTP, from whichever node answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,13 +27,18 @@ const CONNECT_WAIT: Duration = Duration::from_secs(2);
 pub struct HttpNode {
     /// The node's name, or its address where that is all that is known.
     pub name: String,
-    /// `http://host:port`, without a slash at the end.
+    /// `http://host:port` or `https://host:port`, without a slash at the end.
     pub url: String,
     /// Where it answers DNS queries, as `host:port`, if that is known.
     pub dns: Option<String>,
 }
 
 impl HttpNode {
+    /// Whether it answers in TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.url.starts_with("https://")
+    }
+
     /// The port at `address`: `host:port`, or an address with its scheme.
     pub fn named(name: String, address: &str) -> HttpNode {
         let address = address.trim_end_matches('/');
@@ -163,13 +169,17 @@ impl Problem {
 }
 
 impl Reader {
-    /// A reader of `nodes`, the preferred one first.
+    /// A reader of `nodes`, the preferred one first. Of those at an `https` address, it trusts whom the authorities in
+    /// `roots` know.
     ///
     /// # Errors
     /// If the HTTP client cannot be set up.
-    pub fn new(nodes: Vec<HttpNode>, timeout: Duration) -> anyhow::Result<Reader> {
-        // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.
-        let tls = tls::backend_client(&RootCertStore::empty().into(), &[])?;
+    pub fn new(
+        nodes: Vec<HttpNode>,
+        roots: &Arc<RootCertStore>,
+        timeout: Duration,
+    ) -> anyhow::Result<Reader> {
+        let tls = tls::backend_client(roots, &[])?;
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)
             .no_proxy()
@@ -314,7 +324,10 @@ pub(crate) fn unreachable(address: &str, error: &reqwest::Error) -> ReadError {
     while let Some(source) = root.source() {
         root = source;
     }
-    let why = if error.is_timeout() { "no answer in time".to_owned() } else { root.to_string() };
+    let mut why = if error.is_timeout() { "no answer in time".to_owned() } else { root.to_string() };
+    if why.starts_with("invalid peer certificate") {
+        why.push_str("; name the authority that issued it with --http-ca, or http_ca in the client file");
+    }
     let server: Vec<&str> = address.splitn(4, '/').take(3).collect();
     ReadError::Unreachable(format!("{} is not reachable: {why}", server.join("/")))
 }
@@ -350,7 +363,7 @@ mod tests {
     async fn nobody_there_is_unreachable() {
         let port = crate::ports::free(std::net::Ipv4Addr::LOCALHOST.into(), 1).unwrap()[0];
         let node = HttpNode::named("node1".to_owned(), &format!("127.0.0.1:{port}"));
-        let reader = Reader::new(vec![node], Duration::from_secs(1)).unwrap();
+        let reader = Reader::new(vec![node], &RootCertStore::empty().into(), Duration::from_secs(1)).unwrap();
         let error = reader.get("/v1/apps", &[]).await.unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Failure::Unreachable(_)), "{text}");

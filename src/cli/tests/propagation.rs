@@ -13,6 +13,7 @@ use bytes::Bytes;
 use cluster::{Cluster, PATIENCE, ZONES, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustls::RootCertStore;
 use synod::dns_query::{self, DnsAnswer};
 use synod::propagation::{Change, Propagation, Reach};
 use synod::reader::{HttpNode, Reader};
@@ -70,7 +71,7 @@ async fn what_was_waited_for_is_served_by_every_name_server() {
         let dns = node.plan.dns.as_ref().map(ToString::to_string);
         HttpNode::named(node.plan.name.clone(), &node.plan.http.to_string()).with_dns(dns)
     });
-    let reader = Reader::new(nodes.collect(), PATIENCE).unwrap();
+    let reader = Reader::new(nodes.collect(), &RootCertStore::empty().into(), PATIENCE).unwrap();
     let propagation = Propagation::new(&cluster.founded.genesis, cluster.founded.cluster, reader).unwrap();
     let random = StdRng::seed_from_u64(seed);
     let mut storm = Storm { cluster, client, propagation, random, kills: 0 };

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use cluster::{Cluster, KV, PATIENCE, SYNOD, eventually};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use rustls::RootCertStore;
 use serde_json::Value;
 use synod::reader::{HttpNode, Reader};
 use synod::watcher::{Event, Selection, StateChanges, Transport, Watcher};
@@ -136,7 +137,7 @@ async fn watchers_are_told_what_the_log_says_whatever_nodes_fail() {
 fn reader(cluster: &Cluster) -> Reader {
     let nodes = cluster.founded.nodes.iter();
     let nodes = nodes.map(|node| HttpNode::named(node.plan.name.clone(), &node.plan.http.to_string()));
-    Reader::new(nodes.collect(), PATIENCE).unwrap()
+    Reader::new(nodes.collect(), &RootCertStore::empty().into(), PATIENCE).unwrap()
 }
 
 /// Writers with keys of their own.
@@ -234,7 +235,8 @@ async fn write(
 async fn replay(cluster: &Cluster, reader: &Reader, last: StateNdx) -> Vec<StateChanges> {
     let mut logs = Vec::new();
     for n in 0..NODES {
-        let one = Reader::new(vec![reader.nodes()[n].clone()], PATIENCE).unwrap();
+        let one =
+            Reader::new(vec![reader.nodes()[n].clone()], &RootCertStore::empty().into(), PATIENCE).unwrap();
         eventually("every node has caught up", async || {
             cluster.readers.state(n, "").await.is_ok_and(|state| state.state_ndx >= last)
         })

@@ -3,18 +3,21 @@
 
 use serde::{Deserialize, Serialize};
 use synod_types::{AppNdx, ClusterId, Digest, NodeId, Slot, StateNdx};
+use utoipa::ToSchema;
 
 /// The whole picture.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
     /// SHA3-256 of the genesis document.
     #[serde(with = "as_text")]
+    #[schema(value_type = String)]
     pub cluster_id: ClusterId,
     /// The name that genesis gives the cluster.
     pub cluster_name: String,
     /// The node that says all this.
     #[serde(with = "as_text")]
+    #[schema(value_type = String)]
     pub node_id: NodeId,
     /// Its name.
     pub node_name: String,
@@ -27,11 +30,12 @@ pub struct ClusterStatus {
 }
 
 /// One node of the cluster.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// SHA3-256 of its public key.
     #[serde(with = "as_text")]
+    #[schema(value_type = String)]
     pub id: NodeId,
     /// Its name.
     pub name: String,
@@ -41,11 +45,12 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// Round trip to it in microseconds; absent for this node itself and where none was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub rtt_us: Option<u64>,
 }
 
 /// How a node looks from this one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
     /// It is this node.
@@ -58,10 +63,11 @@ pub enum NodeState {
 }
 
 /// One application, as this node takes part in it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppStatus {
     /// Its number.
+    #[schema(value_type = u32)]
     pub app_ndx: AppNdx,
     /// Its name in the configuration.
     pub name: String,
@@ -71,24 +77,29 @@ pub struct AppStatus {
     pub role: GroupRole,
     /// Who leads it; absent while nobody is known to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub leader: Option<Leader>,
     /// How many commands this node has executed.
+    #[schema(value_type = u64)]
     pub state_ndx: StateNdx,
     /// The last slot that this node has applied.
+    #[schema(value_type = u64)]
     pub applied: Slot,
     /// The last slot that this node knows to be chosen.
+    #[schema(value_type = u64)]
     pub chosen: Slot,
     /// Slots known to be chosen and not applied here yet.
     pub lag: u64,
     /// The hash chain's value at `state_ndx`.
     #[serde(with = "as_text")]
+    #[schema(value_type = String)]
     pub chain: Digest,
     /// How many commanders it knows, revoked ones too.
     pub commanders: u64,
 }
 
 /// What a node is in an application's group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupRole {
     /// It orders commands.
@@ -102,10 +113,11 @@ pub enum GroupRole {
 }
 
 /// A node that leads.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Leader {
     /// SHA3-256 of its public key.
     #[serde(with = "as_text")]
+    #[schema(value_type = String)]
     pub id: NodeId,
     /// Its name.
     pub name: String,

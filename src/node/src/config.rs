@@ -12,6 +12,7 @@ mod dns;
 mod document;
 mod fields;
 mod files;
+mod http;
 mod log;
 mod mistakes;
 
@@ -25,6 +26,7 @@ pub use address::{Address, AddressError};
 pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
+pub use http::{Http, HttpTls};
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
@@ -45,7 +47,7 @@ pub struct Config {
     /// The commanders' port, TCP and UDP.
     pub backend: Listen,
     /// The readers' port.
-    pub http: Listen,
+    pub http: Http,
     /// The name server's port; without it, none is opened.
     pub dns: Option<Dns>,
     /// Where signatures are verified.
@@ -202,7 +204,7 @@ struct Draft {
     genesis: PathBuf,
     data_dir: Option<PathBuf>,
     backend: Option<Address>,
-    http: Option<Address>,
+    http: Option<Http>,
     dns_is_given: bool,
     dns: Option<Dns>,
     verify: Verify,
@@ -232,8 +234,8 @@ impl Draft {
             fields.file("genesis", directory, mistakes).unwrap_or_else(|| directory.join("genesis.json"));
         let default_data = || Some(directory.join(format!("data-{}", draft.id.as_ref()?)));
         draft.data_dir = fields.file("data_dir", directory, mistakes).or_else(default_data);
-        draft.backend = draft.read_listen(&mut fields, "backend", BACKEND_PORT_OFFSET, mistakes);
-        draft.http = draft.read_listen(&mut fields, "http", HTTP_PORT_OFFSET, mistakes);
+        draft.backend = draft.read_backend(&mut fields, mistakes);
+        draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
 
         let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
@@ -277,19 +279,18 @@ impl Draft {
         }
     }
 
+    fn read_backend(&self, fields: &mut Fields, mistakes: &mut Mistakes) -> Option<Address> {
+        let mut backend = fields.table("backend", mistakes);
+        let addr = self.read_address(&mut backend, BACKEND_PORT_OFFSET, mistakes);
+        backend.finish(mistakes);
+        addr
+    }
+
     /// A port beside that for the other nodes; by default on the same host and a fixed number above.
-    fn read_listen(
-        &self,
-        fields: &mut Fields,
-        name: &'static str,
-        offset: u16,
-        mistakes: &mut Mistakes,
-    ) -> Option<Address> {
-        let mut listen = fields.table(name, mistakes);
+    fn read_address(&self, listen: &mut Fields, offset: u16, mistakes: &mut Mistakes) -> Option<Address> {
         let is_given = listen.has("addr");
         let given = listen.address("addr", 0..=u16::MAX, mistakes);
         let path = listen.path("addr");
-        listen.finish(mistakes);
         if is_given { given } else { self.default_address(&path, offset, mistakes) }
     }
 
@@ -332,8 +333,10 @@ impl Draft {
     }
 
     fn check_ports(&self, mistakes: &mut Mistakes) {
-        let own = [("me.addr", &self.addr), ("backend.addr", &self.backend), ("http.addr", &self.http)];
-        let own = own.into_iter().filter_map(|(place, addr)| Some((place.to_owned(), addr.as_ref()?)));
+        let http = self.http.as_ref().map(|http| &http.addr);
+        let own =
+            [("me.addr", self.addr.as_ref()), ("backend.addr", self.backend.as_ref()), ("http.addr", http)];
+        let own = own.into_iter().filter_map(|(place, addr)| Some((place.to_owned(), addr?)));
         let ports: Vec<_> = own.chain(self.dns.iter().flat_map(Dns::ports)).collect();
         for (n, (place, addr)) in ports.iter().enumerate() {
             for (other_place, other) in &ports[..n] {
@@ -365,7 +368,7 @@ impl Draft {
             genesis: self.genesis,
             data_dir: self.data_dir?,
             backend: Listen { addr: self.backend? },
-            http: Listen { addr: self.http? },
+            http: self.http?,
             dns: self.dns,
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),

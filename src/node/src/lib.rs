@@ -14,6 +14,7 @@ mod dns;
 mod driver;
 mod freshness;
 mod gate;
+mod http;
 mod inbox;
 pub mod intake;
 mod log;

@@ -15,7 +15,7 @@ use synod_content::Store;
 use synod_delivery::Config as DeliveryConfig;
 use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
-use synod_http::{HttpConfig, HttpError, HttpServer};
+use synod_http::{HttpError, HttpServer};
 use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
 use synod_machine::Machine;
@@ -34,6 +34,7 @@ use crate::content::{self, Content};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
+use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::log::OwnLog;
@@ -274,8 +275,7 @@ impl Node {
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
         let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
         let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
-        let http = HttpServer::start(HttpConfig { addr: resolve(&config.http.addr).await? }, gateway.clone())
-            .await?;
+        let http = http::start(&config.http, gateway.clone()).await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
             Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
             None => None,

@@ -223,6 +223,16 @@ pub const ZONES_LIST_ENTRIES_MAX: usize = 1000;
 
 /// Connections at the HTTP front end; more wait in the kernel until one closes.
 pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Of them, those of one client address (of one /64, for IPv6) unless the configuration says otherwise: half, so that
+/// nobody takes all. A proxy in front is one client.
+pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
+/// Milliseconds that a client's TLS handshake may take.
+pub const HTTP_HANDSHAKE_MS_MAX: u64 = 5_000;
+/// Milliseconds from the end of a request's header to the beginning of its answer: the longest wait for a state, and some
+/// time to answer from it.
+pub const HTTP_REQUEST_MS_MAX: u64 = READ_WAIT_MS_MAX + 10_000;
+/// Bytes of an answer from which on it is compressed for clients that take it so; fewer fit into one packet as they are.
+pub const HTTP_COMPRESS_BYTES_MIN: u64 = 1024;
 /// Bytes of a request's address: the longest key with every byte escaped fits, as do a range's prefix and start.
 pub const HTTP_URI_BYTES_MAX: usize = 32 << 10;
 /// Bytes of a request's first line and header together.

@@ -3,23 +3,29 @@
 use serde::Serialize;
 use synod_gateway::{AppDoor, Leader, View};
 use synod_types::{AppNdx, Slot, StateNdx, TimeMs};
+use utoipa::ToSchema;
 
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// One application, from one state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct App<'a> {
+pub(super) struct App<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
     name: &'a str,
     kind: &'static str,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// The hash chain's value at `state_ndx`.
     chain: String,
     /// The last slot that was applied.
+    #[schema(value_type = u64)]
     applied: Slot,
     /// The time of the last decree, milliseconds since 1970.
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     /// `null` while nobody is known to lead.
     leader: Option<Leader>,
@@ -40,18 +46,35 @@ impl App<'_> {
     }
 }
 
-/// `GET /v1/apps`
+/// All applications.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Apps<'a> {
+    apps: Vec<App<'a>>,
+}
+
+/// Every application.
+#[utoipa::path(
+    get,
+    path = "/v1/apps",
+    operation_id = "listApps",
+    tag = "Applications",
+    responses((status = 200, description = "All of them, in the order of their numbers", body = Apps)),
+)]
 pub(super) async fn all(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    struct Apps<'a> {
-        apps: Vec<App<'a>>,
-    }
     ask.without_parameters()?;
     let apps = ask.gateway.apps().iter().map(|door| App::of(door, &door.view())).collect();
     Ok(Reply::json(Stamp::of_all(&ask.gateway), &Apps { apps }))
 }
 
-/// `GET /v1/apps/{app}`
+/// One application.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}",
+    operation_id = "getApp",
+    tag = "Applications",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "The application", body = App)),
+)]
 pub(super) async fn one(ask: Ask) -> Outcome {
     let door = ask.app()?;
     let read = ask.read_of(door)?;

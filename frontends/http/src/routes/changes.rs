@@ -5,43 +5,76 @@ use std::time::Duration;
 use serde::Serialize;
 use synod_gateway::{Change, NodeAt, Read};
 use synod_types::{AppNdx, StateNdx};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// One change, and how far each node has come.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Progress<'a> {
+#[schema(as = Change)]
+pub(super) struct Progress<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
     /// The state that was asked for.
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// Every node of the cluster has applied it.
     everywhere: bool,
     nodes: Vec<Node<'a>>,
 }
 
-#[derive(Serialize)]
+/// How far one node has come.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ChangeAtNode)]
 struct Node<'a> {
     id: String,
     name: &'a str,
     state: NodeProgress,
     /// How far it has come; `null` where that is unknown.
+    #[schema(value_type = Option<u64>)]
     state_ndx: Option<StateNdx>,
     /// It is the node that answers, or that one has a session with it.
     up: bool,
 }
 
-#[derive(Serialize)]
+/// Whether a node has applied a change.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum NodeProgress {
+    /// It has.
     Applied,
+    /// It has not.
     Pending,
+    /// The node that answers has no session with it.
     Unknown,
 }
 
-/// `GET /v1/changes/{app}/{state}?wait=`
+/// How long to wait for every node.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `change` takes")]
+struct EverywhereParameters {
+    /// Seconds to wait until every node has come so far, fractions allowed.
+    #[param(minimum = 0, maximum = 30, default = 0, nullable = false)]
+    wait: Option<f64>,
+}
+
+/// Which nodes have applied a change.
+#[utoipa::path(
+    get,
+    path = "/v1/changes/{app}/{stateNdx}",
+    operation_id = "getChange",
+    tag = "Cluster",
+    params(
+        AppPath,
+        ("stateNdx" = u64, Path, description = "The stateNdx of the change, as in its receipt", example = 1),
+        EverywhereParameters,
+    ),
+    responses((status = 200, description = "How far each node has come, whether that is far enough or not", body = Progress)),
+)]
 pub(super) async fn change(ask: Ask) -> Outcome {
     let door = ask.app()?;
     let stamp = || Stamp::of(door.state_ndx());

@@ -9,24 +9,29 @@ use synod_gateway::authority::{AuthorityOp, Grant, LogEntry, PendingChange};
 use synod_gateway::{AppDoor, Commander, Read, View};
 use synod_types::limits::AUTHORITY_LOG_MAX;
 use synod_types::{AppNdx, CommanderId, Digest, StateNdx, TimeMs};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Refused, Reply, Stamp};
 
 /// Entries of the log in an answer where the client does not say how many.
 const LIMIT_DEFAULT: usize = 100;
 
 /// What a commander may do, and when. Times are milliseconds since 1970.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CommanderTerms)]
 struct Terms<'a> {
     name: &'a str,
     role: &'static str,
     /// Empty: everything that the role permits.
     scopes: &'a [String],
     /// `null`: since ever.
+    #[schema(value_type = Option<u64>)]
     valid_from_ms: Option<TimeMs>,
     /// `null`: for ever.
+    #[schema(value_type = Option<u64>)]
     valid_to_ms: Option<TimeMs>,
 }
 
@@ -43,15 +48,18 @@ impl Terms<'_> {
 }
 
 /// One commander, present or past.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Commander)]
 struct AppCommander<'a> {
     id: String,
     #[serde(flatten)]
     terms: Terms<'a>,
     /// The state that made it a commander; 0: genesis.
+    #[schema(value_type = u64)]
     since: StateNdx,
     /// The state that revoked it; `null` where none has.
+    #[schema(value_type = Option<u64>)]
     revoked: Option<StateNdx>,
     /// Whose place it took.
     predecessor: Option<String>,
@@ -73,15 +81,35 @@ impl AppCommander<'_> {
 }
 
 /// What an operation does to whom.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuthorityChange)]
 struct Deed<'a> {
     what: &'static str,
     /// Who is granted, is revoked, or takes the place of who commanded it.
     commander: String,
     /// Of a grant.
     #[serde(flatten)]
+    #[schema(value_type = GrantedTerms)]
     terms: Option<Terms<'a>>,
+}
+
+/// What a grant gives; nothing of it where it is no grant.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it describes `terms` in `Deed`")]
+struct GrantedTerms {
+    #[schema(nullable = false)]
+    name: Option<String>,
+    #[schema(nullable = false)]
+    role: Option<String>,
+    /// Empty: everything that the role permits.
+    #[schema(nullable = false)]
+    scopes: Option<Vec<String>>,
+    /// `null`: since ever.
+    valid_from_ms: Option<u64>,
+    /// `null`: for ever.
+    valid_to_ms: Option<u64>,
 }
 
 impl Deed<'_> {
@@ -98,19 +126,32 @@ impl Deed<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/commanders`
+/// All commanders of an application.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Commanders<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    /// The time of the last decree: whether a commander is valid is decided by the next one's.
+    #[schema(value_type = u64)]
+    time_ms: TimeMs,
+    /// How many administrators must sign each change.
+    signatures_needed: u32,
+    commanders: Vec<AppCommander<'a>>,
+}
+
+/// Who may command an application, and who once might.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/commanders",
+    operation_id = "listCommanders",
+    tag = "Applications",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "Every commander, revoked ones too", body = Commanders)),
+)]
 pub(super) async fn all(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Commanders<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        /// The time of the last decree: whether a commander is valid is decided by the next one's.
-        time_ms: TimeMs,
-        /// How many administrators must sign each change.
-        signatures_needed: u32,
-        commanders: Vec<AppCommander<'a>>,
-    }
     let door = ask.app()?;
     let view = view(&ask, door, ask.read_of(door)?).await?;
     let answer = Commanders {
@@ -124,15 +165,19 @@ pub(super) async fn all(ask: Ask) -> Outcome {
 }
 
 /// One entry of the log.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CommandersLogEntry)]
 struct Entry<'a> {
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     by: String,
     /// `made`, `proposed`, `approved`, `completed` or `withdrawn`.
     step: &'static str,
     /// The state that proposed what was approved, completed or withdrawn.
+    #[schema(value_type = Option<u64>)]
     change: Option<StateNdx>,
     #[serde(flatten)]
     deed: Deed<'a>,
@@ -151,20 +196,46 @@ impl Entry<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/commanders/log?before=&limit=`
+/// One page of what was done to commanders.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = CommandersLog)]
+pub(super) struct Log<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    /// The latest first.
+    entries: Vec<Entry<'a>>,
+    /// Whether there are earlier ones.
+    more: bool,
+    /// The address of the earlier ones.
+    next: Option<String>,
+}
+
+/// Which entries.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `log` takes")]
+struct LogParameters {
+    /// Only entries before this stateNdx.
+    #[param(minimum = 1, nullable = false)]
+    before: Option<u64>,
+    /// At most so many entries.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// What was done to commanders, the latest first.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/commanders/log",
+    operation_id = "getCommandersLog",
+    tag = "Applications",
+    params(AppPath, LogParameters, ReadParameters),
+    responses((status = 200, description = "One page", body = Log)),
+)]
 pub(super) async fn log(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Log<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        /// The latest first.
-        entries: Vec<Entry<'a>>,
-        /// Whether there are earlier ones.
-        more: bool,
-        /// The address of the earlier ones.
-        next: Option<String>,
-    }
     let door = ask.app()?;
     let mut parameters = ask.parameters();
     let read = parameters.read();
@@ -187,13 +258,17 @@ pub(super) async fn log(ask: Ask) -> Outcome {
 }
 
 /// A change that waits for signatures.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PendingChange)]
 struct Waiting<'a> {
     /// The state that proposed it, which is its number.
+    #[schema(value_type = u64)]
     change: StateNdx,
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     /// The last millisecond at which it can be signed.
+    #[schema(value_type = u64)]
     lapses_ms: TimeMs,
     by: String,
     #[serde(flatten)]
@@ -224,17 +299,30 @@ impl Waiting<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/commanders/pending`
+/// Changes that wait for signatures.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PendingChanges)]
+pub(super) struct Pending<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    /// How many administrators must sign each change.
+    signatures_needed: u32,
+    pending: Vec<Waiting<'a>>,
+}
+
+/// Changes that wait for further administrators to sign them.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/commanders/pending",
+    operation_id = "listPendingChanges",
+    tag = "Applications",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "All of them", body = Pending)),
+)]
 pub(super) async fn pending(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Pending<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        /// How many administrators must sign each change.
-        signatures_needed: u32,
-        pending: Vec<Waiting<'a>>,
-    }
     let door = ask.app()?;
     let view = view(&ask, door, ask.read_of(door)?).await?;
     let authority = view.authority();

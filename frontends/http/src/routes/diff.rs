@@ -1,6 +1,5 @@
 //! `…/zones/{zone}/diff`: the records that differ between what a zone held in two states.
 
-use axum::http::header::{HeaderValue, VARY};
 use serde::Serialize;
 use synod_app_zones::{Version, ZoneHistory, ZoneName};
 use synod_gateway::AppDoor;
@@ -8,9 +7,11 @@ use synod_types::{AppNdx, StateNdx};
 use synod_zone::diff::Retimed;
 use synod_zone::{Diff, Faults, Record, rdata, zone_file};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{IntoParams, ToSchema};
 
-use super::zones::{File, VersionView, acceptable, file, held_in, history_of};
+use super::zones::{File, VersionView, ZonePath, file, held_in, history_of};
 use crate::ask::Ask;
+use crate::parameters::ReadParameters;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Refused, Reply, Stamp};
 
@@ -20,11 +21,36 @@ const TEXT: &str = "text/plain";
 /// Records of one kind (added, removed, retimed) that one answer lists.
 const LISTED_MAX: usize = 10_000;
 
-/// `GET …/zones/{zone}/diff?from=&to=`
+/// Which states to compare.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `diff` takes")]
+struct DiffParameters {
+    /// What the zone is compared with: what it held in this stateNdx; by default, the version before `to`.
+    #[param(nullable = false)]
+    from: Option<u64>,
+    /// What the zone held in this stateNdx; by default, what it holds now.
+    #[param(nullable = false)]
+    to: Option<u64>,
+}
+
+/// The records that differ between what a zone held in two states; with `Accept: text/plain`, for people.
+#[utoipa::path(
+    get,
+    path = "/v1/zones/{zone}/diff",
+    operation_id = "getZoneDiff",
+    tag = "Zones",
+    params(ZonePath, DiffParameters, ReadParameters),
+    responses((
+        status = 200,
+        description = "What was added, removed, and given another TTL",
+        content((DiffView = "application/json"), (String = "text/plain")),
+    )),
+)]
 pub(super) async fn diff(ask: Ask) -> Outcome {
     let door = ask.zones_app()?;
     let zone = ask.zone(door)?;
-    let form = acceptable(&ask, door, &[JSON, TEXT])?;
+    let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[JSON, TEXT])?;
     let mut parameters = ask.parameters();
     let read = parameters.read();
     let from = parameters.number("from", 0..=u64::MAX).map(StateNdx);
@@ -70,7 +96,7 @@ pub(super) async fn diff(ask: Ask) -> Outcome {
             },
         )
     };
-    Ok(reply.header(VARY, HeaderValue::from_static("accept")))
+    Ok(reply.varies_by_accept())
 }
 
 /// The version in front of the one that the zone had in a state, and the state that made it; of the first version, what
@@ -122,10 +148,14 @@ fn text(zone: &ZoneName, from: StateNdx, to: StateNdx, mut diff: Diff) -> String
     format!("--- {zone} in state {from}\n+++ {zone} in state {to}\n{diff}{more}")
 }
 
-#[derive(Serialize)]
+/// The records that differ.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DiffView {
+#[schema(as = ZoneDiff)]
+pub(super) struct DiffView {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     zone: String,
     from: Side,
@@ -137,17 +167,19 @@ struct DiffView {
 }
 
 /// What is compared.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ZoneDiffSide)]
 struct Side {
     /// The state.
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// What the zone held there; `null`: there was no zone.
     version: Option<VersionView>,
 }
 
 /// How many there are, and the first [`LISTED_MAX`].
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Listed<T> {
     count: usize,
     list: Vec<T>,
@@ -159,7 +191,9 @@ impl<T> Listed<T> {
     }
 }
 
-#[derive(Serialize)]
+/// A resource record.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
 struct RecordView {
     name: String,
     r#type: String,
@@ -179,8 +213,10 @@ impl RecordView {
     }
 }
 
-#[derive(Serialize)]
+/// An RRset whose TTL is another one.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Retimed)]
 struct RetimedView {
     name: String,
     r#type: String,

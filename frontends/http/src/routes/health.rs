@@ -8,13 +8,28 @@ use crate::reply::{Outcome, Reply, Stamp};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// `GET /livez`: the process answers. A node that cannot write any more stops by itself.
+/// Whether the process answers. A node that cannot write any more stops by itself.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    operation_id = "isLive",
+    tag = "Health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn live(ask: Ask) -> Outcome {
     ask.without_parameters()?;
     Ok(Reply::bytes(Stamp::of_all(&ask.gateway), TEXT, Bytes::from_static(b"live\n")))
 }
 
-/// `GET /readyz`: clients are welcome.
+/// Whether clients are welcome: the node sees a leader of every application, and has once caught up with the others since
+/// it started.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "isReady",
+    tag = "Health",
+    responses((status = 200, description = "They are", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn ready(ask: Ask) -> Outcome {
     ask.without_parameters()?;
     let stamp = Stamp::of_all(&ask.gateway);

@@ -3,11 +3,11 @@
 //! In JSON, a key or value that is UTF-8 is text under `key` or `value`; any other is base64 under `keyBase64` or
 //! `valueBase64`. Exactly one of the two is there.
 
-mod entries;
-mod history;
-mod leases;
-mod locks;
-mod usage;
+pub(super) mod entries;
+pub(super) mod history;
+pub(super) mod leases;
+pub(super) mod locks;
+pub(super) mod usage;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use synod_app_kv::{KvAnswer, KvEntry, KvQuery};
 use synod_gateway::{AppDoor, Consistency, Read};
 use synod_types::StateNdx;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::ask::Ask;
 use crate::parameters::Parameters;
@@ -22,33 +23,33 @@ use crate::percent::encode_into;
 use crate::problem::compacted;
 use crate::reply::{Refused, Stamp};
 
-pub(super) use entries::{key, range};
-pub(super) use history::history;
-pub(super) use leases::{lease, leases};
-pub(super) use locks::lock;
-pub(super) use usage::usage;
-
 /// Entries in a page where the client does not say how many.
 const LIMIT_DEFAULT: u32 = 100;
 
-/// A key and what it holds.
-#[derive(Serialize)]
+/// A key and what it holds. What is not UTF-8 comes as base64, under the other name.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Entry)]
 pub(crate) struct EntryView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
     /// The state that made it.
+    #[schema(value_type = u64)]
     created: StateNdx,
     /// The state that last changed it.
+    #[schema(value_type = u64)]
     changed: StateNdx,
     /// The lease with which it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     lease: Option<StateNdx>,
 }
 
@@ -67,6 +68,26 @@ pub(crate) fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
         Ok(text) => (Some(text), None),
         Err(_) => (None, Some(STANDARD.encode(bytes))),
     }
+}
+
+/// The key in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `Ask::rest` finds")]
+struct KeyPath {
+    /// The key, percent-encoded; any bytes.
+    #[param(example = "greeting")]
+    key: String,
+}
+
+/// In which state to read; see [`read_at`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `read_at` takes")]
+struct AtParameters {
+    /// What was there in this stateNdx, as far as the application remembers; one to come is waited for.
+    #[param(nullable = false)]
+    at: Option<u64>,
 }
 
 /// How to read, and in which state: one that is not there yet is waited for.

@@ -1,6 +1,5 @@
 //! `/v1/apps/{app}/log`: what was chosen, in the order of the slots, for whoever executes it again.
 
-use axum::http::header::{HeaderValue, VARY};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -8,9 +7,10 @@ use serde::Serialize;
 use synod_types::limits::LOG_PAGE_DECREES_MAX;
 use synod_types::{AppNdx, Decree, LogPage, SignedCommand, Slot, StateNdx, TimeMs};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{IntoParams, ToSchema};
 
-use super::zones::acceptable;
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Reply, Stamp};
 
 const BYTES: &str = "application/octet-stream";
@@ -19,10 +19,36 @@ const JSON: &str = "application/json";
 /// Decrees in a page whose length the client does not say.
 const LIMIT_DEFAULT: u64 = 1000;
 
-/// `GET /v1/apps/{app}/log?after=&limit=`
+/// Which part of the log.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `page` takes")]
+struct LogParameters {
+    /// Only decrees behind this slot.
+    #[param(default = 0, nullable = false)]
+    after: Option<u64>,
+    /// At most so many decrees.
+    #[param(minimum = 1, maximum = 4096, default = 1000, nullable = false)]
+    limit: Option<u64>,
+}
+
+/// What was chosen and is applied here, in the order of the slots: what `synod audit` executes again, or with
+/// `Accept: application/json` the same in JSON.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/log",
+    operation_id = "getLog",
+    tag = "Applications",
+    params(AppPath, LogParameters, ReadParameters),
+    responses((
+        status = 200,
+        description = "One page",
+        content((Vec<u8> = "application/octet-stream"), (PageView = "application/json")),
+    )),
+)]
 pub(super) async fn page(ask: Ask) -> Outcome {
     let door = ask.app()?;
-    let form = acceptable(&ask, door, &[BYTES, JSON])?;
+    let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[BYTES, JSON])?;
     let mut parameters = ask.parameters();
     let read = parameters.read();
     let after = parameters.number("after", 0..=u64::MAX).map_or(Slot(0), Slot);
@@ -40,7 +66,7 @@ pub(super) async fn page(ask: Ask) -> Outcome {
     };
     // The page holds its place until it is sent.
     let body = Bytes::from_owner(Sent { body, _place: place });
-    Ok(Reply::bytes(Stamp::of(view.state_ndx), form, body).header(VARY, HeaderValue::from_static("accept")))
+    Ok(Reply::bytes(Stamp::of(view.state_ndx), form, body).varies_by_accept())
 }
 
 struct Sent {
@@ -54,12 +80,17 @@ impl AsRef<[u8]> for Sent {
     }
 }
 
-#[derive(Serialize)]
+/// One page of the log.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PageView {
+#[schema(as = LogPage)]
+pub(super) struct PageView {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// The last slot that this node has applied.
+    #[schema(value_type = u64)]
     applied: Slot,
     decrees: Vec<DecreeView>,
     /// Where the log goes on; `null` where it ends here, for now.
@@ -67,17 +98,21 @@ struct PageView {
 }
 
 /// What a slot holds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Decree)]
 struct DecreeView {
+    #[schema(value_type = u64)]
     slot: Slot,
     /// The time of a batch, milliseconds since 1970; `null`: the slot executes nothing.
+    #[schema(value_type = Option<u64>)]
     time_ms: Option<TimeMs>,
     commands: Vec<CommandView>,
 }
 
 /// A command as it was submitted; each part in base64.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Command)]
 struct CommandView {
     body: String,
     signature: String,

@@ -6,7 +6,14 @@ use crate::reply::{Outcome, Reply, Stamp};
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /metrics`
+/// What this node measures of itself, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "Cluster",
+    responses((status = 200, description = "In Prometheus' text format", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn metrics(ask: Ask) -> Outcome {
     ask.without_parameters()?;
     let metrics = ask.gateway.metrics();

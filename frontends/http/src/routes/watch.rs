@@ -8,9 +8,9 @@ use synod_gateway::Read;
 use synod_types::limits::KV_RANGE_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
 use tokio::time::{Instant, timeout_at};
+use utoipa::{IntoParams, ToSchema};
 
-use super::zones::acceptable;
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
 use crate::parameters::Parameters;
 use crate::problem::no_changes;
 use crate::reply::{Outcome, Reply, Stamp};
@@ -26,14 +26,18 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 const LIMIT_DEFAULT: u32 = 100;
 
 /// One page of changes.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ChangesPage<'a> {
+pub(super) struct ChangesPage<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// Everything behind this state…
+    #[schema(value_type = u64)]
     after: StateNdx,
     /// …up to this one is in here: what to give for `after` next.
+    #[schema(value_type = u64)]
     through: StateNdx,
     /// Whether there may be more already.
     more: bool,
@@ -41,7 +45,52 @@ struct ChangesPage<'a> {
     states: Vec<StateChangesView<'a>>,
 }
 
-/// `GET /v1/apps/{app}/watch?prefix=&key=&after=&limit=&wait=`
+/// Which changes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `watch` takes")]
+struct WatchParameters {
+    /// Of the keys that begin with this; without it and without `key`, of every key.
+    #[param(nullable = false)]
+    prefix: Option<String>,
+    /// Of this key; not beside `prefix`.
+    #[param(nullable = false)]
+    key: Option<String>,
+    /// What has changed behind this stateNdx; by default, behind the present one.
+    #[param(nullable = false)]
+    after: Option<u64>,
+    /// Of pages: at most so many states.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+    /// Seconds to wait for the state in `after`, and of pages, for something to tell; fractions allowed.
+    #[param(minimum = 0, maximum = 30, default = 5, nullable = false)]
+    wait: Option<f64>,
+}
+
+/// Where a stream goes on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes what `last_event_id` reads")]
+struct LastEventId {
+    /// The id of the last event that the client has; takes the place of `after`.
+    #[param(rename = "Last-Event-ID", nullable = false)]
+    last_event_id: Option<u64>,
+}
+
+/// What changes, as it changes: page by page, or with `Accept: text/event-stream` as a stream of events (`change`,
+/// `bookmark`, `end`), each with a stateNdx as its id.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/watch",
+    operation_id = "watchKeys",
+    tag = "Key-value",
+    params(AppPath, WatchParameters, LastEventId),
+    responses((
+        status = 200,
+        description = "As soon as there is something in it, or empty when the time is over; or a stream",
+        content((ChangesPage = "application/json"), (String = "text/event-stream")),
+    )),
+)]
 pub(super) async fn watch(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let stamp = || Stamp::of(door.state_ndx());
@@ -52,7 +101,7 @@ pub(super) async fn watch(ask: Ask) -> Outcome {
     let limit = parameters.limit(KV_RANGE_ENTRIES_MAX).unwrap_or(LIMIT_DEFAULT);
     let wait = parameters.seconds("wait", Read::WAIT_MAX).unwrap_or(Read::WAIT_DEFAULT);
     ask.finish(parameters, stamp)?;
-    let form = acceptable(&ask, door, &[JSON, EVENTS])?;
+    let form = ask.acceptable(stamp, &[JSON, EVENTS])?;
 
     let deadline = Instant::now() + wait;
     let mut follower = ask.follow(door, selection, after, wait).await?;

@@ -1,6 +1,5 @@
 //! `/v1/zones` and `/v1/apps/{app}/zones`: reading the zones application.
 
-use axum::http::header::{ETAG, HeaderName, HeaderValue, VARY};
 use bytes::Bytes;
 use serde::Serialize;
 use synod_app_zones::{Version, ZoneEntry, ZoneHistory, ZoneName, ZonesAnswer, ZonesQuery};
@@ -8,15 +7,15 @@ use synod_gateway::{AppDoor, Consistency, Read};
 use synod_types::limits::ZONES_LIST_ENTRIES_MAX;
 use synod_types::{AppNdx, ContentKey, StateNdx, TimeMs};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{IntoParams, ToSchema};
 
-use crate::accept::preferred;
 use crate::ask::Ask;
+use crate::etag::{EntityTag, IfNoneMatch};
+use crate::parameters::ReadParameters;
 use crate::percent::encode_into;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Refused, Reply, Stamp};
 
-/// The state that last changed a zone.
-const LAST_CHANGE: HeaderName = HeaderName::from_static("last-change");
 /// Zones in a page where the client does not say how many.
 const LIMIT_DEFAULT: u32 = 100;
 const JSON: &str = "application/json";
@@ -24,8 +23,9 @@ const JSON: &str = "application/json";
 const DNS: &str = "text/dns";
 
 /// What a zone holds from some state on. Without content it was deleted there.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ZoneVersion)]
 pub(super) struct VersionView {
     /// The content key: SHA3-256 of the file.
     key: Option<String>,
@@ -33,11 +33,14 @@ pub(super) struct VersionView {
     /// Of the file.
     bytes: Option<u64>,
     /// The state that made it.
+    #[schema(value_type = u64)]
     pub(super) changed: StateNdx,
     /// That state's time, milliseconds since 1970.
+    #[schema(value_type = u64)]
     time_ms: TimeMs,
     commander: String,
     /// The earlier state that had this content, if it was a rollback.
+    #[schema(value_type = Option<u64>)]
     rolled_back_to: Option<StateNdx>,
 }
 
@@ -55,8 +58,11 @@ impl VersionView {
     }
 }
 
-#[derive(Serialize)]
-struct ZoneView<'a> {
+/// A zone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Zone)]
+pub(super) struct ZoneView<'a> {
     zone: String,
     #[serde(flatten)]
     version: VersionView,
@@ -77,19 +83,48 @@ impl ZoneView<'_> {
     }
 }
 
-/// `GET …/zones?below=&after=&limit=`
+/// One page of zones, in canonical order (RFC 4034 6.1).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ZonesPage)]
+pub(super) struct Page<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    zones: Vec<ZoneView<'a>>,
+    /// Whether there are zones behind these.
+    more: bool,
+    /// The address of the next page, from this state or a later one.
+    next: Option<String>,
+}
+
+/// Which zones.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `list` takes")]
+struct ListParameters {
+    /// Only the zone of this name and those below it.
+    #[param(min_length = 1, nullable = false)]
+    below: Option<String>,
+    /// Only zones behind this one.
+    #[param(min_length = 1, nullable = false)]
+    after: Option<String>,
+    /// At most so many zones.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// Zones in canonical order.
+#[utoipa::path(
+    get,
+    path = "/v1/zones",
+    operation_id = "listZones",
+    tag = "Zones",
+    params(ListParameters, ReadParameters),
+    responses((status = 200, description = "One page", body = Page)),
+)]
 pub(super) async fn list(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Page<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        zones: Vec<ZoneView<'a>>,
-        /// Whether there are zones behind these.
-        more: bool,
-        /// The address of the next page, from this state or a later one.
-        next: Option<String>,
-    }
     let door = ask.zones_app()?;
     let mut parameters = ask.parameters();
     let read = parameters.read();
@@ -141,23 +176,71 @@ fn next_page(
     next
 }
 
-/// `GET …/zones/{zone}?at=`: what is known of it, or its file.
+/// One zone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ZoneAnswer)]
+pub(super) struct One<'a> {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    #[serde(flatten)]
+    zone: ZoneView<'a>,
+}
+
+/// The zone in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `Ask::zone` finds")]
+pub(super) struct ZonePath {
+    /// The zone's name, in any case, with or without a dot at its end; percent-encoded.
+    #[param(example = "example.org")]
+    zone: String,
+}
+
+/// The state of which to tell.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `one` takes")]
+struct AtParameters {
+    /// What the zone held in this stateNdx, as far as its history goes back; by default, what it holds now.
+    #[param(nullable = false)]
+    at: Option<u64>,
+}
+
+/// What is known of a zone, or with `Accept: text/dns` its very file.
+#[utoipa::path(
+    get,
+    path = "/v1/zones/{zone}",
+    operation_id = "getZone",
+    tag = "Zones",
+    params(ZonePath, AtParameters, ReadParameters, IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The zone, or its file",
+            content((One = "application/json"), (String = "text/dns")),
+            headers(
+                ("ETag" = String, description = "Of the file: its content key. Of what is known: the key, and the states"),
+                ("Last-Change" = u64, description = "The stateNdx that last changed the zone"),
+            ),
+        ),
+        (
+            status = 304,
+            description = "The client has this version",
+            headers(("ETag" = String), ("Last-Change" = u64)),
+        ),
+    ),
+)]
 pub(super) async fn one(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct One<'a> {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        #[serde(flatten)]
-        zone: ZoneView<'a>,
-    }
     let door = ask.zones_app()?;
     let zone = ask.zone(door)?;
     let mut parameters = ask.parameters();
     let read = parameters.read();
     let at = parameters.number("at", 0..=u64::MAX).map(StateNdx);
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
-    let form = acceptable(&ask, door, &[JSON, DNS])?;
+    let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[JSON, DNS])?;
     let (state_ndx, entry) = match at {
         None => entry_of(&ask, door, read, &zone).await?,
         Some(at) => entry_at(&ask, door, read, &zone, at).await?,
@@ -175,17 +258,18 @@ pub(super) async fn one(ask: Ask) -> Outcome {
         }
         None => return Err(no_such_zone(&ask, door, stamp, &zone, at.unwrap_or(state_ndx))),
     };
-    let reply = if form == DNS {
+    let (reply, tag) = if form == DNS {
         let file = file(&ask, door, state_ndx, content.key).await?;
-        Reply::bytes(stamp, DNS, file.into_bytes())
+        (Reply::bytes(stamp, DNS, file.into_bytes()), EntityTag::strong(content.key))
     } else {
-        Reply::json(stamp, &One { app_ndx: door.ndx(), state_ndx, zone: ZoneView::of(&entry) })
+        // Only `stateNdx` in it goes on while these stay.
+        let ZoneEntry { version, earlier, broken, .. } = &entry;
+        let is_broken = if broken.is_some() { "-broken" } else { "" };
+        let tag = format!("{}-{}-{earlier}{is_broken}.json", content.key, version.changed);
+        let answer = One { app_ndx: door.ndx(), state_ndx, zone: ZoneView::of(&entry) };
+        (Reply::json(stamp, &answer), EntityTag::weak(tag))
     };
-    let tag = HeaderValue::try_from(format!("\"{}\"", content.key)).expect("hex digits in quotes");
-    Ok(reply
-        .header(ETAG, tag)
-        .header(LAST_CHANGE, HeaderValue::from(entry.version.changed.0))
-        .header(VARY, HeaderValue::from_static("accept")))
+    Ok(reply.tagged(&tag, &ask.headers).last_change(entry.version.changed).varies_by_accept())
 }
 
 /// A zone, and the state that it is of.
@@ -222,19 +306,32 @@ async fn entry_at(
     Ok((state_ndx, entry))
 }
 
-/// `GET …/zones/{zone}/history`
+/// What a zone held.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ZoneHistory)]
+pub(super) struct History {
+    #[schema(value_type = u32)]
+    app_ndx: AppNdx,
+    #[schema(value_type = u64)]
+    state_ndx: StateNdx,
+    zone: String,
+    /// The latest first.
+    versions: Vec<VersionView>,
+    /// There were versions before these.
+    cut: bool,
+}
+
+/// What a zone held, and since which states.
+#[utoipa::path(
+    get,
+    path = "/v1/zones/{zone}/history",
+    operation_id = "getZoneHistory",
+    tag = "Zones",
+    params(ZonePath, ReadParameters),
+    responses((status = 200, description = "Every version that is known", body = History)),
+)]
 pub(super) async fn history(ask: Ask) -> Outcome {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct History {
-        app_ndx: AppNdx,
-        state_ndx: StateNdx,
-        zone: String,
-        /// The latest first.
-        versions: Vec<VersionView>,
-        /// There were versions before these.
-        cut: bool,
-    }
     let door = ask.zones_app()?;
     let zone = ask.zone(door)?;
     let read = ask.read_of(door)?;
@@ -295,18 +392,6 @@ async fn query_zones(
     let answer = ask.query(door, read, &query.encode()).await?;
     let body = ZonesAnswer::decode(&answer.body).expect("the zones application in this process encoded it");
     Ok((answer.state_ndx, body))
-}
-
-/// The form that the client prefers among those that there are.
-pub(super) fn acceptable(
-    ask: &Ask,
-    door: &AppDoor,
-    offers: &[&'static str],
-) -> Result<&'static str, Refused> {
-    preferred(&ask.headers, offers).ok_or_else(|| {
-        let detail = format!("the answer is {}; accept one of them", offers.join(" or "));
-        problem(Stamp::of(door.state_ndx()), &ask.uri, ProblemType::NotAcceptable, &detail)
-    })
 }
 
 /// A stored file, and the place that it takes.

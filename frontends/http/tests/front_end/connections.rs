@@ -136,7 +136,7 @@ async fn stopping_the_gateway_ends_waits_so_that_closing_is_quick() {
 async fn a_port_in_use_is_named() {
     let house = House::open().await;
     let addr = house.addr();
-    let error = HttpServer::start(HttpConfig { addr }, house.gateway.clone()).await.err().unwrap();
+    let error = HttpServer::start(HttpConfig::at(addr), house.gateway.clone()).await.err().unwrap();
     assert!(matches!(error, HttpError::PortInUse { addr: named } if named == addr));
     assert!(error.to_string().contains(&addr.to_string()), "{error}");
 }

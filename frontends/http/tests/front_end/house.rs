@@ -63,7 +63,7 @@ impl House {
         let log: Arc<HouseLog> = Arc::default();
         let gateway = Gateway::new(vec![blank_door, door], status).with_log(Arc::<HouseLog>::clone(&log));
         let addr = "127.0.0.1:0".parse().unwrap();
-        let server = HttpServer::start(HttpConfig { addr }, gateway.clone()).await.unwrap();
+        let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         House {
             machine,
             seq: 0,
@@ -215,6 +215,21 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
     }
 
+    /// The body, of which the length was not known when it began (RFC 9112 7.1).
+    pub fn unchunked(&self) -> Vec<u8> {
+        assert_eq!(self.header("transfer-encoding"), "chunked", "{:?}", self.headers);
+        let (mut body, mut rest) = (Vec::new(), &self.body[..]);
+        loop {
+            let line = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+            let bytes = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+            if bytes == 0 {
+                return body;
+            }
+            body.extend(&rest[line + 2..line + 2 + bytes]);
+            rest = &rest[line + 4 + bytes..];
+        }
+    }
+
     /// Checks that this is a problem of `slug` and `status`, complete, about `instance`.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, slug: &str, instance: &str) -> serde_json::Value {
@@ -234,14 +249,22 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub async fn ask(addr: SocketAddr, method: &str, target: &str) -> Answer {
-    ask_accepting(addr, method, target, "*/*").await
+    ask_with(addr, method, target, &[]).await
 }
 
 /// One request on a connection of its own, for an answer in one of some forms.
 pub async fn ask_accepting(addr: SocketAddr, method: &str, target: &str, accept: &str) -> Answer {
+    ask_with(addr, method, target, &[("Accept", accept)]).await
+}
+
+/// One request on a connection of its own, with these headers.
+pub async fn ask_with(addr: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request =
-        format!("{method} {target} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     parse(&read_to_end(&mut stream).await)
 }
@@ -261,6 +284,11 @@ pub fn parse(bytes: &[u8]) -> Answer {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines.map(|line| line.split_once(": ").unwrap());
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Answer { status, headers, body: bytes[end + 4..].to_vec() }
+    let mut named = BTreeMap::<String, String>::new();
+    for (name, value) in headers {
+        // Several lines are one list (RFC 9110 5.2).
+        let list = named.entry(name.to_owned()).and_modify(|list| list.push_str(", ")).or_default();
+        list.push_str(value);
+    }
+    Answer { status, headers: named, body: bytes[end + 4..].to_vec() }
 }

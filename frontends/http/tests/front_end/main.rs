@@ -4,7 +4,10 @@
 mod changes;
 mod connections;
 mod diffs;
+mod exchanges;
+mod forms;
 mod house;
+mod interface;
 mod kv;
 mod log;
 mod reads;

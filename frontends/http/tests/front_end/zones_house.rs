@@ -84,7 +84,7 @@ impl ZonesHouse {
         let gateway =
             Gateway::new(doors, two_nodes).with_files(stored.clone()).with_node_states(Arc::clone(&nodes));
         let addr = "127.0.0.1:0".parse().unwrap();
-        let server = HttpServer::start(HttpConfig { addr }, gateway.clone()).await.unwrap();
+        let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         ZonesHouse { machines, seq: 0, questions, stored, nodes, gateway, server }
     }
 

@@ -31,6 +31,11 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
             }
         }
     }
+    if let Some(tls) = draft.http.as_ref().and_then(|http| http.tls.as_ref())
+        && let Err(why) = tls::readers_server(&tls.cert_path, &tls.key_path, &[])
+    {
+        mistakes.add("http.tls", why.to_string());
+    }
     if let Some(data_dir) = &draft.data_dir
         && fs::metadata(data_dir).is_ok_and(|found| !found.is_dir())
     {

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
+use synod_http::CorsOrigins;
+use synod_types::limits::HTTP_CONNECTIONS_PER_ADDRESS_MAX;
 use synod_types::{AppNdx, TimeMs};
 
 use super::*;
@@ -194,6 +196,39 @@ fn dns_is_served_as_it_is_asked_for() {
 }
 
 #[test]
+fn http_is_served_as_it_is_asked_for() {
+    let http = |fields: &str| parse_toml(&format!("{ME}{fields}")).map(|config| config.http);
+    let default = http("").unwrap();
+    assert_eq!(default.addr.to_string(), "10.0.0.1:9101");
+    assert_eq!((default.tls, default.cors_origins), (None, CorsOrigins::default()));
+    assert_eq!(default.connections_per_address, HTTP_CONNECTIONS_PER_ADDRESS_MAX);
+
+    let all = "[http]\naddr = \"h:80\"\ncors_origins = [\"https://a.example\"]\nconnections_per_address = 4096\n\
+               tls = {cert_path = \"c.pem\", key_path = \"/k.pem\"}\n";
+    let all = http(all).unwrap();
+    let tls = all.tls.unwrap();
+    assert_eq!((tls.cert_path.to_str(), tls.key_path.to_str()), (Some("/etc/synod/c.pem"), Some("/k.pem")));
+    assert_eq!(all.connections_per_address, 4096);
+    assert_ne!(all.cors_origins, CorsOrigins::default());
+    assert_eq!(http("[http]\ncors_origins = [\"*\"]").unwrap().cors_origins, CorsOrigins::any());
+
+    for (fields, place) in [
+        ("http = \"10.0.0.1:80\"", "http"),
+        ("[http]\nadr = \"10.0.0.1:80\"", "http.adr"),
+        ("[http]\ncors_origins = \"*\"", "http.cors_origins"),
+        ("[http]\ncors_origins = [\"https://a/\"]", "http.cors_origins[0]"),
+        ("[http]\ncors_origins = [\"https://a\", 7]", "http.cors_origins[1]"),
+        ("[http]\nconnections_per_address = 0", "http.connections_per_address"),
+        ("[http]\nconnections_per_address = 4097", "http.connections_per_address"),
+        ("[http.tls]\ncert_path = \"c\"", "http.tls.key_path"),
+        ("[http.tls]\ncert_path = \"c\"\nkey_path = \"k\"\nca_path = \"a\"", "http.tls.ca_path"),
+    ] {
+        let found = mistakes(parse_toml(&format!("{ME}{fields}")));
+        assert_eq!(found.iter().map(|(_, field, _)| &**field).collect::<Vec<_>>(), [place], "{found:#?}");
+    }
+}
+
+#[test]
 fn syntax_errors_have_their_line() {
     let found = mistakes(parse_toml("a = 1\n\nb = \n[me\n"));
     assert!(
@@ -311,6 +346,28 @@ fn what_dns_serves_has_to_be_in_genesis_and_its_certificate_on_disk() {
     let tls = "tls = {cert_path = \"node1.pem\", key_path = \"none.pem\", dot = \"localhost:853\"}";
     let text = cluster.load(&format!("{GOOD}[dns]\n{tls}")).unwrap_err().to_string();
     assert!(text.contains("dns.tls.key_path: cannot read"), "{text}");
+}
+
+#[test]
+fn what_readers_are_shown_has_to_be_a_certificate_with_its_key() {
+    let cluster = Cluster::found();
+    let load = |cert: &str, key: &str| {
+        let tls = format!("tls = {{cert_path = \"{cert}\", key_path = \"{key}\"}}");
+        cluster.load(&format!("{GOOD}[http]\n{tls}")).map_err(|errors| errors.to_string())
+    };
+    assert!(load("node1.pem", "node1-key.pem").is_ok());
+    for (cert, key, problem) in [
+        ("none.pem", "node1-key.pem", "http.tls: cannot read"),
+        ("node1.pem", "none.pem", "http.tls: cannot read"),
+        ("node1-key.pem", "node1-key.pem", "holds no certificate"),
+        ("node1.pem", "node2-key.pem", "cannot be used with the key in"),
+    ] {
+        let text = load(cert, key).unwrap_err();
+        assert!(text.contains(problem), "{text}");
+    }
+    std::fs::write(cluster.directory.path().join("open.pem"), "").unwrap();
+    let text = load("node1.pem", "open.pem").unwrap_err();
+    assert!(text.contains("http.tls") && text.contains("chmod 600"), "{text}");
 }
 
 #[test]

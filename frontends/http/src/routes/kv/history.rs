@@ -5,24 +5,30 @@ use serde::Serialize;
 use synod_app_kv::{Kv, KvAnswer, KvQuery, KvVersion};
 use synod_types::limits::KV_RANGE_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{LIMIT_DEFAULT, next_page, query_kv, text_or_base64};
-use crate::ask::Ask;
+use super::{KeyPath, LIMIT_DEFAULT, next_page, query_kv, text_or_base64};
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// One page of versions, the latest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct HistoryPage<'a> {
+pub(crate) struct HistoryPage<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
     versions: Vec<VersionView<'a>>,
     /// The oldest state that is remembered.
+    #[schema(value_type = u64)]
     oldest: StateNdx,
     /// Whether there are versions before these.
     more: bool,
@@ -31,22 +37,27 @@ struct HistoryPage<'a> {
 }
 
 /// What a key held from a state on; nothing, if it was removed there.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = KeyVersion)]
 struct VersionView<'a> {
     /// The state that changed it.
+    #[schema(value_type = u64)]
     changed: StateNdx,
     /// Whether it was removed there.
     removed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
     /// The state that made the key, after it last did not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     created: Option<StateNdx>,
     /// The lease with which it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     lease: Option<StateNdx>,
 }
 
@@ -65,7 +76,28 @@ impl VersionView<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/history/{key}?before=&limit=`
+/// Which versions.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `history` takes")]
+struct HistoryParameters {
+    /// Only what the key held before this stateNdx.
+    #[param(nullable = false)]
+    before: Option<u64>,
+    /// At most so many versions.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// What a key held, the latest first, as far as it is remembered.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/history/{*key}",
+    operation_id = "getKeyHistory",
+    tag = "Key-value",
+    params(AppPath, KeyPath, HistoryParameters, ReadParameters),
+    responses((status = 200, description = "One page", body = HistoryPage)),
+)]
 pub(crate) async fn history(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let mut parameters = ask.parameters();

@@ -4,17 +4,21 @@ use serde::Serialize;
 use synod_app_kv::{Kv, KvAnswer, KvLease, KvQuery};
 use synod_types::limits::KV_RANGE_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{LIMIT_DEFAULT, next_page, query_kv, text_or_base64};
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// A lease.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Lease)]
 struct LeaseView {
     /// The state that granted it: its name.
+    #[schema(value_type = u64)]
     lease: StateNdx,
     /// For how long it lasts.
     ttl_ms: u64,
@@ -32,10 +36,12 @@ impl LeaseView {
 }
 
 /// One page of leases.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LeasesPage {
+pub(crate) struct LeasesPage {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     /// In the order of their grants.
     leases: Vec<LeaseView>,
@@ -45,7 +51,28 @@ struct LeasesPage {
     next: Option<String>,
 }
 
-/// `GET /v1/apps/{app}/leases?after=&limit=`
+/// Which leases.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `leases` takes")]
+struct LeasesParameters {
+    /// Only leases that were granted behind this one.
+    #[param(nullable = false)]
+    after: Option<u64>,
+    /// At most so many leases.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// Leases in the order of their grants.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/leases",
+    operation_id = "listLeases",
+    tag = "Key-value",
+    params(AppPath, LeasesParameters, ReadParameters),
+    responses((status = 200, description = "One page", body = LeasesPage)),
+)]
 pub(crate) async fn leases(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let mut parameters = ask.parameters();
@@ -69,10 +96,12 @@ pub(crate) async fn leases(ask: Ask) -> Outcome {
 }
 
 /// One lease with its keys.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LeaseAnswer<'a> {
+pub(crate) struct LeaseAnswer<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     #[serde(flatten)]
     lease: LeaseView,
@@ -81,10 +110,12 @@ struct LeaseAnswer<'a> {
 }
 
 /// A key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
 struct KeyView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
@@ -97,7 +128,19 @@ impl KeyView<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/leases/{lease}`
+/// One lease with the keys that end with it.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/leases/{lease}",
+    operation_id = "getLease",
+    tag = "Key-value",
+    params(
+        AppPath,
+        ("lease" = u64, Path, description = "The stateNdx that granted the lease", example = 1),
+        ReadParameters,
+    ),
+    responses((status = 200, description = "The lease", body = LeaseAnswer)),
+)]
 pub(crate) async fn lease(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let read = ask.read_of(door)?;

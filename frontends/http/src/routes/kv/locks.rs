@@ -6,18 +6,23 @@ use synod_gateway::Read;
 use synod_types::limits::KV_RANGE_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
 use tokio::time::{Instant, timeout_at};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{LIMIT_DEFAULT, query_kv, text_or_base64};
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// A lock, or an election.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LockAnswer<'a> {
+pub(crate) struct LockAnswer<'a> {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_base64: Option<String>,
@@ -30,15 +35,19 @@ struct LockAnswer<'a> {
 }
 
 /// Who stands in the queue.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PlaceInLock)]
 struct PlaceView<'a> {
     /// The state that put it in the queue: whoever comes later has a higher one.
+    #[schema(value_type = u64)]
     fencing_token: StateNdx,
     /// The lease with which it ends.
+    #[schema(value_type = Option<u64>)]
     lease: Option<StateNdx>,
     /// What it says of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
@@ -51,8 +60,39 @@ impl PlaceView<'_> {
     }
 }
 
-/// `GET /v1/apps/{app}/locks/{name}?after=&wait=&limit=`: with `after`, once something has changed behind that state, or
-/// when the time is over.
+/// The lock in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes what `Ask::rest` finds")]
+struct LockPath {
+    /// The name of the lock or election, percent-encoded; any bytes.
+    #[param(example = "nightly")]
+    name: String,
+}
+
+/// What to tell of a lock, and when.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `lock` takes")]
+struct LockParameters {
+    /// Answer once something has changed behind this stateNdx, or when `wait` is over.
+    #[param(nullable = false)]
+    after: Option<u64>,
+    /// Show at most so many places.
+    #[param(minimum = 1, maximum = 1000, default = 100, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// Who holds a lock or is elected, and who waits. With `after`, once something has changed behind that state, or when the
+/// time is over.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/locks/{*name}",
+    operation_id = "getLock",
+    tag = "Key-value",
+    params(AppPath, LockPath, LockParameters, ReadParameters),
+    responses((status = 200, description = "The lock", body = LockAnswer)),
+)]
 pub(crate) async fn lock(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let mut parameters = ask.parameters();

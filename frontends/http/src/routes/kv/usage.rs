@@ -3,16 +3,20 @@
 use serde::Serialize;
 use synod_app_kv::{Kv, KvAnswer, KvQuery, KvUsage};
 use synod_types::{AppNdx, StateNdx};
+use utoipa::ToSchema;
 
 use super::query_kv;
-use crate::ask::Ask;
+use crate::ask::{AppPath, Ask};
+use crate::parameters::ReadParameters;
 use crate::reply::{Outcome, Reply, Stamp};
 
 /// How full an application is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct UsageAnswer {
+pub(crate) struct UsageAnswer {
+    #[schema(value_type = u32)]
     app_ndx: AppNdx,
+    #[schema(value_type = u64)]
     state_ndx: StateNdx,
     keys: u64,
     /// Bytes that the keys count for.
@@ -24,10 +28,11 @@ struct UsageAnswer {
 }
 
 /// How much of the past is remembered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct HistoryUsage {
     /// The oldest state that can be read and watched from.
+    #[schema(value_type = u64)]
     oldest: StateNdx,
     /// States whose changes are remembered, and at most so many are.
     states: u64,
@@ -39,7 +44,15 @@ struct HistoryUsage {
     age_max_ms: u64,
 }
 
-/// `GET /v1/apps/{app}/usage`
+/// How full an application is, and how much of the past it remembers.
+#[utoipa::path(
+    get,
+    path = "/v1/apps/{app}/usage",
+    operation_id = "getUsage",
+    tag = "Key-value",
+    params(AppPath, ReadParameters),
+    responses((status = 200, description = "What there is, and how much there may be", body = UsageAnswer)),
+)]
 pub(crate) async fn usage(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let read = ask.read_of(door)?;
