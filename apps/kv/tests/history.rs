@@ -18,7 +18,7 @@ fn with_history() -> Kv {
     for (ndx, op) in
         [(1, put("a", "1")), (2, put("b", "2")), (3, put("a", "3")), (4, delete("a")), (6, put("a", "6"))]
     {
-        apply(&mut kv, ndx, &op).unwrap();
+        apply(&mut kv, ndx, &op).expect("it is done");
     }
     kv
 }
@@ -48,7 +48,8 @@ fn versions(kv: &Kv, key: &str, before: Option<u64>, limit: u32) -> (Vec<i64>, b
         KvAnswer::History { versions, more, oldest } => {
             assert_eq!(oldest, kv.state().oldest());
             let sign = |version: &synod_app_kv::KvVersion| if version.entry.is_some() { 1 } else { -1 };
-            let states = versions.iter().map(|v| sign(v) * i64::try_from(v.changed.0).unwrap());
+            let states =
+                versions.iter().map(|v| sign(v) * i64::try_from(v.changed.0).expect("a small number"));
             (states.collect(), more)
         }
         other => panic!("a history was answered with {other:?}"),

@@ -19,7 +19,7 @@ use crate::problem::StreamEnd;
 use crate::routes::{EntryView, text_or_base64};
 
 pub(crate) use stream::event_stream;
-pub(crate) use turns::Turns;
+pub(crate) use turns::{Turn, Turns};
 
 /// Follows the changes of some keys: what was given out is never given out again, and nothing is left out.
 pub(crate) struct Follower {
@@ -85,19 +85,20 @@ impl Follower {
         self.through = self.through.min(through);
     }
 
-    /// Waits until there may be more, and then for the turn to look. May be dropped at any time.
+    /// Waits until there may be more, and then for the turn to look and to write, which lasts as long as it is kept. May be
+    /// dropped at any time.
     ///
     /// # Errors
     /// [`StreamEnd::Stopping`] when the node stops.
-    pub(crate) async fn more(&self) -> Result<(), StreamEnd> {
+    pub(crate) async fn more(&self) -> Result<Turn, StreamEnd> {
         let turn = async {
             self.door().until_state(self.through.next()).await;
-            self.turns.take().await;
+            Arc::clone(&self.turns).take().await
         };
         tokio::select! {
             biased;
             () = self.gateway.until_stopping() => Err(StreamEnd::Stopping),
-            () = turn => Ok(()),
+            turn = turn => Ok(turn),
         }
     }
 

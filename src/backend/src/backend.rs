@@ -119,8 +119,9 @@ impl Backend {
 
     /// The same, for somebody who outlives this handle.
     pub fn watch_counters(&self) -> impl Fn() -> CounterValues + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move || shared.counters.values()
+        // Not all that is shared: that holds what the node gave, and would keep it alive.
+        let counters = Arc::clone(&self.shared.counters);
+        move || counters.values()
     }
 
     /// Closes the port: refuses new commands with `Stopping`, waits for the answers to those in flight for at most

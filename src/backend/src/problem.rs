@@ -21,7 +21,7 @@ pub(crate) struct Problem {
     detail: String,
     /// The receipt of a command that was executed and refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<ReceiptForm>,
+    receipt: Option<Box<ReceiptForm>>,
 }
 
 impl Problem {
@@ -39,7 +39,7 @@ impl Problem {
     /// A command that was executed and refused: 409 whatever the code, because the refusal is now part of history.
     pub(crate) fn executed(refusal: &Refusal, receipt: &Receipt) -> Problem {
         let mut problem = Problem::http(StatusCode::CONFLICT, refusal.code.name(), &refusal.text);
-        problem.receipt = Some(ReceiptForm::from(receipt));
+        problem.receipt = Some(Box::new(ReceiptForm::from(receipt)));
         problem
     }
 }

@@ -10,13 +10,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use synod_types::limits::COMMAND_WAIT_MS_MAX;
-use synod_types::{AppNdx, StateNdx};
+use synod_types::{AppNdx, Refusal, RefusalCode, StateNdx};
 
 use crate::forms::{ChangeForm, WaitingForm};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::problem::Problem;
 use crate::progress::{CommandName, CommandProgress};
-use crate::routes::{JSON, OCTET_STREAM, json, malformed, mentions, receipt};
+use crate::routes::{JSON, OCTET_STREAM, json, mentions, receipt};
 use crate::shared::Shared;
 
 /// The routes of progress.
@@ -96,16 +96,19 @@ fn with_preferences(mut response: Response, prefer: &Prefer) -> Response {
 }
 
 /// How long to wait: as the query says, as on the readers' port, or else the header.
-fn wait(prefer: &Prefer, uri: &Uri) -> Result<Duration, Problem> {
+fn wait(prefer: &Prefer, uri: &Uri) -> Result<Duration, Refusal> {
     let Some(query) = uri.query() else { return Ok(prefer.wait().unwrap_or_default()) };
     let most = COMMAND_WAIT_MS_MAX / 1000;
     let seconds = query.strip_prefix("wait=").and_then(|seconds| seconds.parse().ok());
     let seconds = seconds.filter(|seconds| *seconds <= most).ok_or_else(|| {
-        malformed(format!("the query is {query:?}, and may be wait= with whole seconds, 0 to {most}, only"))
+        let text = format!("the query is {query:?}, and may be wait= with whole seconds, 0 to {most}, only");
+        Refusal::new(RefusalCode::Malformed, text)
     })?;
     Ok(Duration::from_secs(seconds))
 }
 
-fn segment<T: FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|error| malformed(format!("in the path, {text:?} is no {what}: {error}")))
+fn segment<T: FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|error| {
+        Refusal::new(RefusalCode::Malformed, format!("in the path, {text:?} is no {what}: {error}"))
+    })
 }

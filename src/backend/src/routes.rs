@@ -113,10 +113,10 @@ pub(crate) fn receipt(found: &Receipt, wants_bytes: bool, status: StatusCode) ->
 }
 
 /// A command that the node has taken, and that is not executed yet: where to ask for it.
-fn accepted(body: &Bytes) -> Result<Response, Problem> {
+fn accepted(body: &Bytes) -> Result<Response, Refusal> {
     // It was verified, and so decoded, before.
     let CommandBody { app, commander, seq, .. } =
-        CommandBody::decode(body).map_err(|error| malformed(error.to_string()))?;
+        CommandBody::decode(body).map_err(|error| Refusal::new(RefusalCode::Malformed, error))?;
     let command = CommandName { app, commander, seq, id: CommandId(Digest::of(&[body])) };
     let mut response = progress_routes::waiting(command);
     let location = HeaderValue::from_str(&progress_routes::location(command));
@@ -213,7 +213,7 @@ async fn no_such_method() -> Problem {
 }
 
 /// What cannot be read.
-pub(crate) fn malformed(why: String) -> Problem {
+fn malformed(why: String) -> Problem {
     Problem::from(Refusal::new(RefusalCode::Malformed, why))
 }
 

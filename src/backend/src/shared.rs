@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) door: Arc<dyn ContentDoor>,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) pool: Arc<VerifyPool>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     stopping: AtomicBool,
 }
 
@@ -39,7 +39,7 @@ impl Shared {
         door: Arc<dyn ContentDoor>,
         progress: Arc<dyn Progress>,
     ) -> Shared {
-        let (counters, stopping) = (Counters::default(), AtomicBool::new(false));
+        let (counters, stopping) = (Arc::default(), AtomicBool::new(false));
         Shared { cluster, intake, door, progress, pool, counters, stopping }
     }
 

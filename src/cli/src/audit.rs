@@ -23,7 +23,7 @@ use crate::connection::{self, Connection};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::receipt::kept;
-use auditor::{Auditor, Break};
+use auditor::{Auditor, Break, Change};
 use expectation::Expectation;
 use filter::Filter;
 use report::{Named, Report};
@@ -245,17 +245,56 @@ impl Logs {
             }
             Stored::DataDir(dir) => match dir.known(app.ndx) {
                 Ok(known) => {
-                    let mut source = dir.source(app.ndx, known.chosen);
-                    (go(&mut source, &mut auditor, report)?, known.behind)
+                    let mut walked = go(&mut dir.chosen(app.ndx, known.chosen), &mut auditor, report)?;
+                    if walked.is_ok() && auditor.expects_more() {
+                        let accepted = dir.accepted(app.ndx, known);
+                        walked =
+                            prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
+                                report.steps(&named, auditor.state(), changes)
+                            })?;
+                    }
+                    let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
+                    (walked, known.behind.saturating_sub(audited))
                 }
                 Err(Unread::Broken { slot, kind, text }) => return Ok(Err(auditor.broken(slot, kind, text))),
                 Err(Unread::Failed(why)) => return Err(why),
             },
         };
-        if let Err(broken) = walked {
+        if let Err(broken) = walked.and_then(|()| auditor.finish()) {
             return Ok(Err(broken));
         }
         report.end(&named, &auditor, &compared, unknown)?;
         Ok(Ok(()))
+    }
+}
+
+/// Goes on behind the last slot that is known to be chosen: what was accepted there is proved to be what was chosen if it comes to
+/// everything that is still expected.
+fn prove_accepted(
+    accepted: impl Source,
+    verifying: &Verifying,
+    auditor: &mut Auditor,
+    show: impl FnOnce(&Auditor, &[Change]) -> anyhow::Result<()>,
+) -> anyhow::Result<Result<(), Break>> {
+    let chosen = auditor.state().applied;
+    let mut proved = Vec::new();
+    let walked = walk(accepted, verifying, auditor, Until::NothingIsExpected, |_, changes| {
+        proved.extend(changes);
+        Ok(())
+    })?;
+    match walked {
+        Ok(()) if auditor.expects_more() => Ok(Ok(())),
+        Ok(()) => {
+            show(auditor, &proved)?;
+            Ok(Ok(()))
+        }
+        Err(broken) if broken.kind.is_of_states() => {
+            let text = format!(
+                "{}; or what was accepted behind slot {chosen} is not what was chosen: nobody can tell that here",
+                broken.text
+            );
+            Ok(Err(Break { text, ..broken }))
+        }
+        Err(broken) => Ok(Err(broken)),
     }
 }

@@ -221,7 +221,9 @@ impl Watcher {
                 self.through = Some(event.through());
                 return Ok(event);
             }
-            let node = self.nodes[self.turns % self.nodes.len()].clone();
+            let Some(node) = self.nodes.get(self.turns % self.nodes.len().max(1)).cloned() else {
+                return Err(WatchError::Unreachable("there is no node to ask".to_owned()));
+            };
             match self.ask(&node).await {
                 Ok(()) => failures.clear(),
                 Err(Attempt::Over(error)) => return Err(error),
@@ -234,7 +236,7 @@ impl Watcher {
                         let text = format!("no node answers: {}", failures.join("; "));
                         return Err(WatchError::Unreachable(text));
                     }
-                    if failures.len() % self.nodes.len() == 0 {
+                    if failures.len().is_multiple_of(self.nodes.len()) {
                         sleep(ASK_AGAIN).await;
                     }
                 }

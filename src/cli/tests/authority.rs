@@ -4,16 +4,21 @@
 mod cluster;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, State, ZONES, eventually, put};
+use cluster::{Cluster, KV, PATIENCE, State, ZONES, eventually, put};
 use serde_json::{Value, json};
 use synod_app_kv::KvOp;
 use synod_app_zones::{Expected, ZoneName, ZonesOp};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
 use synod_machine::authority::AuthorityOp;
+use synod_types::limits::SESSION_WINDOW;
 use synod_types::{AppNdx, Outcome, Receipt, RefusalCode, Seq, SignedCommand, StateNdx};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const NODES: usize = 3;
 
@@ -136,62 +141,84 @@ async fn scopes_validity_and_rotation_hold_at_every_node_alike() {
     cluster.stop_all().await;
 }
 
-/// Clients of one key at every node, with many commands each on their way.
+/// Clients of one key at every node, each with commands on their way until they are told that the key is revoked.
 struct Flight {
     clients: Vec<Client>,
-    commands: Vec<(usize, SignedCommand)>,
+    seq: Arc<AtomicU64>,
 }
 
+/// A command, and its receipt if it was executed.
+type Submitted = (SignedCommand, Option<Receipt>);
+
 impl Flight {
-    const COMMANDS: u64 = 120;
+    /// Commands that each client has on their way at a time.
+    const AT_A_TIME: usize = 8;
+    /// Commands that are executed before the key's end is commanded.
+    const BEFORE: usize = 100;
 
     fn of(cluster: &Cluster, key: &SigningKey) -> Flight {
-        let clients: Vec<Client> = (0..NODES).map(|node| cluster.client_at(copy(key), node)).collect();
-        let commands = (1..=Flight::COMMANDS).zip((0..NODES).cycle()).map(|(seq, node)| {
-            let operation = put(format!("{}/{seq}", key.id().short()), "v");
-            (node, sign(&clients[node], KV, seq, operation))
-        });
-        let commands = commands.collect();
-        Flight { clients, commands }
+        let clients = (0..NODES).map(|node| cluster.client_at(copy(key), node)).collect();
+        Flight { clients, seq: Arc::new(AtomicU64::new(1)) }
     }
 
-    /// Submits everything, has the key ended once some of it was executed, and waits for the rest.
-    async fn end(&self, last: impl AsyncFnOnce() -> StateNdx) -> (Vec<(usize, Receipt)>, StateNdx) {
-        let submit = |(node, command): &(usize, SignedCommand)| {
-            let (client, command) = (self.clients[*node].clone(), command.clone());
-            tokio::spawn(async move { client.submit(&command).await })
-        };
-        let submitted: Vec<_> = self.commands.iter().map(submit).collect();
-        self.clients[1].submit(&self.commands[0].1).await.unwrap();
+    fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes at every node, has the key ended meanwhile, and goes on until nothing is executed any more. Gives everything
+    /// that was submitted, and the state of the end.
+    async fn end(&self, last: impl AsyncFnOnce() -> StateNdx) -> (Vec<Submitted>, StateNdx) {
+        let executed = watch::Sender::new(0_usize);
+        let mut writers = JoinSet::new();
+        for client in self.clients.iter().flat_map(|client| std::iter::repeat_n(client, Flight::AT_A_TIME)) {
+            writers.spawn(write(client.clone(), Arc::clone(&self.seq), executed.clone()));
+        }
+        let enough = |count: &usize| *count >= Flight::BEFORE;
+        timeout(PATIENCE, executed.subscribe().wait_for(enough)).await.unwrap().unwrap();
         let ended = last().await;
-        let mut executed = Vec::new();
-        for (n, submitted) in submitted.into_iter().enumerate() {
-            match submitted.await.unwrap() {
-                Ok(receipt) => executed.push((n, receipt)),
-                Err(SubmitError::Refused(refusal)) => assert_eq!(refusal.code, RefusalCode::Revoked),
-                Err(other) => panic!("{other}"),
-            }
-        }
-        (executed, ended)
+        let submitted = timeout(PATIENCE, writers.join_all()).await.unwrap();
+        (submitted.into_iter().flatten().collect(), ended)
     }
 
-    /// Nothing was executed behind the end, now or when it is submitted again, and what was executed keeps its receipt at
-    /// every node.
-    async fn check(&self, executed: &[(usize, Receipt)], ended: StateNdx) {
-        for (n, (_, command)) in self.commands.iter().enumerate() {
-            let known = executed.iter().find(|(place, _)| *place == n).map(|(_, receipt)| receipt);
-            let again = self.clients[(n + 1) % NODES].submit(command).await;
-            match (again, known) {
-                (Ok(receipt), Some(known)) => assert_eq!(&receipt, known),
-                (Err(SubmitError::Refused(refusal)), None) => assert_eq!(refusal.code, RefusalCode::Revoked),
-                (again, known) => panic!("{again:?} now, {known:?} then"),
-            }
-        }
-        for (_, receipt) in executed {
+    /// Nothing was executed behind the end, then or now that it is submitted again elsewhere, and what was executed keeps
+    /// its receipt. Gives how many were executed.
+    async fn check(&self, submitted: &[Submitted], ended: StateNdx) -> usize {
+        let executed: Vec<&Receipt> = submitted.iter().filter_map(|(_, receipt)| receipt.as_ref()).collect();
+        for receipt in &executed {
             assert!(receipt.state_ndx < ended, "executed in {} behind the end in {ended}", receipt.state_ndx);
+        }
+        for ((command, receipt), client) in submitted.iter().zip(self.clients.iter().cycle()) {
+            match (client.submit(command).await, receipt) {
+                (Ok(again), Some(receipt)) => assert_eq!(&again, receipt),
+                (Err(SubmitError::Refused(refusal)), None) => assert_eq!(refusal.code, RefusalCode::Revoked),
+                (again, receipt) => panic!("{again:?} now, {receipt:?} then"),
+            }
         }
         for client in &self.clients {
             client.close().await;
+        }
+        executed.len()
+    }
+}
+
+/// Submits one command after another until the key is revoked.
+async fn write(client: Client, seq: Arc<AtomicU64>, executed: watch::Sender<usize>) -> Vec<Submitted> {
+    let mut submitted = Vec::new();
+    loop {
+        let seq = seq.fetch_add(1, Ordering::Relaxed);
+        assert!(seq < SESSION_WINDOW, "the key was never ended");
+        let command = sign(&client, KV, seq, put(format!("{}/{seq}", client.commander().id().short()), "v"));
+        match client.submit(&command).await {
+            Ok(receipt) => {
+                submitted.push((command, Some(receipt)));
+                executed.send_modify(|count| *count += 1);
+            }
+            Err(SubmitError::Refused(refusal)) => {
+                assert_eq!(refusal.code, RefusalCode::Revoked);
+                submitted.push((command, None));
+                return submitted;
+            }
+            Err(other) => panic!("{other}"),
         }
     }
 }
@@ -211,33 +238,34 @@ async fn nothing_that_is_on_its_way_is_executed_behind_a_revocation_or_a_rotatio
 
     let flight = Flight::of(&cluster, &revoked);
     let revoke = AuthorityOp::Revoke { commander: flight.clients[0].commander().id() };
-    let (executed, ended) =
-        flight.end(async || state_of(submit(&admin, KV, 1_000, revoke.encode().into()).await.unwrap())).await;
-    flight.check(&executed, ended).await;
+    let revoke = submit(&admin, KV, 1_000, revoke.encode().into());
+    let (submitted, ended) = flight.end(async || state_of(revoke.await.unwrap())).await;
+    let before_revocation = flight.check(&submitted, ended).await;
 
     let flight = Flight::of(&cluster, &rotated);
     let rotate = AuthorityOp::Rotate { key: next.public().spki_der().clone() };
-    let (more, ended_too) = flight
-        .end(async || {
-            let client = &flight.clients[1];
-            state_of(submit(client, KV, Flight::COMMANDS + 1, rotate.encode().into()).await.unwrap())
-        })
-        .await;
-    flight.check(&more, ended_too).await;
+    let rotate = async || {
+        let rotate = submit(&flight.clients[1], KV, flight.next_seq(), rotate.encode().into());
+        state_of(rotate.await.unwrap())
+    };
+    let (submitted, ended) = flight.end(rotate).await;
+    let before_rotation = flight.check(&submitted, ended).await;
     let successor = cluster.client_at(copy(&next), 2);
     let last = state_of(submit(&successor, KV, 1, put("last", "v")).await.unwrap());
     successor.close().await;
     admin.close().await;
 
     // Two grants, a revocation, a rotation, and what was executed of the rest: no state is anybody else's.
-    let count = u64::try_from(executed.len() + more.len()).unwrap() + 5;
+    let count = u64::try_from(before_revocation + before_rotation).unwrap() + 5;
     assert_eq!(last, StateNdx(count));
     let mut states: Vec<State> = Vec::new();
     for node in 0..NODES {
         states.push(cluster.readers.state(node, &format!("?min={last}&wait=30")).await.unwrap());
     }
     assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
-    eprintln!("{} and {} of {} commands came before the end", executed.len(), more.len(), Flight::COMMANDS);
+    eprintln!(
+        "{before_revocation} commands were executed before the revocation, {before_rotation} before the rotation"
+    );
     cluster.stop_all().await;
 }
 

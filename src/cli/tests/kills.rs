@@ -21,7 +21,11 @@ use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
 use synod_machine::authority::{AuthorityOp, AuthorityReply, Grant, Role};
 use synod_types::command::Operation;
 use synod_types::limits::SESSION_WINDOW;
-use synod_types::{CommandBody, Digest, Outcome, Receipt, RefusalCode, Seq, SignedCommand, StateNdx, wire};
+use synod_types::log::LogPage;
+use synod_types::{
+    CommandBody, CommandId, Decree, Digest, Outcome, Receipt, RefusalCode, Seq, SignedCommand, Slot,
+    StateNdx, TimeMs, wire,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -353,6 +357,7 @@ async fn submit_all(commands: impl Iterator<Item = (Client, SignedCommand)>) -> 
 
 impl History {
     async fn check(&self, cluster: &Cluster, reads: &[State]) -> String {
+        let times = times(cluster).await;
         let mut chains = vec![self.cluster_start];
         let mut model: BTreeMap<Bytes, (Bytes, StateNdx)> = BTreeMap::new();
         for (n, (one, receipt)) in self.executed.iter().enumerate() {
@@ -362,8 +367,12 @@ impl History {
             assert!(one.floor < state_ndx, "executed before what was acknowledged before it was sent");
             let body = CommandBody::decode(&one.command.body).unwrap();
             assert_eq!((receipt.app, receipt.seq), (body.app, body.seq));
-            chains.push(chain_link(chains[n], &one.command, &receipt.outcome));
-            assert_eq!(receipt.chain, chains[n + 1], "the chain in stateNdx {state_ndx}");
+            // A command may be in the log more than once, and is executed once.
+            let links = times[&one.command.id()].iter().map(|time| (chains[n], *time));
+            let mut links =
+                links.map(|(before, time)| chain_link(before, time, &one.command, &receipt.outcome));
+            assert!(links.any(|link| link == receipt.chain), "the chain in stateNdx {state_ndx}");
+            chains.push(receipt.chain);
             check_outcome(&mut model, state_ndx, one, receipt);
         }
         let chain_at = |at: StateNdx| chains[usize::try_from(at.0).unwrap()];
@@ -448,6 +457,27 @@ fn chain_start(cluster: &Cluster) -> Digest {
     Digest::of(&[b"synod/chain/v1\0", cluster.founded.cluster.as_bytes(), &KV.0.to_be_bytes()])
 }
 
-fn chain_link(before: Digest, command: &SignedCommand, outcome: &Outcome) -> Digest {
-    Digest::of(&[&before.0, command.id().as_bytes(), &Digest::of(&[&wire::encode(outcome)]).0])
+fn chain_link(before: Digest, time: TimeMs, command: &SignedCommand, outcome: &Outcome) -> Digest {
+    let outcome = Digest::of(&[&wire::encode(outcome)]);
+    Digest::of(&[&before.0, &time.0.to_be_bytes(), command.id().as_bytes(), &outcome.0])
+}
+
+/// The times at which each command stands in the log.
+async fn times(cluster: &Cluster) -> BTreeMap<CommandId, Vec<TimeMs>> {
+    let mut times: BTreeMap<CommandId, Vec<TimeMs>> = BTreeMap::new();
+    let (mut after, mut now) = (Slot(0), TimeMs(0));
+    loop {
+        let page = cluster.readers.get(0, &format!("/v1/apps/{KV}/log?after={after}")).await.unwrap();
+        let page = LogPage::decode(&page).unwrap();
+        for (slot, decree) in page.decrees {
+            after = slot;
+            if let Decree::Batch(batch) = decree {
+                now = now.max(batch.time);
+                batch.commands.iter().for_each(|command| times.entry(command.id()).or_default().push(now));
+            }
+        }
+        if after >= page.applied {
+            return times;
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use synod_app_kv::{KvOp, KvReply};
 use synod_client::{Client, CommandOptions, Timeouts};
-use synod_gateway::AppStatus;
+use synod_gateway::ClusterStatus;
 use synod_types::{Outcome, Receipt, StateNdx};
 
 use crate::cluster::{Cluster, KV, Readers, State, eventually};
@@ -53,8 +53,9 @@ async fn has_key(readers: &Readers, n: usize, key: &str) -> bool {
 async fn leader(cluster: &Cluster, asked: usize) -> usize {
     let mut leader = None;
     eventually("there is a leader", async || {
-        let status: Result<AppStatus, _> = cluster.readers.get_json(asked, &format!("/v1/apps/{KV}")).await;
-        leader = status.ok().and_then(|status| status.leader);
+        let status: Result<ClusterStatus, _> = cluster.readers.get_json(asked, "/v1/cluster").await;
+        let apps = status.map(|status| status.apps).unwrap_or_default();
+        leader = apps.into_iter().find(|app| app.app_ndx == KV).and_then(|app| app.leader);
         leader.is_some()
     })
     .await;

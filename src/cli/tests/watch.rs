@@ -114,8 +114,8 @@ async fn watchers_are_told_what_the_log_says_whatever_nodes_fail() {
         assert_eq!(states.len(), log.len(), "as many states as in the log");
         assert_eq!(*states, log);
     }
-    let written = written.lock().unwrap();
-    for (state_ndx, keys) in &*written {
+    let written = std::mem::take(&mut *written.lock().unwrap());
+    for (state_ndx, keys) in &written {
         let found = log.iter().find(|state| state.state_ndx == *state_ndx);
         let found = found.map(|state| {
             let changes = state.changes.iter();

@@ -96,7 +96,7 @@ impl StoppedLog {
     /// # Errors
     /// [`RecoveryError`].
     pub fn known(&mut self, app: AppNdx) -> Result<Known, RecoveryError> {
-        Ok(self.guarded(|store| Ok(recovery::known(store, app)))??)
+        self.guarded(|store| Ok(recovery::known(store, app)))?
     }
 
     /// See [`Journal::read`](crate::Journal::read).

@@ -155,7 +155,7 @@ fn apply_once(machine: &mut Machine, time: u64, command: SignedCommand) -> Appli
 
 fn reply(applied: Applied) -> AuthorityReply {
     match receipt(applied).outcome {
-        Outcome::Done(answer) => AuthorityReply::decode(&answer).unwrap(),
+        Outcome::Done(answer) => AuthorityReply::decode(&answer).expect("the machine answers so"),
         Outcome::Refused(refusal) => panic!("{refusal}"),
     }
 }

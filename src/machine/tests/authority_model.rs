@@ -302,7 +302,7 @@ impl Model {
         match op {
             Op::Add(n) => {
                 self.sum += u64::from(*n);
-                return Verdict::Sum(self.sum);
+                Verdict::Sum(self.sum)
             }
             Op::Grant { .. } | Op::Revoke { .. } => {
                 let Some(fact) = self.makes(op) else { return conflict };

@@ -245,9 +245,11 @@ pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
 pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
 /// States without a change after which a stream says how far it is, so that whoever resumes it does so in the history.
 pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
-/// Microseconds from one client's turn to be served changes to the next one's: many clients get many changes at a time, and
-/// leave the processors to the writers.
-pub const HTTP_WATCH_TURN_US: u64 = 100;
+/// Microseconds from one client's turn to be served changes to the next one's, at least: many clients get many changes at a
+/// time, and leave the processors to the writers.
+pub const HTTP_WATCH_TURN_US: u64 = 250;
+/// How many times as long as a turn took the next one waits.
+pub const HTTP_WATCH_TURN_PAUSES: u32 = 10;
 /// Clients that are served changes without a wait for their turn, where none were served before.
 pub const HTTP_WATCH_TURNS_AT_ONCE: u32 = 32;
 /// Bytes that a connection's socket holds and has not sent.

@@ -67,10 +67,8 @@ pub(super) async fn watch(ask: Ask) -> Outcome {
     } else {
         let mut page = follower.look(limit).map_err(gone)?;
         while page.states.is_empty() {
-            match timeout_at(deadline, follower.more()).await {
-                Ok(more) => more.map_err(gone)?,
-                Err(_nothing_in_time) => break,
-            }
+            let Ok(more) = timeout_at(deadline, follower.more()).await else { break };
+            let _turn = more.map_err(gone)?;
             page = follower.look(limit).map_err(gone)?;
         }
         json(door.ndx(), after, &page)

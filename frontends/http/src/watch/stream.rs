@@ -87,11 +87,11 @@ impl EventStream {
         tokio::pin!(silence);
         let mut part = String::new();
         loop {
-            tokio::select! {
+            let _turn = tokio::select! {
                 biased;
                 () = &mut silence => break,
                 more = self.follower.more() => more?,
-            }
+            };
             let page = self.follower.look(self.limit)?;
             self.write(&page, &mut part);
             if !part.is_empty() {

@@ -86,11 +86,7 @@ impl House {
         self.execute(&KvOp::Put { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
     }
 
-<<<<<<< HEAD
     /// Executes one operation of the application, in a slot of its own.
-=======
-    /// Executes one operation on keys.
->>>>>>> backend
     pub fn execute(&mut self, op: &KvOp) {
         self.command(op.encode());
     }

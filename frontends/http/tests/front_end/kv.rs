@@ -94,7 +94,11 @@ async fn leases_are_listed_and_shown_with_their_keys() {
     };
     house.execute(&bound(b"x"));
     house.execute(&bound(b"\xfe"));
-    let lease = |lease: u64, ttl_ms: u64| json!({"lease": lease, "ttlMs": ttl_ms, "leftMs": ttl_ms, "commander": commander().to_string()});
+    // A millisecond passes from one command of the house to the next.
+    let lease = |lease: u64, ttl_ms: u64| {
+        let left_ms = ttl_ms - (4 - lease);
+        json!({"lease": lease, "ttlMs": ttl_ms, "leftMs": left_ms, "commander": commander().to_string()})
+    };
     let page = house.get("/v1/apps/1/leases?limit=1").await.json();
     let next = "/v1/apps/1/leases?after=1&limit=1&min=4";
     assert_eq!((&page["leases"], &page["next"]), (&json!([lease(1, 5000)]), &next.into()));

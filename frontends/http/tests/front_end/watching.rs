@@ -299,6 +299,19 @@ async fn stopping_ends_streams_at_once_and_says_so() {
     assert!(begun.elapsed() < Duration::from_secs(1), "nothing was waited for: {:?}", begun.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_leaves_nothing_behind() {
+    let house = House::open().await;
+    let mut stream = Stream::open(&house, "/v1/apps/1/watch").await;
+    stream.expect("bookmark", 0).await;
+    drop(stream);
+    house.get("/livez").await;
+    let begun = Instant::now();
+    // Without the end of all streams it would wait for one that was still there.
+    house.server.close().await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
 /// States that are not read, and bytes of each: more than the kernel takes for a client that does not read.
 const UNREAD: (u8, usize) = (24, 256 << 10);
 

@@ -140,6 +140,13 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The records are what commanders signed; only the states that come of them are not the expected ones.
+    pub(crate) fn is_of_states(self) -> bool {
+        matches!(self, Kind::WrongChain | Kind::WrongState | Kind::WrongReceipt)
+    }
+}
+
 /// Where a log is not what it should be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Break {
@@ -371,7 +378,12 @@ impl Auditor {
 
     /// A chain says that something before it is wrong, and not what.
     fn since(&self, text: String) -> String {
-        format!("{text}; stateNdx {} is the last one before it of which that is known", self.agreed)
+        match self.agreed {
+            StateNdx(0) => format!("{text}; no state before it is known from elsewhere"),
+            agreed => format!(
+                "{text}; the last state before it that is known from elsewhere is {agreed}, and is right"
+            ),
+        }
     }
 }
 

@@ -87,9 +87,15 @@ impl DataDir {
         })
     }
 
-    /// The log of an application up to `end`.
-    pub(crate) fn source(&mut self, app: AppNdx, end: Slot) -> impl Source {
-        InDataDir { log: &mut self.log, app, last: Slot(0), end }
+    /// The log of an application from slot 1 up to `end`, which is chosen.
+    pub(crate) fn chosen(&mut self, app: AppNdx, end: Slot) -> impl Source {
+        InDataDir { log: &mut self.log, app, last: Slot(0), end, is_chosen: true }
+    }
+
+    /// What was accepted behind the last slot that is known to be chosen, as far as there is no hole: chosen or not.
+    pub(crate) fn accepted(&mut self, app: AppNdx, known: Known) -> impl Source {
+        let end = Slot(known.chosen.0.saturating_add(known.behind));
+        InDataDir { log: &mut self.log, app, last: known.chosen, end, is_chosen: false }
     }
 }
 
@@ -99,6 +105,8 @@ struct InDataDir<'a> {
     /// The last slot that was given.
     last: Slot,
     end: Slot,
+    /// There must be a record in every slot up to the end.
+    is_chosen: bool,
 }
 
 impl Source for InDataDir<'_> {
@@ -116,6 +124,7 @@ impl Source for InDataDir<'_> {
             Err(why) => return Err(broken(Kind::Damaged, why.to_string())),
         };
         match decrees.last() {
+            None if !self.is_chosen => Ok(Vec::new()),
             None => Err(broken(Kind::Hole, format!("there is no record, and slot {} is chosen", self.end))),
             Some((last, ..)) => {
                 self.last = *last;

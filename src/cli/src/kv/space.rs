@@ -69,7 +69,7 @@ impl Settings {
 
 /// Show how full the application is, and how much of the past it remembers
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  synod kv usage")]
+#[command(after_help = "Example:\n  synod kv usage --app kv")]
 pub(crate) struct Usage {
     #[command(flatten)]
     reading: Reading,

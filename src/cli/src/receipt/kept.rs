@@ -321,17 +321,17 @@ mod tests {
 
     #[test]
     fn every_form_of_a_receipt_is_taken() {
-        let plain = KeptReceipt::of_wire(&done());
+        let plain = || KeptReceipt::of_wire(&done());
         let ab = "ab".repeat(32);
         let answer = |outcome: &str| {
             format!("{{\"appNdx\":1,\"seq\":7,\"stateNdx\":12,\"chain\":\"{ab}\",\"outcome\":{outcome}}}")
         };
         let back_end = answer(r#"{"done":"AAEL"}"#);
-        assert_eq!(parse(back_end.as_bytes()).unwrap(), [plain.clone()]);
-        assert_eq!(parse(&wire::encode(&done())).unwrap(), [plain.clone()]);
+        assert_eq!(parse(back_end.as_bytes()).unwrap(), [plain()]);
+        assert_eq!(parse(&wire::encode(&done())).unwrap(), [plain()]);
         let refused = KeptReceipt {
             outcome: KeptOutcome::Refused { code: "conflict".to_owned(), text: "no".to_owned() },
-            ..plain.clone()
+            ..plain()
         };
         let problem = format!(
             r#"{{"type":"/problems/conflict","status":409,"receipt":{}}}"#,
@@ -341,7 +341,7 @@ mod tests {
         let explained = parse(answer(r#"{"done":{"previous":11}}"#).as_bytes()).unwrap();
         assert_eq!(explained[0].outcome, KeptOutcome::Explained(serde_json::json!({ "previous": 11 })));
         let both = format!("{back_end}\n\n{back_end}\n");
-        assert_eq!(parse(both.as_bytes()).unwrap(), [plain.clone(), plain]);
+        assert_eq!(parse(both.as_bytes()).unwrap(), [plain(), plain()]);
     }
 
     #[test]

@@ -257,13 +257,34 @@ fn what_is_missing_or_in_another_order_is_found() {
     assert_eq!(earlier, (Kind::WrongChain, END), "the chain holds the times");
     let no_tick = world.found(|log| change(log, Slot(8), |batch| batch.time = TimeMs(4200)));
     assert_eq!(no_tick, (Kind::WrongState, END));
-    let renumbered = world.found(|log| {
+}
+
+#[test]
+fn a_no_op_is_part_of_the_log() {
+    let world = World::new();
+    let without = |log: &mut Log| {
         log.remove(4);
         for (slot, at) in log.iter_mut().zip(1..) {
             slot.0 = Slot(at);
         }
-    });
-    assert_eq!(renumbered, (Kind::CutOff, Slot(8)), "a no-op is part of the log");
+    };
+    assert_eq!(world.found(without), (Kind::WrongChain, Slot(8)), "an expiry has its slot in its id");
+    // Where nothing has run out no state tells, but what a node says of its slots.
+    let mut log = world.log[..7].to_vec();
+    let (changes, _) = world.audit(log.clone(), Vec::new(), Vec::new()).unwrap();
+    let last = changes.last().unwrap();
+    let claim = Claim {
+        applied: Slot(7),
+        state_ndx: last.state_ndx,
+        chain: last.chain,
+        time: last.time,
+        ..world.claim()
+    };
+    world.audit(log.clone(), Vec::new(), vec![claim.clone()]).unwrap();
+    without(&mut log);
+    let broken = world.audit(log, Vec::new(), vec![claim]).unwrap_err();
+    assert_eq!((broken.kind, broken.slot), (Kind::CutOff, Slot(6)));
+    assert!(broken.text.ends_with("node1 has applied slot 7"), "{broken}");
 }
 
 #[test]
@@ -313,7 +334,7 @@ fn an_intermediate_expectation_says_where_the_log_was_still_right() {
     change(&mut log, Slot(4), |batch| batch.time = TimeMs(2001));
     let broken = world.audit(log, vec![expect(1), expect(6), expect(8)], Vec::new()).unwrap_err();
     assert_eq!((broken.kind, broken.slot, broken.state_ndx), (Kind::WrongChain, Slot(7), StateNdx(7)));
-    assert!(broken.text.contains("stateNdx 2 is the last one before it"), "{broken}");
+    assert!(broken.text.ends_with("known from elsewhere is 2, and is right"), "{broken}");
     world.audit(world.log.clone(), vec![expect(1), expect(6), expect(8)], Vec::new()).unwrap();
 }
 
