@@ -37,7 +37,7 @@ const SEED: &str = "SYNOD_LINEARIZABLE_SEED";
 const NODES: usize = 3;
 const CLIENTS: u32 = 8;
 /// Far more than the search takes, and far less than a test may take.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 20_000_000;
 /// Long enough for each kind of fault.
 const ONE_RUN: Duration = Duration::from_secs(8);
 const LONG_RUNS: u64 = 30;
