@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::net::{TcpListener, UdpSocket};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use synod_auth::tls::{backend_client, load_roots};
 use synod_auth::{
@@ -15,6 +17,10 @@ use synod_mesh::MeshError;
 use synod_node::{Config, Node, StartError};
 use synod_types::{AppNdx, ClusterId, Digest, TimeMs};
 use tempfile::TempDir;
+
+/// Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range), so that none of them takes the port of a
+/// node while it is down.
+const PORTS: Range<u16> = 12_000..32_000;
 
 pub struct Founded {
     pub dir: TempDir,
@@ -143,19 +149,17 @@ pub fn name(i: usize) -> String {
     format!("node{}", i + 1)
 }
 
-/// Ports for mesh (UDP), back end (UDP and TCP) and HTTP (TCP) that were free a moment ago.
+/// Ports for mesh (UDP), back end (UDP and TCP) and HTTP (TCP) that are free, and that no other test of this program was given: its
+/// node may be down just now.
 fn free_ports() -> [u16; 3] {
-    let mesh = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let http = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let (backend, _udp) = loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")) {
-            break (tcp, udp);
-        }
-    };
-    [
-        mesh.local_addr().expect("bound").port(),
-        backend.local_addr().expect("bound").port(),
-        http.local_addr().expect("bound").port(),
-    ]
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("nothing panics while it holds this lock");
+    std::array::from_fn(|_| {
+        let is_free = |port: &u16| {
+            let address = (Ipv4Addr::LOCALHOST, *port);
+            TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+        };
+        let mut drawn = std::iter::repeat_with(|| rand::random_range(PORTS)).take(10_000);
+        drawn.find(|port| is_free(port) && given.insert(*port)).expect("a free port")
+    })
 }
