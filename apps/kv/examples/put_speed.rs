@@ -92,7 +92,7 @@ fn command(n: u64, op: &KvOp) -> SignedCommand {
         operation: op.encode().into(),
     };
     let body = body.encode().expect("the operation is small");
-    SignedCommand { body, signature: Bytes::new(), key: Bytes::new() }
+    SignedCommand { body: body.into(), signature: Bytes::new(), key: Bytes::new() }
 }
 
 fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {

@@ -13,7 +13,7 @@ use crate::query::{
     KvAnswer, KvEntry, KvHistoryMax, KvKeyChange, KvLease, KvQuery, KvSelection, KvStateChanges, KvUsage,
     KvVersion,
 };
-use crate::state::{Change, Entry, KvState, Lease, keys_of};
+use crate::state::{Change, Entry, KvState, Lease, Version, keys_of};
 
 /// Answers from `state`, which is state `state_ndx`.
 pub(crate) fn answer(state: &KvState, state_ndx: StateNdx, query: &KvQuery) -> KvAnswer {
@@ -26,7 +26,10 @@ pub(crate) fn answer(state: &KvState, state_ndx: StateNdx, query: &KvQuery) -> K
         }
         KvQuery::Range { prefix, after, limit, at: Some(at) } => refused(state, state_ndx, *at)
             .unwrap_or_else(|| range(state.range_at(prefix, after.as_deref(), *at), *limit)),
-        KvQuery::History { key, before, limit } => history(state, key, *before, *limit),
+        KvQuery::History { key, before, limit } => match before {
+            Some(before) => history(state, key, state.versions_before(key, *before), *limit),
+            None => history(state, key, state.versions(key), *limit),
+        },
         KvQuery::Changes { after, of, limit } => {
             refused(state, state_ndx, *after).unwrap_or_else(|| changes(state, state_ndx, *after, of, *limit))
         }
@@ -96,11 +99,16 @@ fn range<'a>(found: impl Iterator<Item = (&'a [u8], &'a Entry)>, limit: u32) -> 
     KvAnswer::Range { entries, more: false }
 }
 
-fn history(state: &KvState, key: &[u8], before: Option<StateNdx>, limit: u32) -> KvAnswer {
+fn history<'a>(
+    state: &KvState,
+    key: &[u8],
+    found: impl Iterator<Item = Version<'a>>,
+    limit: u32,
+) -> KvAnswer {
     let mut page = Page::of(limit);
     let oldest = state.oldest();
     let mut versions = Vec::new();
-    for version in state.versions(key, before) {
+    for version in found {
         if !page.take(1, key.len() + version.entry.map_or(0, |entry| entry.value.len())) {
             return KvAnswer::History { versions, more: true, oldest };
         }

@@ -112,11 +112,8 @@ impl KvState {
     }
 
     /// What a key held in a state from the oldest on.
-    pub(crate) fn entry_at(&self, key: &[u8], at: StateNdx) -> Option<&Arc<Entry>> {
-        match self.entries.get(key) {
-            Some(entry) if entry.changed <= at => Some(entry),
-            _ => self.history.superseded(key, at),
-        }
+    pub(crate) fn entry_at<'a>(&'a self, key: &'a [u8], at: StateNdx) -> Option<&'a Entry> {
+        self.versions(key).find(|version| version.changed <= at)?.entry.map(Arc::as_ref)
     }
 
     /// As [`KvState::range`], in a state from the oldest on.
@@ -126,43 +123,33 @@ impl KvState {
         after: Option<&'a [u8]>,
         at: StateNdx,
     ) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
-        let mut still =
-            self.entries.range(prefix, after).filter(move |(_, entry)| entry.changed <= at).peekable();
-        let mut superseded = self.history.superseded_range(prefix, after, at).peekable();
-        // A key that was superseded behind `at` last changed behind it: it is in one of the two only.
-        std::iter::from_fn(move || {
-            let first = match (still.peek(), superseded.peek()) {
-                (Some((key, _)), Some((earlier, _))) => key < earlier,
-                (still, _) => still.is_some(),
-            };
-            let (key, entry) = if first { still.next()? } else { superseded.next()? };
-            Some((key.as_bytes(), entry.as_ref()))
-        })
+        let mut held = self.entries.range(prefix, after).map(|(key, _)| key).peekable();
+        let mut removed = self.history.removed_range(prefix, after, at).peekable();
+        // Each key once, also one that was removed and made again.
+        let keys = std::iter::from_fn(move || match (held.peek(), removed.peek()) {
+            (Some(next), Some(other)) if next == other => {
+                held.next();
+                removed.next()
+            }
+            (Some(next), Some(other)) if next > other => removed.next(),
+            (None, _) => removed.next(),
+            (Some(_), _) => held.next(),
+        });
+        keys.filter_map(move |key| Some((key.as_bytes(), self.entry_at(key.as_bytes(), at)?)))
     }
 
-    /// What a key held, the latest first, as far as it is known; only what began before `before`.
-    pub(crate) fn versions<'a>(
+    /// What a key held, the latest first, as far as it is known.
+    pub(crate) fn versions<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Version<'a>> {
+        self.history.versions(key, self.entries.get(key))
+    }
+
+    /// The same, of what began before `before`.
+    pub(crate) fn versions_before<'a>(
         &'a self,
         key: &'a [u8],
-        before: Option<StateNdx>,
+        before: StateNdx,
     ) -> impl Iterator<Item = Version<'a>> {
-        let last = before.map_or(Some(u64::MAX), |before| before.0.checked_sub(1));
-        let version = move |last: Option<u64>| self.version_at(key, last.map(StateNdx)?);
-        std::iter::successors(version(last), move |later| version(later.changed.0.checked_sub(1)))
-    }
-
-    /// What a key held in a state, and since when, as far as it is known.
-    fn version_at(&self, key: &[u8], at: StateNdx) -> Option<Version<'_>> {
-        if at < self.oldest() {
-            return None;
-        }
-        match self.entry_at(key, at) {
-            Some(entry) => Some(Version { changed: entry.changed, entry: Some(entry) }),
-            None => {
-                let removed = self.history.last_superseded(key, at)?;
-                Some(Version { changed: removed, entry: None })
-            }
-        }
+        self.history.versions_before(key, self.entries.get(key), before)
     }
 
     /// What changed in each state behind `after`, in their order.

@@ -36,7 +36,7 @@ fn body(commander: Digest, operation: usize) -> CommandBody {
 fn sign(key: &SigningKey, body: &CommandBody) -> SignedCommand {
     let body = body.encode().unwrap();
     let signature = key.sign(&body).into();
-    SignedCommand { body, signature, key: key.public().spki_der().clone() }
+    SignedCommand { body: body.into(), signature, key: key.public().spki_der().clone() }
 }
 
 fn command(key: &SigningKey) -> SignedCommand {
@@ -46,7 +46,7 @@ fn command(key: &SigningKey) -> SignedCommand {
 /// The command in a committed vector.
 fn committed(vector: &Vector) -> SignedCommand {
     let key = vector.key().public().spki_der().clone();
-    SignedCommand { body: vector.read("body.bin"), signature: vector.read("signature.bin"), key }
+    SignedCommand { body: vector.read("body.bin").into(), signature: vector.read("signature.bin"), key }
 }
 
 fn flipped(bytes: &Bytes, bit: usize) -> Bytes {
@@ -87,7 +87,10 @@ fn every_flipped_bit_is_refused() {
         // Every bit of the small parts; of RSA's large ones, a bit of each byte.
         let step = |bytes: &Bytes| if bytes.len() > 200 { 7 } else { 1 };
         for bit in (0..command.body.len() * 8).step_by(step(&command.body)) {
-            refused(&verifier, &SignedCommand { body: flipped(&command.body, bit), ..command.clone() });
+            refused(
+                &verifier,
+                &SignedCommand { body: flipped(&command.body, bit).into(), ..command.clone() },
+            );
         }
         for bit in (0..command.signature.len() * 8).step_by(step(&command.signature)) {
             let forged = SignedCommand { signature: flipped(&command.signature, bit), ..command.clone() };
@@ -110,7 +113,7 @@ fn a_signature_is_for_one_key_one_body_and_one_length() {
     let wrong_key = SignedCommand { key: other.public().spki_der().clone(), ..good.clone() };
     let wrong_signer = SignedCommand { signature: other.sign(&good.body).into(), ..good.clone() };
     let imposter = sign(&other, &body(key.id(), 10));
-    let other_body = SignedCommand { body: body(key.id(), 11).encode().unwrap(), ..good.clone() };
+    let other_body = SignedCommand { body: body(key.id(), 11).encode().unwrap().into(), ..good.clone() };
     let none = SignedCommand { signature: Bytes::new(), ..good.clone() };
     let short = SignedCommand { signature: good.signature.slice(1..), ..good.clone() };
     let long = SignedCommand { signature: [&good.signature[..], &[0]].concat().into(), ..good.clone() };
@@ -129,13 +132,13 @@ fn another_cluster_and_other_bytes_are_refused() {
     let good = command(&key);
     for body in [Bytes::new(), good.body.slice(1..), good.body.slice(..good.body.len() - 1)] {
         let signature = key.sign(&body).into();
-        let odd = SignedCommand { body, signature, key: good.key.clone() };
+        let odd = SignedCommand { body: body.into(), signature, key: good.key.clone() };
         assert_eq!(refused(&verifier, &odd), RefusalCode::Malformed);
     }
     // Bytes that are no key, under their own hash.
     let no_key = Bytes::from_static(b"no key");
     let body = body(Digest::of(&[&no_key]), 10).encode().unwrap();
-    let odd = SignedCommand { signature: key.sign(&body).into(), body, key: no_key };
+    let odd = SignedCommand { signature: key.sign(&body).into(), body: body.into(), key: no_key };
     assert_eq!(refused(&verifier, &odd), RefusalCode::Malformed);
 }
 

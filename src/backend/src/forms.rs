@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_types::{
     AppNdx, ContentReceipt, ContentTicket, Digest, Manifest, Outcome, Receipt, Refusal, SignedCommand,
@@ -26,11 +27,11 @@ impl CommandForm<'_> {
     /// The command, or what is wrong with it.
     pub(crate) fn decode(&self) -> Result<SignedCommand, String> {
         let part = |name: &str, text: &str| match BASE64.decode(text) {
-            Ok(bytes) => Ok(bytes.into()),
+            Ok(bytes) => Ok(Bytes::from(bytes)),
             Err(error) => Err(format!("{name:?} is not base64: {error}")),
         };
         Ok(SignedCommand {
-            body: part("body", &self.body)?,
+            body: part("body", &self.body)?.into(),
             signature: part("signature", &self.signature)?,
             key: part("key", &self.key)?,
         })

@@ -329,13 +329,13 @@ fn tampered_answers_are_found(tools: &Tools, recorded: &Recorded) {
         change(&mut batch.commands[at]);
     };
     found("bad-signature", third, &|page| {
-        command(page, &|command| command.body = flipped(&command.body, command.body.len() - 1));
+        command(page, &|command| command.body = flipped(&command.body, command.body.len() - 1).into());
     });
     found("bad-signature", third, &|page| {
         command(page, &|command| command.signature = flipped(&command.signature, 3));
     });
     found("other-cluster", third, &|page| {
-        command(page, &|command| command.body = flipped(&command.body, 17));
+        command(page, &|command| command.body = flipped(&command.body, 17).into());
     });
     found("hole", third, &|page| page.decrees.retain(|(slot, _)| *slot != third));
     let before = Slot(last.0 - 1);
@@ -473,7 +473,7 @@ fn tampered_directories_are_found(
     };
     let body = |batch: &mut Batch, at: usize| {
         let command = &mut batch.commands[at];
-        command.body = flipped(&command.body, command.body.len() - 1);
+        command.body = flipped(&command.body, command.body.len() - 1).into();
     };
     rewritten(&body).broken(&[&named, "bad-signature"]);
     let signature = |batch: &mut Batch, at: usize| {

@@ -66,7 +66,7 @@ async fn a_command_is_refused_for_what_is_wrong_with_it_at_every_node() {
     signature[9] ^= 1;
     forged.signature = signature.into();
     let mut cut = sign(admin.commander(), KV, used + 2, put("a", "2"), None);
-    cut.body = cut.body.slice(..cut.body.len() - 1);
+    cut.body = cut.body.slice(..cut.body.len() - 1).into();
     cut.signature = admin_key.sign(&cut.body).into();
 
     let this = admin.commander();

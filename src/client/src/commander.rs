@@ -61,7 +61,7 @@ impl Commander {
         let body = CommandBody { cluster: self.cluster, app, commander, seq, not_after, expected, operation };
         let body = body.encode()?;
         let signature = self.key.sign(&body).into();
-        Ok(SignedCommand { body, signature, key: self.key.public().spki_der().clone() })
+        Ok(SignedCommand { body: body.into(), signature, key: self.key.public().spki_der().clone() })
     }
 }
 

@@ -154,7 +154,11 @@ impl Client {
         let (app, commander, seq) = (self.app, self.commander, self.seq);
         let body = CommandBody { cluster: CLUSTER, app, commander, seq, not_after, expected, operation };
         let body = body.encode().expect("operations of a world are small");
-        SignedCommand { body, signature: Bytes::from_static(b"signature"), key: self.key.clone() }
+        SignedCommand {
+            body: body.into(),
+            signature: Bytes::from_static(b"signature"),
+            key: self.key.clone(),
+        }
     }
 
     /// Begins to command this.

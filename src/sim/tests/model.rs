@@ -92,11 +92,8 @@ struct OneSlot {
 }
 
 fn command(name: &'static [u8]) -> Decree {
-    let command = SignedCommand {
-        body: Bytes::from_static(name),
-        signature: Bytes::new(),
-        key: Bytes::from_static(b"client"),
-    };
+    let command =
+        SignedCommand { body: name.into(), signature: Bytes::new(), key: Bytes::from_static(b"client") };
     Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands: vec![command] }))
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::ids::{AppNdx, ClusterId, CommandId, CommanderId, Seq, StateNdx, TimeMs};
 use crate::limits::{KEY_DER_BYTES_MAX, OPERATION_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::signed_body::SignedBody;
 
 /// First bytes of every signed body: what is signed, and in which version.
 pub const DOMAIN: &[u8; 17] = b"synod/command/v1\0";
@@ -25,7 +26,7 @@ const EXPECTED_NONE: u64 = u64::MAX;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SignedCommand {
     /// The signed body, exactly as the commander signed it.
-    pub body: Bytes,
+    pub body: SignedBody,
     /// RSASSA-PKCS1-v1_5 with SHA3-256 over the body, or Ed25519 over the body's SHA3-256.
     pub signature: Bytes,
     /// SubjectPublicKeyInfo of the commander, DER.
@@ -35,7 +36,7 @@ pub struct SignedCommand {
 impl SignedCommand {
     /// SHA3-256 of the body.
     pub fn id(&self) -> CommandId {
-        CommandId(Digest::of(&[&self.body]))
+        CommandId(self.body.digest())
     }
 
     /// Bytes that this command takes in a decree, within a few.

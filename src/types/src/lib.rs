@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod record;
 pub mod request;
 pub mod session;
+pub mod signed_body;
 pub mod wire;
 
 pub use command::{CommandBody, SignedCommand};
@@ -32,3 +33,4 @@ pub use log::{LogPage, LogPageError};
 pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};
+pub use signed_body::SignedBody;

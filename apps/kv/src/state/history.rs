@@ -2,7 +2,8 @@
 //!
 //! A value holds from the state that changed the key until the one that changes it next. What holds still is in the entries;
 //! here is what does not, in the record of the state that superseded it, as long as that is behind the oldest readable
-//! state. To find what held in state N is then to find the first that superseded it behind N, if it began by N.
+//! state. What a key held is found from the latest on: a value names the state that wrote it, whose record has what was
+//! before. So a write costs no index, and to look far back costs a step for each change of the key since then.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -32,7 +33,13 @@ pub(crate) struct Change {
 pub(crate) struct Version<'a> {
     pub(crate) changed: StateNdx,
     /// `None`: the key was removed.
-    pub(crate) entry: Option<&'a Entry>,
+    pub(crate) entry: Option<&'a Arc<Entry>>,
+}
+
+impl<'a> Version<'a> {
+    fn of(entry: &'a Arc<Entry>) -> Version<'a> {
+        Version { changed: entry.changed, entry: Some(entry) }
+    }
 }
 
 /// The changes of one state.
@@ -47,9 +54,8 @@ struct Record {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct History {
     records: OrdMap<StateNdx, Record>,
-    /// Where to find each `before`. There is no pointer to it here: a changed path of the tree copies all of its neighbours, and
-    /// would have to count a reference to each.
-    superseded: OrdSet<(Key, StateNdx)>,
+    /// The removals among the changes: what nothing that holds leads to.
+    removals: OrdSet<(Key, StateNdx)>,
     /// Records up to this state are none: they are dropped by and by.
     oldest: StateNdx,
     /// The sum of [`change_bytes`] over all records.
@@ -89,28 +95,64 @@ impl History {
             .map(|(&state_ndx, record)| (state_ndx, record.time, record.changes.as_ref()))
     }
 
-    /// What a key held in `at` and does not hold any more.
-    pub(super) fn superseded(&self, key: &[u8], at: StateNdx) -> Option<&Arc<Entry>> {
-        let behind = (Bound::Excluded((Key::new(key), at)), Bound::Unbounded);
-        let (_, until) = self.superseded.range(behind).next().filter(|(found, _)| found.as_bytes() == key)?;
-        Some(self.before(key, *until)).filter(|entry| entry.changed <= at)
+    /// What a key held, the latest first, as far as it is known; `now`: what it holds.
+    pub(super) fn versions<'a>(
+        &'a self,
+        key: &'a [u8],
+        now: Option<&'a Arc<Entry>>,
+    ) -> impl Iterator<Item = Version<'a>> {
+        let latest = now.map(Version::of).or_else(|| self.last_removal(key, StateNdx(u64::MAX)));
+        std::iter::successors(latest, |later| self.version_before(key, later.changed))
     }
 
-    /// What a key held until a state that superseded it.
-    fn before(&self, key: &[u8], until: StateNdx) -> &Arc<Entry> {
-        let record = self.records.get(&until).expect("what is superseded has a record");
-        let change = record.changes.binary_search_by(|change| change.key.as_bytes().cmp(key));
-        let change = change.map(|place| &record.changes[place]).expect("the key is in it");
-        change.before.as_ref().expect("it held something")
+    /// The same, of what began before `before`. One that a version begins with is found at once, so that pages of a long
+    /// history can follow one another.
+    pub(super) fn versions_before<'a>(
+        &'a self,
+        key: &'a [u8],
+        now: Option<&'a Arc<Entry>>,
+        before: StateNdx,
+    ) -> impl Iterator<Item = Version<'a>> {
+        let first = match self.change(key, before) {
+            Some(_) => self.version_before(key, before),
+            None => self.versions(key, now).find(|version| version.changed < before),
+        };
+        std::iter::successors(first, |later| self.version_before(key, later.changed))
     }
 
-    /// The same for all keys that begin with `prefix`, in byte order, behind `after` if there is one.
-    pub(super) fn superseded_range<'a>(
+    /// What became of a key in a state, if that is known to have changed it.
+    fn change(&self, key: &[u8], changed: StateNdx) -> Option<&Change> {
+        if changed <= self.oldest {
+            return None;
+        }
+        let changes = &self.records.get(&changed)?.changes;
+        let place = changes.binary_search_by(|change| change.key.as_bytes().cmp(key)).ok()?;
+        Some(&changes[place])
+    }
+
+    /// What a key held until the state `changed`, which changed it; `None`: nothing is known any more.
+    fn version_before(&self, key: &[u8], changed: StateNdx) -> Option<Version<'_>> {
+        let before = self.change(key, changed)?.before.as_ref().map(Version::of);
+        before.or_else(|| self.last_removal(key, StateNdx(changed.0 - 1)))
+    }
+
+    /// The last state up to `at` that is known to have removed a key.
+    fn last_removal(&self, key: &[u8], at: StateNdx) -> Option<Version<'_>> {
+        if self.removals.is_empty() || at <= self.oldest {
+            return None;
+        }
+        let known = (Bound::Excluded((Key::new(key), self.oldest)), Bound::Included((Key::new(key), at)));
+        let (_, removed) = self.removals.range(known).next_back()?;
+        Some(Version { changed: *removed, entry: None })
+    }
+
+    /// The keys that begin with `prefix` and were removed behind `at`, in byte order, behind `after` if there is one.
+    pub(super) fn removed_range<'a>(
         &'a self,
         prefix: &'a [u8],
         after: Option<&'a [u8]>,
         at: StateNdx,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
+    ) -> impl Iterator<Item = &'a Key> {
         let last = StateNdx(u64::MAX);
         let mut start = match after {
             Some(after) if after >= prefix => Bound::Excluded((Key::new(after), last)),
@@ -118,39 +160,27 @@ impl History {
         };
         std::iter::from_fn(move || {
             loop {
-                let (key, until) = self.superseded.range((start.clone(), Bound::Unbounded)).next()?;
+                let (key, removed) = self.removals.range((start.clone(), Bound::Unbounded)).next()?;
                 if !key.as_bytes().starts_with(prefix) {
                     return None;
                 }
-                // A key may have been changed a million times: its versions are leapt over.
-                if *until <= at {
+                // A key may have been removed a million times: its removals are leapt over.
+                if *removed <= at {
                     start = Bound::Excluded((key.clone(), at));
                     continue;
                 }
                 start = Bound::Excluded((key.clone(), last));
-                let entry = self.before(key.as_bytes(), *until);
-                if entry.changed <= at {
-                    return Some((key, entry));
-                }
+                return Some(key);
             }
         })
-    }
-
-    /// The last state up to `at` that is known to have superseded what a key held.
-    pub(super) fn last_superseded(&self, key: &[u8], at: StateNdx) -> Option<StateNdx> {
-        let known = (Bound::Excluded((Key::new(key), self.oldest)), Bound::Included((Key::new(key), at)));
-        if at <= self.oldest {
-            return None;
-        }
-        self.superseded.range(known).next_back().map(|(_, until)| *until)
     }
 
     /// Remembers what changed in a state, in the order of the keys.
     pub(super) fn record(&mut self, state_ndx: StateNdx, time: TimeMs, changes: Arc<[Change]>) {
         for change in changes.iter() {
             self.bytes += change_bytes(change);
-            if change.before.is_some() {
-                self.superseded.insert((change.key.clone(), state_ndx));
+            if change.after.is_none() {
+                self.removals.insert((change.key.clone(), state_ndx));
             }
         }
         let twice = self.records.insert(state_ndx, Record { time, changes });
@@ -179,8 +209,8 @@ impl History {
             dropped += changes.len();
             for change in changes.iter() {
                 self.bytes -= change_bytes(change);
-                if change.before.is_some() {
-                    self.superseded.remove(&(change.key.clone(), state_ndx));
+                if change.after.is_none() {
+                    self.removals.remove(&(change.key.clone(), state_ndx));
                 }
             }
             self.records.remove(&state_ndx);

@@ -145,7 +145,7 @@ impl DecreeView {
 impl CommandView {
     fn of(command: &SignedCommand) -> CommandView {
         CommandView {
-            body: BASE64.encode(&command.body),
+            body: BASE64.encode(&command.body[..]),
             signature: BASE64.encode(&command.signature),
             key: BASE64.encode(&command.key),
         }

@@ -104,7 +104,7 @@ impl House {
             operation: operation.into(),
         };
         let command = SignedCommand {
-            body: body.encode().unwrap(),
+            body: body.encode().unwrap().into(),
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };

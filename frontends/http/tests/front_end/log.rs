@@ -68,7 +68,7 @@ async fn a_page_as_json_has_the_signed_bytes() {
     let [first, second] = &page["decrees"].as_array().unwrap()[..] else { panic!("{page}") };
     assert_eq!((&first["slot"], &first["timeMs"]), (&1.into(), &1_700_000_000_001_u64.into()));
     let command = &chosen[0].1.commands()[0];
-    assert_eq!(first["commands"][0]["body"], BASE64.encode(&command.body));
+    assert_eq!(first["commands"][0]["body"], BASE64.encode(&command.body[..]));
     assert_eq!(first["commands"][0]["key"], BASE64.encode(&command.key));
     assert_eq!((&second["slot"], second["timeMs"].is_null()), (&2.into(), true));
     assert_eq!(second["commands"].as_array().unwrap().len(), 0);

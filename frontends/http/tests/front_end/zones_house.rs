@@ -126,7 +126,7 @@ impl ZonesHouse {
             operation: op.encode().into(),
         };
         let command = SignedCommand {
-            body: body.encode().unwrap(),
+            body: body.encode().unwrap().into(),
             signature: Bytes::new(),
             key: Bytes::from_static(ADMINISTRATOR_KEY),
         };

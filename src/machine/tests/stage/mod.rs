@@ -180,7 +180,7 @@ pub fn sign(body: &CommandBody) -> SignedCommand {
 
 /// A command with these bytes for a body.
 pub fn sign_bytes(body: Bytes) -> SignedCommand {
-    SignedCommand { body, signature: Bytes::from_static(b"signature"), key: key(0) }
+    SignedCommand { body: body.into(), signature: Bytes::from_static(b"signature"), key: key(0) }
 }
 
 /// A command by commander `n`, without conditions.

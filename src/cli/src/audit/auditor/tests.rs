@@ -196,7 +196,9 @@ fn what_is_not_signed_so_is_found_in_its_slot() {
     let world = World::new();
     let body = |at: usize| {
         world.found(|log| {
-            change(log, Slot(3), |batch| batch.commands[2].body = flipped(&batch.commands[2].body, at));
+            change(log, Slot(3), |batch| {
+                batch.commands[2].body = flipped(&batch.commands[2].body, at).into()
+            });
         })
     };
     let len = world.log[2].1.commands()[2].body.len();
