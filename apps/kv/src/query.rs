@@ -72,7 +72,7 @@ pub enum KvQuery {
 }
 
 /// Which keys somebody watches.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum KvSelection {
     /// This one.
     Key(Bytes),

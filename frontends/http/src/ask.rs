@@ -177,7 +177,7 @@ impl Ask {
         after: Option<StateNdx>,
         wait: Duration,
     ) -> Result<Follower, Refused> {
-        let place = self.front_end.place_for_watcher().map_err(|_full| {
+        let place = self.front_end.followers.place().map_err(|_full| {
             let detail = "too many clients follow changes on this node; try again later or ask another node";
             problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::Busy, detail)
         })?;
@@ -185,7 +185,7 @@ impl Ask {
         let view = self.gateway.view(door.ndx(), read).await;
         let view = view.map_err(|error| self.refused_by_gateway(door, &error))?;
         let after = after.unwrap_or(view.state_ndx);
-        Ok(Follower::new(self.gateway.clone(), door.ndx(), of, after, self.front_end.turns(), place))
+        Ok(self.front_end.followers.follow(place, self.gateway.clone(), door.ndx(), of, after))
     }
 
     /// The query, to take parameters from.

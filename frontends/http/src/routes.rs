@@ -19,7 +19,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use synod_gateway::Gateway;
-use synod_types::limits::HTTP_WATCHERS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use utoipa_axum::routes;
 
@@ -28,7 +27,7 @@ use crate::ask::Ask;
 use crate::openapi::Routes;
 use crate::problem::{ProblemType, problem};
 use crate::reply::{Outcome, Stamp};
-use crate::watch::Turns;
+use crate::watch::Followers;
 
 pub(crate) use interface::Interface;
 pub(crate) use kv::{EntryView, text_or_base64};
@@ -44,8 +43,7 @@ pub(crate) struct FrontEnd {
     pub(crate) gateway: Gateway,
     files: Arc<Semaphore>,
     comparisons: Arc<Semaphore>,
-    watchers: Arc<Semaphore>,
-    turns: Arc<Turns>,
+    pub(crate) followers: Arc<Followers>,
     interface: Arc<Interface>,
 }
 
@@ -55,8 +53,7 @@ impl FrontEnd {
             gateway,
             files: Arc::new(Semaphore::new(FILES_MAX)),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
-            watchers: Arc::new(Semaphore::new(HTTP_WATCHERS_MAX)),
-            turns: Arc::new(Turns::new()),
+            followers: Arc::new(Followers::new()),
             interface: Arc::new(interface),
         }
     }
@@ -74,16 +71,6 @@ impl FrontEnd {
     /// One of [`COMPARISONS_MAX`] places.
     pub(crate) fn place_for_comparison(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
         Arc::clone(&self.comparisons).try_acquire_owned()
-    }
-
-    /// One of [`HTTP_WATCHERS_MAX`] places.
-    pub(crate) fn place_for_watcher(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
-        Arc::clone(&self.watchers).try_acquire_owned()
-    }
-
-    /// The turns of those who follow changes.
-    pub(crate) fn turns(&self) -> Arc<Turns> {
-        Arc::clone(&self.turns)
     }
 }
 
@@ -193,6 +180,7 @@ mod tests {
     use synod_types::{AppNdx, ClusterId, NodeId};
 
     use super::*;
+    use synod_types::limits::HTTP_WATCHERS_MAX;
 
     fn status() -> ClusterStatus {
         ClusterStatus {
@@ -222,7 +210,7 @@ mod tests {
                 .status()
         };
         let mut places: Vec<_> = (0..HTTP_WATCHERS_MAX)
-            .map(|_| front_end.place_for_watcher().expect("there are so many places"))
+            .map(|_| front_end.followers.place().expect("there are so many places"))
             .collect();
         for form in ["text/event-stream", "application/json"] {
             assert_eq!(ask(form).await, StatusCode::SERVICE_UNAVAILABLE, "{form}");

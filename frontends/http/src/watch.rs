@@ -1,32 +1,44 @@
 //! Following what changes in the key-value application.
 //!
-//! Nothing is kept for those who follow but how far each of them is: changes are read from the application's history when
-//! a client can take them. So a client that does not read holds one page of changes at most, and one that is so slow that the
-//! history has passed it by is told so and starts again.
+//! Nothing is kept for one who follows but how far it is: changes are read from the application's history when a client can
+//! take them. So a client that does not read holds one page of changes at most, and one that is so slow that the history has
+//! passed it by is told so and starts again. For many who follow the same keys the last changes are kept once, within a limit.
 
+mod feed;
+#[cfg(test)]
+mod stage;
 mod stream;
 mod turns;
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use synod_app_kv::{KvAnswer, KvKeyChange, KvQuery, KvSelection, KvStateChanges};
+use serde_json::value::RawValue;
+use synod_app_kv::{KvKeyChange, KvSelection, KvStateChanges};
 use synod_gateway::{AppDoor, Gateway};
+use synod_types::limits::HTTP_WATCHERS_MAX;
 use synod_types::{AppNdx, StateNdx, TimeMs};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use utoipa::ToSchema;
 
 use crate::problem::StreamEnd;
 use crate::routes::{EntryView, text_or_base64};
 
+use feed::{Feed, Feeds};
 pub(crate) use stream::event_stream;
 pub(crate) use turns::{Turn, Turns};
+
+/// Those who follow changes at one front end.
+pub(crate) struct Followers {
+    places: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    feeds: Feeds,
+}
 
 /// Follows the changes of some keys: what was given out is never given out again, and nothing is left out.
 pub(crate) struct Follower {
     gateway: Gateway,
-    app: AppNdx,
-    of: KvSelection,
+    feed: Arc<Feed>,
     through: StateNdx,
     turns: Arc<Turns>,
     _place: OwnedSemaphorePermit,
@@ -35,55 +47,63 @@ pub(crate) struct Follower {
 /// What has changed, so far as it is given out at a time.
 pub(crate) struct Page {
     /// In the order of the states; those that changed no such key are left out.
-    pub(crate) states: Vec<KvStateChanges>,
+    pub(crate) events: Vec<Arc<Event>>,
     /// Everything up to this state is in here.
     pub(crate) through: StateNdx,
     /// The state that the application was in.
     pub(crate) state_ndx: StateNdx,
 }
 
-impl Follower {
-    /// Follows from behind `after` on; `place` is one of those that there are for followers.
-    pub(crate) fn new(
+/// What changed in one state.
+pub(crate) struct Event {
+    pub(crate) state_ndx: StateNdx,
+    /// A [`StateChangesView`].
+    pub(crate) data: Box<RawValue>,
+}
+
+impl Followers {
+    pub(crate) fn new() -> Followers {
+        Followers {
+            places: Arc::new(Semaphore::new(HTTP_WATCHERS_MAX)),
+            turns: Arc::new(Turns::new()),
+            feeds: Feeds::default(),
+        }
+    }
+
+    /// One of [`HTTP_WATCHERS_MAX`] places.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.places).try_acquire_owned()
+    }
+
+    /// Follows from behind `after` on.
+    pub(crate) fn follow(
+        &self,
+        place: OwnedSemaphorePermit,
         gateway: Gateway,
         app: AppNdx,
         of: KvSelection,
         after: StateNdx,
-        turns: Arc<Turns>,
-        place: OwnedSemaphorePermit,
     ) -> Follower {
-        Follower { gateway, app, of, through: after, turns, _place: place }
+        let (feed, turns) = (self.feeds.of(app, of), Arc::clone(&self.turns));
+        Follower { gateway, feed, through: after, turns, _place: place }
     }
+}
 
+impl Follower {
     /// Everything up to this state was given out.
     pub(crate) fn through(&self) -> StateNdx {
         self.through
     }
 
-    /// What has changed in the next states, `limit` of them at most, and goes on behind them.
+    /// What has changed in the next states, at most `limit` of them and about `bytes_max` bytes, but one at least if there
+    /// is one; and goes on behind them.
     ///
     /// # Errors
     /// [`StreamEnd::Compacted`] if that is forgotten.
-    pub(crate) fn look(&mut self, limit: u32) -> Result<Page, StreamEnd> {
-        let query = KvQuery::Changes { after: self.through, of: self.of.clone(), limit };
-        let view = self.door().view();
-        let answer =
-            view.app.query(view.state_ndx, &query.encode()).expect("it is of the kind that is followed");
-        match KvAnswer::decode(&answer).expect("the key-value application in this process encoded it") {
-            KvAnswer::Changes { states, through } => {
-                self.through = through;
-                Ok(Page { states, through, state_ndx: view.state_ndx })
-            }
-            KvAnswer::Compacted { oldest } => Err(StreamEnd::Compacted { oldest }),
-            other => {
-                unreachable!("changes behind a state that is there are answered by changes, not by {other:?}")
-            }
-        }
-    }
-
-    /// Gives the last states of a page back: what is behind `through` is given out again.
-    pub(crate) fn go_back(&mut self, through: StateNdx) {
-        self.through = self.through.min(through);
+    pub(crate) fn look(&mut self, limit: u32, bytes_max: usize) -> Result<Page, StreamEnd> {
+        let page = self.feed.look(self.door(), self.through, limit, bytes_max)?;
+        self.through = page.through;
+        Ok(page)
     }
 
     /// Waits until there may be more, and then for the turn to look and to write, which lasts as long as it is kept. May be
@@ -104,7 +124,7 @@ impl Follower {
     }
 
     fn door(&self) -> &AppDoor {
-        self.gateway.app(self.app).expect("it was there when this began, and stays")
+        self.gateway.app(self.feed.app).expect("it was there when this began, and stays")
     }
 }
 

@@ -1,11 +1,11 @@
 //! The handle on the journal: opening, appending, reading, closing.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
+use std::{fs, io};
 
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
@@ -70,6 +70,8 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     writer: ThreadId,
+    /// Where the log is, if it is on disk.
+    log: Option<PathBuf>,
 }
 
 impl Journal {
@@ -117,6 +119,7 @@ impl Journal {
         let queue = Arc::new(Queue::default());
         let watch = Arc::new(Watch::default());
         let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
+        let log = data_dir.as_ref().map(DataDir::log);
         let writer = Writer {
             store,
             _data_dir: data_dir,
@@ -137,7 +140,7 @@ impl Journal {
             watch.end();
             OpenError::Thread(error)
         })?;
-        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id() })), recovered))
+        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id(), log })), recovered))
     }
 
     /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
@@ -158,6 +161,11 @@ impl Journal {
     /// Bytes of records that are not durable yet.
     pub fn waiting_bytes(&self) -> usize {
         self.0.queue.bytes()
+    }
+
+    /// Bytes of all files of the log; what vanishes meanwhile does not count.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.0.log.as_deref().map_or(0, bytes_below)
     }
 
     /// Reads decrees from slot `from` up to `up_to`, in order, behind every earlier append (durable or not), and gives
@@ -193,6 +201,16 @@ impl Journal {
     pub fn close(&self) {
         self.0.close();
     }
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(file) if file.is_dir() => bytes_below(&entry.path()),
+        Ok(file) => file.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
 }
 
 impl Handle {

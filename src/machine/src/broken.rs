@@ -12,6 +12,8 @@ pub enum Fault {
     TermsAreOne,
     /// What runs out does not get its whole time again in a new term.
     NoTimeAgain,
+    /// A snapshot is made without the sessions.
+    SnapshotWithoutSessions,
 }
 
 /// Which fault is switched on.

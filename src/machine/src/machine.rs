@@ -22,7 +22,7 @@ use crate::application::{Application, Context, Moment};
 use crate::authority::{Authority, AuthorityOp, Founders};
 use crate::broken::{Broken, Fault};
 use crate::chain;
-use crate::session::{Executed, is_within_limits};
+use crate::session::{Executed, Sessions, is_within_limits};
 use crate::snapshot::SnapshotError;
 use crate::view::View;
 
@@ -227,6 +227,9 @@ impl Machine {
 
     /// See [`View::snapshot`].
     pub fn snapshot(&self) -> Vec<u8> {
+        if self.broken.is(Fault::SnapshotWithoutSessions) {
+            return View { sessions: Sessions::default(), ..self.view() }.snapshot();
+        }
         self.state.snapshot()
     }
 

@@ -6,7 +6,6 @@
 //!
 //! Measurements belong to the process. Several nodes in one process, as in tests, share them.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,7 +40,6 @@ pub(crate) struct Metrics {
 pub(crate) struct Sources {
     pub status: Arc<StatusSource>,
     pub journal: Journal,
-    pub data_dir: PathBuf,
     pub backend: Box<dyn Fn() -> CounterValues + Send + Sync>,
     pub dns: Option<Box<dyn Fn() -> Counts + Send + Sync>>,
 }
@@ -195,7 +193,7 @@ impl Sources {
             counter!("synod_peer_received_bytes_total", &labels).absolute(peer.received_bytes);
             counter!("synod_peer_dropped_total", &labels).absolute(peer.dropped);
         }
-        gauge!("synod_journal_bytes").set(float(bytes_below(&self.data_dir.join("log"))));
+        gauge!("synod_journal_bytes").set(float(self.journal.bytes_on_disk()));
         gauge!("synod_journal_waiting_bytes").set(float(count(self.journal.waiting_bytes())));
         collect_backend(&(self.backend)());
         if let Some(dns) = &self.dns {
@@ -231,17 +229,6 @@ fn collect_dns(carrier: &'static str, traffic: &Traffic) {
         counter!("synod_dns_replies_total", "carrier" => carrier, "rcode" => rcode.to_string())
             .absolute(*times);
     }
-}
-
-/// Bytes of all files in a folder and below it. What vanishes meanwhile does not count.
-fn bytes_below(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(file) if file.is_dir() => bytes_below(&entry.path()),
-        Ok(file) => file.len(),
-        Err(_) => 0,
-    };
-    entries.flatten().map(bytes).sum()
 }
 
 fn count(number: usize) -> u64 {

@@ -284,7 +284,6 @@ impl Node {
         metrics.begin(Sources {
             status,
             journal: journal.clone(),
-            data_dir: config.data_dir.clone(),
             backend: Box::new(backend.watch_counters()),
             dns: dns
                 .as_ref()

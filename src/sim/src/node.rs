@@ -13,7 +13,7 @@ use synod_types::{
     Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
 };
 
-use crate::broken::{DriverFault, Mistake, without_sessions};
+use crate::broken::{DriverFault, Mistake};
 use crate::checks::Checks;
 use crate::client::{Answer, Caller, Request};
 use crate::clock::Clock;
@@ -515,8 +515,6 @@ impl Node {
         });
         if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
             let bytes = group.machine.snapshot();
-            let spoil = self.has(DriverFault::SnapshotWithoutSessions);
-            let bytes = if spoil { without_sessions(&bytes) } else { bytes };
             self.disk.keep_snapshot(app, Snapshot { applied, bytes });
         }
     }

@@ -31,16 +31,19 @@ const CORE: [Fault; 14] = [
     Fault::TimeOfProposal,
 ];
 
-const MACHINE: [machine::Fault; 3] =
-    [machine::Fault::BatchesExpire, machine::Fault::NoopsDoNotStop, machine::Fault::NoTimeAgain];
+const MACHINE: [machine::Fault; 4] = [
+    machine::Fault::BatchesExpire,
+    machine::Fault::NoopsDoNotStop,
+    machine::Fault::NoTimeAgain,
+    machine::Fault::SnapshotWithoutSessions,
+];
 
-const DRIVER: [DriverFault; 9] = [
+const DRIVER: [DriverFault; 8] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
     DriverFault::DamageReadAsEmpty,
     DriverFault::AcceptedTakenForChosen,
-    DriverFault::SnapshotWithoutSessions,
     DriverFault::TimeOfTheWall,
     DriverFault::PausesCount,
     DriverFault::NoTicks,

@@ -249,6 +249,11 @@ pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
 /// Bytes of changes at which a stream is given no more at a time; the changes of one state may be more by themselves. A
 /// stream holds no more than that, however slowly its client reads.
 pub const HTTP_WATCH_PAGE_BYTES: usize = 64 << 10;
+/// Bytes of the last changes of some keys that are kept for those who follow them, where more than one does; the changes of
+/// one state may be more by themselves.
+pub const HTTP_WATCH_FEED_BYTES: usize = 128 << 10;
+/// Bytes that the changes of one state take there beside their text.
+pub const HTTP_WATCH_EVENT_BYTES: usize = 64;
 /// Milliseconds that a client may leave changes untaken before its stream is ended.
 pub const HTTP_WATCH_SLOW_MS_MAX: u64 = 10_000;
 /// Milliseconds without a change after which a stream says how far it is.
@@ -257,7 +262,7 @@ pub const HTTP_WATCH_BOOKMARK_MS: u64 = 15_000;
 pub const HTTP_WATCH_BOOKMARK_STATES: u64 = 1000;
 /// Microseconds from one client's turn to be served changes to the next one's, at least: many clients get many changes at a
 /// time, and leave the processors to the writers.
-pub const HTTP_WATCH_TURN_US: u64 = 250;
+pub const HTTP_WATCH_TURN_US: u64 = 500;
 /// How many times as long as a turn took the next one waits.
 pub const HTTP_WATCH_TURN_PAUSES: u32 = 10;
 /// Clients that are served changes without a wait for their turn, where none were served before.

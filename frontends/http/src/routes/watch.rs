@@ -3,9 +3,10 @@
 use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use synod_app_kv::{Kv, KvSelection};
 use synod_gateway::Read;
-use synod_types::limits::KV_RANGE_ENTRIES_MAX;
+use synod_types::limits::{KV_RANGE_BYTES_MAX, KV_RANGE_ENTRIES_MAX};
 use synod_types::{AppNdx, StateNdx};
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
@@ -42,7 +43,8 @@ pub(super) struct ChangesPage<'a> {
     /// Whether there may be more already.
     more: bool,
     /// In their order; those that changed no such key are left out.
-    states: Vec<StateChangesView<'a>>,
+    #[schema(value_type = Vec<StateChangesView>)]
+    states: Vec<&'a RawValue>,
 }
 
 /// Which changes.
@@ -109,16 +111,16 @@ pub(super) async fn watch(ask: Ask) -> Outcome {
     let gone = |end| no_changes(stamp(), &ask.uri, end);
     let reply = if form == EVENTS {
         // What is forgotten is refused before the stream begins.
-        let first = follower.look(limit).map_err(gone)?;
+        let first = follower.look(limit, KV_RANGE_BYTES_MAX).map_err(gone)?;
         let stamp = Stamp::of(first.state_ndx);
         let body = event_stream(follower, after, &first, ask.uri.clone());
         Reply::body(stamp, EVENTS, body).header(X_ACCEL_BUFFERING, HeaderValue::from_static("no"))
     } else {
-        let mut page = follower.look(limit).map_err(gone)?;
-        while page.states.is_empty() {
+        let mut page = follower.look(limit, KV_RANGE_BYTES_MAX).map_err(gone)?;
+        while page.events.is_empty() {
             let Ok(more) = timeout_at(deadline, follower.more()).await else { break };
             let _turn = more.map_err(gone)?;
-            page = follower.look(limit).map_err(gone)?;
+            page = follower.look(limit, KV_RANGE_BYTES_MAX).map_err(gone)?;
         }
         json(door.ndx(), after, &page)
     };
@@ -151,8 +153,8 @@ fn last_event_id(ask: &Ask, parameters: &mut Parameters<'_>) -> Option<StateNdx>
 }
 
 fn json(app_ndx: AppNdx, after: StateNdx, page: &Page) -> Reply {
-    let Page { states, through, state_ndx } = page;
-    let states = states.iter().map(StateChangesView::of).collect();
+    let Page { events, through, state_ndx } = page;
+    let states = events.iter().map(|event| &*event.data).collect();
     let page = ChangesPage {
         app_ndx,
         state_ndx: *state_ndx,

@@ -20,7 +20,7 @@ use synod_types::limits::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Follower, Page, StateChangesView};
+use super::{Follower, Page};
 use crate::problem::{StreamEnd, end_of_stream};
 
 /// Milliseconds after which a client that reconnects by itself does so.
@@ -92,7 +92,7 @@ impl EventStream {
                 () = &mut silence => break,
                 more = self.follower.more() => more?,
             };
-            let page = self.follower.look(self.limit)?;
+            let page = self.follower.look(self.limit, HTTP_WATCH_PAGE_BYTES)?;
             self.write(&page, &mut part);
             if !part.is_empty() {
                 return Ok(part);
@@ -106,24 +106,17 @@ impl EventStream {
         Ok(part)
     }
 
-    /// Writes as many events as go out at a time; the follower gives out the others again.
     fn write(&mut self, page: &Page, part: &mut String) {
-        let mut written = 0;
-        for changes in &page.states {
-            if part.len() >= HTTP_WATCH_PAGE_BYTES {
-                break;
-            }
-            event("change", changes.state_ndx, &StateChangesView::of(changes), part);
-            self.told = changes.state_ndx;
-            written += 1;
+        for event in &page.events {
+            lines("change", event.state_ndx, event.data.get(), part);
+            self.told = event.state_ndx;
         }
-        if written < page.states.len() {
-            self.follower.go_back(self.told);
-            self.limit = u32::try_from(written).unwrap_or(u32::MAX).max(1);
-        } else {
-            let limit_max = u32::try_from(KV_RANGE_ENTRIES_MAX).expect("a small number");
-            self.limit = (self.limit * 2).min(limit_max);
-        }
+        let limit_max = u32::try_from(KV_RANGE_ENTRIES_MAX).expect("a small number");
+        self.limit = match u32::try_from(page.events.len()) {
+            // No more are looked at than go out at a time.
+            Ok(written) if part.len() >= HTTP_WATCH_PAGE_BYTES => written.max(1),
+            _ => (self.limit * 2).min(limit_max),
+        };
     }
 
     fn end(&mut self, end: StreamEnd) -> String {
@@ -141,12 +134,8 @@ fn bookmark(through: StateNdx, part: &mut String) {
         /// Everything up to this state was told.
         state_ndx: StateNdx,
     }
-    event("bookmark", through, &Bookmark { state_ndx: through }, part);
-}
-
-fn event(name: &str, id: StateNdx, data: &impl Serialize, part: &mut String) {
-    let data = serde_json::to_string(data).expect("what is answered here has only text for keys");
-    lines(name, id, &data, part);
+    let data = serde_json::to_string(&Bookmark { state_ndx: through }).expect("it is a number");
+    lines("bookmark", through, &data, part);
 }
 
 /// JSON has its newlines escaped, so that it is one line.
@@ -156,67 +145,19 @@ fn lines(name: &str, id: StateNdx, data: &str, part: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::BodyDataStream;
     use futures_util::StreamExt as _;
-    use synod_app_kv::{Kv, KvOp, KvSelection};
-    use synod_gateway::{AppDoor, AppPublisher, ClusterStatus, Gateway};
-    use synod_machine::{Application as _, Context, View};
-    use synod_types::{AppNdx, ClusterId, CommanderId, LeaseMs, NodeId, TimeMs};
-    use tokio::sync::Semaphore;
     use tokio::time::advance;
 
-    use super::super::Turns;
+    use super::super::stage::Stage;
     use super::*;
 
-    const APP: AppNdx = AppNdx(1);
-
-    /// An application of which changes are followed, without a server.
-    struct Stage {
-        kv: Kv,
-        state_ndx: StateNdx,
-        publisher: AppPublisher,
-    }
-
-    impl Stage {
-        fn open() -> (Stage, BodyDataStream) {
-            let view = View::new(ClusterId::default(), APP, Box::new(Kv::new()));
-            let (door, publisher, _questions) = AppDoor::open("kv", view);
-            let status = || ClusterStatus {
-                cluster_id: ClusterId::default(),
-                cluster_name: "none".to_owned(),
-                node_id: NodeId::default(),
-                node_name: "none".to_owned(),
-                version: "1".to_owned(),
-                nodes: Vec::new(),
-                apps: Vec::new(),
-            };
-            let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
-            let gateway = Gateway::new(vec![door], status);
-            let every_key = KvSelection::Prefix(Bytes::new());
-            let turns = Arc::new(Turns::new());
-            let mut follower = Follower::new(gateway, APP, every_key, StateNdx(0), turns, place);
-            let first = follower.look(1).expect("nothing is forgotten");
-            let body = event_stream(follower, StateNdx(0), &first, Uri::from_static("/"));
-            let stage = Stage { kv: Kv::new(), state_ndx: StateNdx(0), publisher };
-            (stage, body.into_data_stream())
-        }
-
-        fn put(&mut self, bytes: usize) {
-            self.state_ndx = self.state_ndx.next();
-            let context = Context {
-                state_ndx: self.state_ndx,
-                time: TimeMs(self.state_ndx.0),
-                clock: LeaseMs(0),
-                commander: CommanderId::default(),
-            };
-            let put = KvOp::Put { key: Bytes::from_static(b"k"), value: vec![b'x'; bytes].into() };
-            self.kv.apply(&context, &put.encode()[1..]).expect("it is within its limits");
-            let mut view = View::new(ClusterId::default(), APP, self.kv.fork());
-            view.state_ndx = self.state_ndx;
-            self.publisher.publish(view);
-        }
+    fn open() -> (Stage, BodyDataStream) {
+        let stage = Stage::open();
+        let mut follower = stage.follow("", StateNdx(0));
+        let first = follower.look(1, 1).expect("nothing is forgotten");
+        let body = event_stream(follower, StateNdx(0), &first, Uri::from_static("/"));
+        (stage, body.into_data_stream())
     }
 
     /// The names and ids of the events in the next part; none: the stream is over.
@@ -232,14 +173,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_take_what_there_is_in_time_is_told_so() {
-        let (mut stage, mut stream) = Stage::open();
+        let (mut stage, mut stream) = open();
         assert_eq!(next(&mut stream).await, [("bookmark".to_owned(), 0)]);
         for taken_after_ms in [0, HTTP_WATCH_SLOW_MS_MAX] {
-            stage.put(1);
+            stage.put("k", 1);
             advance(Duration::from_millis(taken_after_ms)).await;
             assert_eq!(next(&mut stream).await, [("change".to_owned(), stage.state_ndx.0)]);
         }
-        stage.put(1);
+        stage.put("k", 1);
         advance(Duration::from_millis(HTTP_WATCH_SLOW_MS_MAX + 1)).await;
         assert_eq!(next(&mut stream).await, [("end".to_owned(), 2)], "with what it has");
         assert_eq!(next(&mut stream).await, []);
@@ -247,11 +188,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_is_a_page_or_one_state() {
-        let (mut stage, mut stream) = Stage::open();
+        let (mut stage, mut stream) = open();
         assert_eq!(next(&mut stream).await, [("bookmark".to_owned(), 0)]);
         let sizes = [1, HTTP_WATCH_PAGE_BYTES / 2, 1, HTTP_WATCH_PAGE_BYTES * 3, HTTP_WATCH_PAGE_BYTES, 1, 1];
         for bytes in sizes {
-            stage.put(bytes);
+            stage.put("k", bytes);
         }
         let mut parts = Vec::new();
         while parts.iter().sum::<usize>() < sizes.len() {

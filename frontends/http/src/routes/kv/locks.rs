@@ -109,7 +109,7 @@ pub(crate) async fn lock(ask: Ask) -> Outcome {
         let selection = KvSelection::Prefix(prefix.clone());
         let mut follower = ask.follow(door, selection, Some(after), read.wait).await?;
         // Behind a state that is forgotten, something may have changed.
-        while follower.look(1).is_ok_and(|page| page.states.is_empty()) {
+        while follower.look(1, 1).is_ok_and(|page| page.events.is_empty()) {
             if !matches!(timeout_at(deadline, follower.more()).await, Ok(Ok(_turn))) {
                 break;
             }
