@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
-use crate::founding::{CLIENT, Founded, KV, NodePlan, Plan, default_apps, found};
+use crate::founding::{CLIENT, Founded, KV, Layout, NodePlan, Plan, default_apps, found};
 use crate::output::Output;
 use crate::ports;
 use crate::reader::{HttpNode, Reader};
@@ -229,6 +229,7 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         administrators: 1,
         signatures_needed: 1,
         retry_delay: Some(RETRY_DELAY),
+        layout: Layout::default(),
     })
 }
 

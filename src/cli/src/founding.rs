@@ -34,6 +34,18 @@ pub struct Plan {
     pub signatures_needed: u32,
     /// The `retry_delay` of every node; `None`: the default.
     pub retry_delay: Option<Duration>,
+    /// Where the files of a node are.
+    pub layout: Layout,
+}
+
+/// Where the files of a node are, in the directory of its cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Layout {
+    /// Beside those of all others, under the node's name.
+    #[default]
+    Together,
+    /// In a directory with the node's name, with all that the node needs and nothing else.
+    NodeDirectories,
 }
 
 /// A node to be.
@@ -132,7 +144,7 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     });
     let certificates = certificates.collect::<anyhow::Result<Vec<String>>>()?;
 
-    make_directory(directory)?;
+    make_directory(directory, plan)?;
     let at = |name: &str| directory.join(name);
     authority.save_new(at(CA), at(CA_KEY))?;
     let mut founded_administrators = Vec::new();
@@ -142,17 +154,50 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
         founded_administrators.push(FoundedAdministrator { name, id, key: file });
     }
     create(&at(GENESIS), &document)?;
-    create(&at(CLIENT), client_toml(plan).as_bytes())?;
     let mut nodes = Vec::new();
     for ((node, key), certificate) in plan.nodes.iter().zip(&keys).zip(certificates) {
-        let config = at(&format!("{}.toml", node.name));
-        key.save_new(at(&format!("{}-key.pem", node.name)))?;
-        create(&at(&format!("{}.pem", node.name)), certificate.as_bytes())?;
+        let files = NodeFiles::of(plan.layout, &node.name);
+        let config = at(&files.config);
+        if plan.layout == Layout::NodeDirectories {
+            fs::create_dir_all(at(&node.name)).with_context(|| format!("cannot make {}", node.name))?;
+            let authority = fs::read(at(CA)).context("cannot read what was just written")?;
+            create(&at(&node.name).join(CA), &authority)?;
+            create(&at(&node.name).join(GENESIS), &document)?;
+        }
+        key.save_new(at(&files.key))?;
+        create(&at(&files.certificate), certificate.as_bytes())?;
         create(&config, node_toml(plan, node).as_bytes())?;
         nodes.push(FoundedNode { plan: node.clone(), id: NodeId(key.id()), config });
     }
+    // Last, so that where it is everything is.
+    create(&at(CLIENT), client_toml(plan).as_bytes())?;
     let (directory, administrators) = (directory.to_owned(), founded_administrators);
     Ok(Founded { directory, cluster, genesis, administrators, nodes })
+}
+
+/// The files of one node, from the cluster's directory.
+pub struct NodeFiles {
+    /// Its configuration.
+    pub config: String,
+    /// Its certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl NodeFiles {
+    /// Those of the node with this name.
+    pub fn of(layout: Layout, name: &str) -> NodeFiles {
+        let at = |together: &str, alone: &str| match layout {
+            Layout::Together => format!("{name}{together}"),
+            Layout::NodeDirectories => format!("{name}/{alone}"),
+        };
+        NodeFiles {
+            config: at(".toml", "node.toml"),
+            certificate: at(".pem", "node.pem"),
+            key: at("-key.pem", "node-key.pem"),
+        }
+    }
 }
 
 /// What the nth administrator is called, and its key's file.
@@ -191,6 +236,10 @@ fn server_names(node: &NodePlan) -> Vec<String> {
 fn node_toml(plan: &Plan, node: &NodePlan) -> String {
     let place = plan.nodes.iter().position(|other| other.name == node.name).unwrap_or_default() + 1;
     let name = &node.name;
+    let files = NodeFiles::of(plan.layout, name);
+    // Paths are relative to the configuration.
+    let beside = |file: &str| file.rsplit('/').next().unwrap_or(file).to_owned();
+    let (certificate, key) = (beside(&files.certificate), beside(&files.key));
     let retry_delay = plan.retry_delay.map(|delay| format!("retry_delay = {}\n\n", delay.as_millis()));
     let mut text = format!(
         "# Node {place} of {}, as `synod init` writes it. config/node.toml in Synod's source shows every field and default.\n\
@@ -200,8 +249,8 @@ fn node_toml(plan: &Plan, node: &NodePlan) -> String {
          addr = \"{}\"\n\
          \n\
          [me.tls_config_info]\n\
-         cert_path = \"{name}.pem\"\n\
-         key_path = \"{name}-key.pem\"\n\
+         cert_path = \"{certificate}\"\n\
+         key_path = \"{key}\"\n\
          ca_cert_path = \"{CA}\"\n\
          \n\
          [backend]\n\
@@ -245,12 +294,21 @@ fn client_toml(plan: &Plan) -> String {
     text
 }
 
-fn make_directory(directory: &Path) -> anyhow::Result<()> {
+/// Makes the directory, unless it is there and empty; directories for nodes may be there, as empty.
+fn make_directory(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
     let name = directory.display();
     fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {name}"))?;
-    let mut entries = fs::read_dir(directory).with_context(|| format!("cannot read the directory {name}"))?;
+    let is_empty = |directory: &Path| Ok::<bool, std::io::Error>(fs::read_dir(directory)?.next().is_none());
+    let is_free = |entry: fs::DirEntry| {
+        let of_node = plan.nodes.iter().any(|node| entry.file_name() == node.name.as_str());
+        Ok::<bool, std::io::Error>(
+            of_node && plan.layout == Layout::NodeDirectories && is_empty(&entry.path())?,
+        )
+    };
+    let entries = fs::read_dir(directory)
+        .and_then(|mut entries| entries.try_fold(true, |free, entry| Ok(free & is_free(entry?)?)));
     ensure!(
-        entries.next().is_none(),
+        entries.with_context(|| format!("cannot read the directory {name}"))?,
         "the directory {name} is not empty: name another one, so that no key is ever mixed up or overwritten"
     );
     Ok(())
@@ -289,6 +347,29 @@ mod tests {
             administrators: 1,
             signatures_needed: 1,
             retry_delay: None,
+            layout: Layout::default(),
+        }
+    }
+
+    #[test]
+    fn a_node_has_a_directory_with_what_it_needs_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan { layout: Layout::NodeDirectories, ..plan() };
+        fs::create_dir(directory.path().join("node2")).unwrap();
+        let founded = found(directory.path(), &plan).unwrap();
+        for node in &founded.nodes {
+            let own = directory.path().join(&node.plan.name);
+            assert_eq!(node.config, own.join("node.toml"));
+            assert_eq!(Config::load(&node.config).unwrap().data_dir.parent(), Some(&*own));
+            let mut files: Vec<_> =
+                fs::read_dir(&own).unwrap().map(|file| file.unwrap().file_name()).collect();
+            files.sort();
+            assert_eq!(files, ["ca.pem", "genesis.json", "node-key.pem", "node.pem", "node.toml"]);
+        }
+        for taken in ["node1/x", "other"] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir_all(directory.path().join(taken)).unwrap();
+            assert!(found(directory.path(), &plan).unwrap_err().to_string().contains("is not empty"));
         }
     }
 

@@ -14,7 +14,7 @@ use synod_types::AppNdx;
 use synod_types::limits::MEMBERS_MAX;
 
 use crate::exit::Failure;
-use crate::founding::{CLIENT, Founded, NodePlan, Plan, found};
+use crate::founding::{CLIENT, Founded, Layout, NodeFiles, NodePlan, Plan, found};
 use crate::output::Output;
 use crate::table::Table;
 
@@ -26,7 +26,7 @@ const DNS_PORT_OFFSET: u16 = 3000;
 /// Found a cluster: make its authority, keys, certificates, genesis document and configurations
 ///
 /// Everything goes into one directory, which has to be empty or new. Each node then needs its own three files
-/// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json. Keep ca-key.pem and admin.pem off the nodes: whoever has
+/// (NAME.toml, NAME.pem, NAME-key.pem), ca.pem and genesis.json; with --node-dirs they are in a directory NAME. Keep ca-key.pem and admin.pem off the nodes: whoever has
 /// the former can make nodes, whoever has the latter commands. Where there are several administrators, give each of them
 /// the own key, and nobody two.
 #[derive(Args, Debug)]
@@ -35,6 +35,7 @@ Examples:
   synod init --dir cluster                                   # three nodes on this host, for trying
   synod init --dir cluster --hosts a.example,b.example,c.example
   synod init --dir cluster --app 1=config:kv --app 2=dns:zones --name prod
+  synod init --dir cluster --hosts a.example,b.example --node-dirs
   synod init --dir cluster --admins 3 --signatures 2         # two of three administrators change who commands")]
 pub(crate) struct Init {
     /// The directory to make
@@ -43,6 +44,12 @@ pub(crate) struct Init {
     /// How many nodes, all on one host: 1 to 15
     #[arg(long, default_value_t = 3, value_name = "N", conflicts_with = "hosts")]
     nodes: u16,
+    /// Give each node a directory of its own, DIR/NAME, with all that it needs; empty ones may be there
+    #[arg(long)]
+    node_dirs: bool,
+    /// Leave a cluster that was founded in DIR as it is
+    #[arg(long)]
+    once: bool,
     /// The cluster's name, for people
     #[arg(long, default_value = "synod")]
     name: String,
@@ -73,6 +80,11 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let plan = self.plan()?;
+        if self.once && self.dir.join(CLIENT).exists() {
+            let text = format!("a cluster was founded in {}; it stays as it is", self.dir.display());
+            output.print(&json!({ "founded": false, "client": self.dir.join(CLIENT) }), text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let founded = found(&self.dir, &plan)?;
         let nodes = founded.nodes.iter().map(|node| {
             json!({
@@ -100,8 +112,12 @@ impl Init {
             "client": self.dir.join(CLIENT),
             "nodes": nodes.collect::<Vec<_>>(),
         });
-        output.print(&json, Report(&founded))?;
+        output.print(&json, Report { founded: &founded, layout: self.layout() })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn layout(&self) -> Layout {
+        if self.node_dirs { Layout::NodeDirectories } else { Layout::Together }
     }
 
     fn plan(&self) -> anyhow::Result<Plan> {
@@ -150,6 +166,7 @@ impl Init {
             administrators: self.admins.into(),
             signatures_needed: self.signatures,
             retry_delay: None,
+            layout: self.layout(),
         })
     }
 }
@@ -172,11 +189,14 @@ impl FromStr for AppPlan {
 }
 
 /// What was made, and what to do next.
-struct Report<'a>(&'a Founded);
+struct Report<'a> {
+    founded: &'a Founded,
+    layout: Layout,
+}
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Founded { directory, cluster, genesis, administrators, nodes } = self.0;
+        let Founded { directory, cluster, genesis, administrators, nodes } = self.founded;
         let dir = directory.display();
         writeln!(f, "cluster {} is founded: {cluster}\n", genesis.name)?;
         let mut files = Table::new(&["FILE", "WHAT IT IS"]);
@@ -191,9 +211,10 @@ impl fmt::Display for Report<'_> {
         file("client.toml", "how the tools reach the cluster");
         for node in nodes {
             let name = &node.plan.name;
-            file(&format!("{name}.toml"), &format!("configuration of {name}"));
-            file(&format!("{name}.pem"), &format!("certificate of {name}"));
-            file(&format!("{name}-key.pem"), &format!("SECRET: the key of {name}"));
+            let files = NodeFiles::of(self.layout, name);
+            file(&files.config, &format!("configuration of {name}"));
+            file(&files.certificate, &format!("certificate of {name}"));
+            file(&files.key, &format!("SECRET: the key of {name}"));
         }
         writeln!(f, "{files}")?;
         let titles = ["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT", "DNS PORT"];
@@ -218,8 +239,13 @@ impl fmt::Display for Report<'_> {
             )?;
             for node in nodes {
                 let (name, host) = (&node.plan.name, &node.plan.mesh.host);
-                writeln!(f, "  {host}: {name}.toml {name}.pem {name}-key.pem ca.pem genesis.json")?;
-                writeln!(f, "  {:width$}  synod node --config {name}.toml", "", width = host.len())?;
+                let needed = match self.layout {
+                    Layout::Together => format!("{name}.toml {name}.pem {name}-key.pem ca.pem genesis.json"),
+                    Layout::NodeDirectories => format!("{name}/"),
+                };
+                let config = NodeFiles::of(self.layout, name).config;
+                writeln!(f, "  {host}: {needed}")?;
+                writeln!(f, "  {:width$}  synod node --config {config}", "", width = host.len())?;
             }
         }
         let client = directory.join(CLIENT);

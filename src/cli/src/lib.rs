@@ -15,6 +15,7 @@ pub mod dns_query;
 mod duration;
 pub mod exit;
 pub mod founding;
+mod health;
 mod init;
 mod key;
 mod keygen;
@@ -60,6 +61,7 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Node(node::Node),
+    Health(health::Health),
     Keygen(keygen::Keygen),
     Key(key::Key),
     Commander(commander::Commander),
@@ -96,6 +98,7 @@ impl Cli {
             Command::Demo(demo) => block_on(demo.run(output))?,
             Command::Init(init) => init.run(output),
             Command::Node(node) => node.run(output),
+            Command::Health(health) => block_on(health.run(output))?,
             Command::Keygen(keygen) => keygen.run(output),
             Command::Key(key) => key.run(output),
             Command::Commander(commander) => block_on(commander.run(output))?,

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::Value;
-use synod::founding::{self, ADMIN_KEY, CA, Founded, NodePlan, Plan, default_apps, found};
+use synod::founding::{self, ADMIN_KEY, CA, Founded, Layout, NodePlan, Plan, default_apps, found};
 use synod_app_kv::KvOp;
 use synod_auth::{SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
@@ -145,6 +145,7 @@ impl Cluster {
             administrators,
             signatures_needed,
             retry_delay: Some(Duration::from_millis(50)),
+            layout: Layout::default(),
         };
         let founded = found(&directory.path().join("cluster"), &plan).unwrap();
         // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.

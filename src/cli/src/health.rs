@@ -1,0 +1,59 @@
+//! `synod health`: whether the node on this host serves, for whoever watches it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use synod_node::Config;
+
+use crate::output::Output;
+
+/// For the whole question.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Ask the node on this host whether it serves
+///
+/// For supervisors that run a program to find out, as containers do: the node's own configuration says where it answers.
+/// Whatever certificate it shows is taken, since nothing is told to it and nothing but its word is wanted.
+///
+/// Exit code: 0 if clients are welcome (the node knows every application's leader and has caught up), 1 if not.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod health --config cluster/node1.toml
+  synod health --config cluster/node1.toml --live      # only whether the process answers")]
+pub(crate) struct Health {
+    /// The node's configuration: .toml or .json
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Ask only whether the process answers
+    #[arg(long)]
+    live: bool,
+}
+
+impl Health {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let http = Config::load(&self.config)?.http;
+        let scheme = if http.tls.is_some() { "https" } else { "http" };
+        let path = if self.live { "livez" } else { "readyz" };
+        let url = format!("{scheme}://{}/{path}", http.addr);
+        // A program has one; that it is set already is no harm.
+        let _set = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .tls_danger_accept_invalid_certs(true)
+            .no_proxy()
+            .timeout(WAIT)
+            .build()
+            .context("cannot set up an HTTP client")?;
+        let answer = client.get(&url).send().await;
+        let answer = answer.map_err(reqwest::Error::without_url);
+        let answer = answer.with_context(|| format!("the node does not answer at {url}"))?;
+        let is_well = answer.status().is_success();
+        let said = answer.text().await.map_err(reqwest::Error::without_url)?;
+        output.print(&json!({ "ok": is_well, "url": url, "said": said.trim_end() }), said.trim_end())?;
+        Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
