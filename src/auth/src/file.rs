@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use pkcs8::der::zeroize::Zeroizing;
 use synod_types::limits::KEY_FILE_BYTES_MAX;
 
@@ -80,10 +81,19 @@ pub enum SaveError {
 pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, LoadError> {
     read(path, |file| {
         // The open file is asked, not the path, so that nobody can put another file there in between.
-        let mode = file.metadata()?.permissions().mode() & 0o7777;
-        Ok((mode & 0o077 != 0).then(|| LoadError::NotPrivate { path: path.to_owned(), mode }))
+        let file = file.metadata()?;
+        let mode = file.permissions().mode() & 0o7777;
+        let is_private = is_private(mode, file.uid(), geteuid().as_raw());
+        Ok((!is_private).then(|| LoadError::NotPrivate { path: path.to_owned(), mode }))
     })
     .map(Zeroizing::new)
+}
+
+/// Whether nobody but its owner can use a file. One that root owns and has given to a service to read, through its group, is as
+/// private: Kubernetes hands keys over so.
+fn is_private(mode: u32, owner: u32, user: u32) -> bool {
+    let others = if owner == 0 && user != 0 { 0o037 } else { 0o077 };
+    mode & others == 0
 }
 
 /// Reads a file with something that everybody may know.
@@ -167,6 +177,22 @@ mod tests {
             assert!(refusal.to_string().contains(&format!("chmod 600 {}", path.display())), "{refusal}");
         }
         assert_eq!(read_public(&path).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn root_may_let_a_service_read() {
+        for (mode, owner, user, private) in [
+            (0o440, 0, 10_001, true),
+            (0o640, 0, 10_001, true),
+            (0o660, 0, 10_001, false),
+            (0o644, 0, 10_001, false),
+            (0o641, 0, 10_001, false),
+            (0o640, 0, 0, false),
+            (0o640, 10_001, 10_001, false),
+            (0o600, 10_001, 10_001, true),
+        ] {
+            assert_eq!(is_private(mode, owner, user), private, "{mode:o} of {owner}, read by {user}");
+        }
     }
 
     #[test]

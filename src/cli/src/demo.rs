@@ -230,6 +230,7 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         signatures_needed: 1,
         retry_delay: Some(RETRY_DELAY),
         layout: Layout::default(),
+        data_dir: None,
     })
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub retry_delay: Option<Duration>,
     /// Where the files of a node are.
     pub layout: Layout,
+    /// Where each node keeps its logs, on its host; `None`: beside its configuration.
+    pub data_dir: Option<String>,
 }
 
 /// Where the files of a node are, in the directory of its cluster.
@@ -241,10 +243,12 @@ fn node_toml(plan: &Plan, node: &NodePlan) -> String {
     let beside = |file: &str| file.rsplit('/').next().unwrap_or(file).to_owned();
     let (certificate, key) = (beside(&files.certificate), beside(&files.key));
     let retry_delay = plan.retry_delay.map(|delay| format!("retry_delay = {}\n\n", delay.as_millis()));
+    let data_dir =
+        plan.data_dir.as_ref().map(|path| format!("data_dir = {}\n\n", toml::Value::from(path.as_str())));
     let mut text = format!(
         "# Node {place} of {}, as `synod init` writes it. config/node.toml in Synod's source shows every field and default.\n\
          \n\
-         {}[me]\n\
+         {}{}[me]\n\
          id = \"{name}\"\n\
          addr = \"{}\"\n\
          \n\
@@ -260,6 +264,7 @@ fn node_toml(plan: &Plan, node: &NodePlan) -> String {
          addr = \"{}\"\n",
         plan.nodes.len(),
         retry_delay.unwrap_or_default(),
+        data_dir.unwrap_or_default(),
         node.mesh,
         node.backend,
         node.http
@@ -348,19 +353,21 @@ mod tests {
             signatures_needed: 1,
             retry_delay: None,
             layout: Layout::default(),
+            data_dir: None,
         }
     }
 
     #[test]
     fn a_node_has_a_directory_with_what_it_needs_and_no_more() {
         let directory = tempfile::tempdir().unwrap();
-        let plan = Plan { layout: Layout::NodeDirectories, ..plan() };
+        let data_dir = Some("/var/lib/\"synod".to_owned());
+        let plan = Plan { layout: Layout::NodeDirectories, data_dir, ..plan() };
         fs::create_dir(directory.path().join("node2")).unwrap();
         let founded = found(directory.path(), &plan).unwrap();
         for node in &founded.nodes {
             let own = directory.path().join(&node.plan.name);
             assert_eq!(node.config, own.join("node.toml"));
-            assert_eq!(Config::load(&node.config).unwrap().data_dir.parent(), Some(&*own));
+            assert_eq!(Config::load(&node.config).unwrap().data_dir, Path::new("/var/lib/\"synod"));
             let mut files: Vec<_> =
                 fs::read_dir(&own).unwrap().map(|file| file.unwrap().file_name()).collect();
             files.sort();

@@ -47,6 +47,9 @@ pub(crate) struct Init {
     /// Give each node a directory of its own, DIR/NAME, with all that it needs; empty ones may be there
     #[arg(long)]
     node_dirs: bool,
+    /// Where each node keeps its logs, on its host; by default beside its configuration
+    #[arg(long, value_name = "PATH")]
+    data_dir: Option<String>,
     /// Leave a cluster that was founded in DIR as it is
     #[arg(long)]
     once: bool,
@@ -167,6 +170,7 @@ impl Init {
             signatures_needed: self.signatures,
             retry_delay: None,
             layout: self.layout(),
+            data_dir: self.data_dir.clone(),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::Config;
 use synod_node::config::LogFilter;
@@ -99,6 +100,7 @@ impl Node {
         if let Err(why) = said {
             warn!(%why, "nobody reads that this node is ready; it runs all the same");
         }
+        tell_supervisor(NotifyState::Ready);
 
         let mut stdin_ends = pin!(end_of_stdin());
         let failure = loop {
@@ -111,6 +113,7 @@ impl Node {
             }
         };
         info!("stopping in order");
+        tell_supervisor(NotifyState::Stopping);
         tokio::select! {
             () = node.stop() => {}
             _ = interrupt.recv() => anyhow::bail!("interrupted while stopping"),
@@ -120,6 +123,13 @@ impl Node {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => anyhow::bail!("the node cannot go on: {why}"),
         }
+    }
+}
+
+/// Says how the node is to systemd, where that started it (sd_notify(3)).
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(why) = sd_notify::notify(&[state]) {
+        warn!(%why, "systemd does not take what this node says of itself");
     }
 }
 

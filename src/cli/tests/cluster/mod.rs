@@ -146,6 +146,7 @@ impl Cluster {
             signatures_needed,
             retry_delay: Some(Duration::from_millis(50)),
             layout: Layout::default(),
+            data_dir: None,
         };
         let founded = found(&directory.path().join("cluster"), &plan).unwrap();
         // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.
