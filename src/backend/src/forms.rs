@@ -14,7 +14,7 @@ use crate::progress::{ChangeProgress, CommandName, NodeProgress};
 /// A signed command.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct CommandForm<'a> {
+struct CommandForm<'a> {
     #[serde(borrow)]
     body: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
@@ -23,9 +23,17 @@ pub(crate) struct CommandForm<'a> {
     key: std::borrow::Cow<'a, str>,
 }
 
+/// Reads a signed command as JSON.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn command_from_json(json: &[u8]) -> Result<SignedCommand, String> {
+    let form: CommandForm<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    form.decode()
+}
+
 impl CommandForm<'_> {
-    /// The command, or what is wrong with it.
-    pub(crate) fn decode(&self) -> Result<SignedCommand, String> {
+    fn decode(&self) -> Result<SignedCommand, String> {
         let part = |name: &str, text: &str| match BASE64.decode(text) {
             Ok(bytes) => Ok(Bytes::from(bytes)),
             Err(error) => Err(format!("{name:?} is not base64: {error}")),

@@ -32,6 +32,7 @@ mod uploads;
 pub use backend::{Backend, BackendConfig, BackendError};
 pub use content::{BoxFuture, ContentDoor};
 pub use counters::CounterValues;
+pub use forms::command_from_json;
 pub use intake::{Answer, AnswerSink, Answered, Intake, Submission, Ticket};
 pub use progress::{ChangeProgress, CommandName, CommandProgress, NodeProgress, Progress};
 pub use quic::ALPN;

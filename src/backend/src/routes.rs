@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::counters::count;
-use crate::forms::{CommandForm, NextSeqForm, ReceiptForm};
+use crate::forms::{NextSeqForm, ReceiptForm, command_from_json};
 use crate::intake::{Answer, Answered};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::problem::Problem;
@@ -162,9 +162,7 @@ async fn read_command(request: Request) -> Result<SignedCommand, Problem> {
     }
     let body = read_body(request).await?;
     if is_json {
-        let form: CommandForm<'_> =
-            serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
-        form.decode().map_err(malformed)
+        command_from_json(&body).map_err(malformed)
     } else {
         wire::decode(&body).map_err(|error| malformed(error.to_string()))
     }
