@@ -10,6 +10,7 @@
 //! | malformed, or not exactly one question (RFC 9619) | FORMERR |
 //! | signed with TSIG | NOTAUTH, BADKEY: there are no keys (RFC 8945 5.2.1) |
 //! | another version of EDNS | BADVERS (RFC 6891 6.1.3) |
+//! | a cookie and no question | a cookie (RFC 7873 5.4) |
 //! | class CHAOS | what `chaos` knows, else REFUSED |
 //! | another class but IN and ANY, or a name in no zone | REFUSED |
 //! | AXFR over datagrams | NOTIMP; over a stream [`Reply::Transfer`], NOTAUTH for what is no zone (RFC 5936 2.2.1) |
@@ -28,6 +29,7 @@ use synod_zone::zone::Served;
 use synod_zone::{Name, Rtype, Zones};
 
 use crate::answer::response::{ExtendedError, Response};
+use crate::cookie::Cookies;
 use crate::identity::Identity;
 use crate::message::{
     CLASS_ANY, CLASS_CHAOS, CLASS_IN, NameTable, Opcode, Query, Question, Rcode, STREAM_BYTES_MAX,
@@ -66,15 +68,31 @@ pub enum Reply {
     Transfer(Name),
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    /// What carries the message.
+    pub transport: Transport,
+    /// What cookies are made with; `None`: there are none.
+    pub cookies: Option<Cookies<'a>>,
+}
+
+impl From<Transport> for Client<'_> {
+    fn from(transport: Transport) -> Self {
+        Client { transport, cookies: None }
+    }
+}
+
 /// Answers one message. Writes at most one message to `out`, which is cleared first.
-pub fn answer(
+pub fn answer<'a>(
     source: &Source<'_>,
     identity: &Identity,
-    transport: Transport,
+    client: impl Into<Client<'a>>,
     message: &[u8],
     out: &mut Vec<u8>,
 ) -> Reply {
     out.clear();
+    let Client { transport, cookies } = client.into();
     let Some((query, read)) = Query::parse(message) else { return Reply::Silence };
     let mut table = NameTable::new();
     let mut response = Response::new(&query, bytes_max(&query, transport), out, &mut table);
@@ -85,8 +103,15 @@ pub fn answer(
             Err(_) => response.finish_bare(Rcode::NOTIMP),
         };
     }
-    let (Ok(()), Some(question)) = (read, &query.question) else {
+    if read.is_err() {
         return response.finish_bare(Rcode::FORMERR);
+    }
+    let Some(question) = &query.question else {
+        let asked = query.cookie().and_then(|value| cookies?.answer(value));
+        return match asked {
+            Some(cookie) => response.tell_cookie(cookie).finish(Rcode::NOERROR),
+            None => response.finish_bare(Rcode::FORMERR),
+        };
     };
     if let Some(tsig) = query.tsig {
         return response.finish_unknown_key(tsig);
@@ -101,6 +126,11 @@ pub fn answer(
                 option::ZONEVERSION if value.is_empty() => response.tell_version(),
                 // A query has nothing to say in this option (RFC 9660 2.1).
                 option::ZONEVERSION => return response.finish(Rcode::FORMERR),
+                option::COOKIE => match cookies.map(|cookies| cookies.answer(value)) {
+                    Some(Some(cookie)) => response = response.tell_cookie(cookie),
+                    Some(None) => return response.finish(Rcode::FORMERR),
+                    None => {}
+                },
                 _ => {}
             }
         }
@@ -136,6 +166,26 @@ pub fn refuse(transport: Transport, message: &[u8], rcode: Rcode, out: &mut Vec<
         Ok(()) => response.finish(rcode),
         Err(_) => response.finish_bare(rcode),
     }
+}
+
+/// The shortest answer to a datagram that is one too many: whoever is real comes back with the cookie that is in it, or over
+/// TCP. `None`: there is a cookie that says that the client is real.
+pub(crate) fn hold_back(cookies: &Cookies<'_>, message: &[u8], out: &mut Vec<u8>) -> Option<Reply> {
+    out.clear();
+    let Some((query, read)) = Query::parse(message) else { return Some(Reply::Silence) };
+    let cookie = if read.is_ok() { query.cookie() } else { None };
+    if cookie.is_some_and(|value| cookies.is_valid(value)) {
+        return None;
+    }
+    let mut table = NameTable::new();
+    let mut response = Response::new(&query, bytes_max(&query, Transport::Udp), out, &mut table);
+    Some(match cookie.and_then(|value| cookies.answer(value)) {
+        Some(cookie) => response.tell_cookie(cookie).finish(Rcode::BADCOOKIE),
+        None => {
+            response.is_truncated = true;
+            response.finish_bare(Rcode::NOERROR)
+        }
+    })
 }
 
 fn bytes_max(query: &Query<'_>, transport: Transport) -> usize {

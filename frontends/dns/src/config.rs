@@ -29,10 +29,22 @@ pub struct DnsConfig {
     pub encrypted: Option<Encrypted>,
     /// What streams may take up.
     pub streams: StreamLimits,
+    /// Answers over UDP to one network; absent: as many as are asked for.
+    pub rate_limit: Option<RateLimitConfig>,
+}
+
+/// Response rate limiting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RateLimitConfig {
+    /// Answers a second to one network: an IPv4 /24 or an IPv6 /56. At most
+    /// [`DNS_RATE_MAX`](synod_types::limits::DNS_RATE_MAX).
+    pub per_second: NonZero<u32>,
+    /// Networks without a limit.
+    pub exempt: Vec<IpNet>,
 }
 
 impl DnsConfig {
-    /// Serves here and nothing else: one UDP thread, no transfers, nothing encrypted, the default limits.
+    /// Serves here and nothing else: one UDP thread, no transfers, nothing encrypted, the default limits, no rate limit.
     pub fn at(listen: SocketAddr) -> DnsConfig {
         DnsConfig {
             listen: vec![listen],
@@ -41,6 +53,7 @@ impl DnsConfig {
             identity: Identity::default(),
             encrypted: None,
             streams: StreamLimits::default(),
+            rate_limit: None,
         }
     }
 }

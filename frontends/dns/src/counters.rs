@@ -32,6 +32,8 @@ pub struct Traffic {
     pub truncated: u64,
     /// Messages that got no answer, because they are none to answer: responses, and less than a header.
     pub malformed: u64,
+    /// Queries beyond the rate limit: every other one of them got a short answer, the others none.
+    pub limited: u64,
     /// Answers that the operating system did not take, and that were not sent again.
     pub dropped: u64,
     /// Zones that were transferred to their end.
@@ -85,6 +87,7 @@ pub(crate) struct TrafficCounters {
     replies: [Counter; 16],
     truncated: Counter,
     pub(crate) malformed: Counter,
+    pub(crate) limited: Counter,
     pub(crate) dropped: Counter,
     pub(crate) transfers: Counter,
     pub(crate) transfers_refused: Counter,
@@ -111,6 +114,7 @@ impl TrafficCounters {
         }
         traffic.truncated += self.truncated.value();
         traffic.malformed += self.malformed.value();
+        traffic.limited += self.limited.value();
         traffic.dropped += self.dropped.value();
         traffic.transfers += self.transfers.value();
         traffic.transfers_refused += self.transfers_refused.value();

@@ -4,7 +4,7 @@
 //! it; elsewhere a batch is one datagram.
 
 use std::io::{self, PipeWriter};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +20,9 @@ pub(crate) use linux::LinuxDatagrams as SystemDatagrams;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::PortableDatagrams as SystemDatagrams;
 
+/// Answers a datagram from somebody into a buffer; `false`: there is no answer.
+pub(crate) type Answering<'a> = dyn FnMut(IpAddr, &[u8], &mut Vec<u8>) -> bool + 'a;
+
 /// One thread's hand on a UDP socket.
 pub(crate) trait Datagrams {
     /// On this socket; the thread that calls it keeps it.
@@ -33,9 +36,9 @@ pub(crate) trait Datagrams {
     /// What the operating system says, also of a datagram that was sent before; the socket itself stays good.
     fn receive(&mut self) -> io::Result<Option<usize>>;
 
-    /// Shows each received datagram to `answer`, with an empty buffer; `true`: what it wrote there is the answer. What is
-    /// longer than [`DNS_DATAGRAM_BYTES_MAX`](synod_types::limits::DNS_DATAGRAM_BYTES_MAX) is shown as empty.
-    fn answer_each(&mut self, answer: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool);
+    /// Shows each received datagram to `answer`, with whom it is from and an empty buffer; `true`: what it wrote there is the
+    /// answer. What is longer than [`DNS_DATAGRAM_BYTES_MAX`](synod_types::limits::DNS_DATAGRAM_BYTES_MAX) is shown as empty.
+    fn answer_each(&mut self, answer: &mut Answering<'_>);
 
     /// Sends the answers, each to where its query came from and from where that query went to; says how many the
     /// operating system did not take.
@@ -143,7 +146,7 @@ mod tests {
     /// Echoes until closed; what is empty gets no answer.
     fn echo(datagrams: &mut dyn Datagrams) {
         while datagrams.receive().unwrap().is_some() {
-            datagrams.answer_each(&mut |query, answer| {
+            datagrams.answer_each(&mut |_, query, answer| {
                 answer.extend_from_slice(query);
                 !query.is_empty()
             });
@@ -239,7 +242,7 @@ mod tests {
             let (mut received, mut unsent) = (0, 0);
             while received < 3 {
                 received += datagrams.receive().unwrap().unwrap();
-                datagrams.answer_each(&mut |query, answer| {
+                datagrams.answer_each(&mut |_, query, answer| {
                     answer.extend_from_slice(query);
                     if query == [1] {
                         // More than any datagram holds.

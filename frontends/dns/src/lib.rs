@@ -1,7 +1,7 @@
 //! Authoritative DNS from the state of the zones application.
 //!
 //! The heart is one pure function, [`answer()`]: a query's bytes and a [`Source`] go in, one message comes out.
-//! Nothing in `message`, `answer` and `identity` opens a socket, reads a clock or allocates per query; transports
+//! Nothing in `message`, `answer`, `cookie` and `identity` opens a socket, reads a clock or allocates per query; transports
 //! call them.
 //!
 //! The transports only carry. They get their state through [`Answers`], count what they do ([`Counts`]), and hold every
@@ -21,6 +21,8 @@ pub mod answer;
 mod answers;
 mod axfr;
 pub mod config;
+pub mod cookie;
+mod cookie_jar;
 mod counters;
 mod datagrams;
 mod encrypted;
@@ -29,14 +31,16 @@ pub mod identity;
 pub mod message;
 mod places;
 mod quic;
+mod rate;
 mod server;
 mod streams;
 mod tcp;
 mod udp;
 
-pub use answer::{Reply, Source, Transport, answer};
+pub use answer::{Client, Reply, Source, Transport, answer};
 pub use answers::Answers;
-pub use config::{DnsConfig, Encrypted, StreamLimits};
+pub use config::{DnsConfig, Encrypted, RateLimitConfig, StreamLimits};
+pub use cookie::{ClientAddress, CookieSecret, Cookies};
 pub use counters::{Counts, Traffic};
 pub use encrypted::CertificateError;
 pub use identity::Identity;

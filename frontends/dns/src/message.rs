@@ -73,6 +73,8 @@ impl Rcode {
     pub const NOTAUTH: Rcode = Rcode(9);
     /// This version of EDNS is not implemented (RFC 6891 6.1.3).
     pub const BADVERS: Rcode = Rcode(16);
+    /// A cookie of this server is needed (RFC 7873 8).
+    pub const BADCOOKIE: Rcode = Rcode(23);
 
     /// The four bits in the header.
     pub fn in_header(self) -> u16 {
@@ -89,6 +91,8 @@ impl Rcode {
 pub mod option {
     /// The server's identifier (RFC 5001).
     pub const NSID: u16 = 3;
+    /// A cookie (RFC 7873).
+    pub const COOKIE: u16 = 10;
     /// Why an answer is as it is, for people (RFC 8914).
     pub const EXTENDED_ERROR: u16 = 15;
     /// The version of the zone that the answer is from (RFC 9660).

@@ -10,13 +10,14 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::answers::Answers;
 use crate::config::DnsConfig;
+use crate::cookie_jar::{CookieJar, random};
 use crate::counters::{Carrier, Counters, Counts};
 use crate::datagrams::{Closed, Closer, closer};
 use crate::encrypted::{CertificateError, EncryptedSockets};
 use crate::places::Places;
 use crate::streams::Shared;
 use crate::tcp;
-use crate::udp::UdpSockets;
+use crate::udp::{Guard, UdpSockets};
 
 /// Ports that are tried where the configuration leaves the choice: one may be free for TCP and taken for UDP.
 const PORT_TRIES_MAX: usize = 32;
@@ -114,9 +115,11 @@ impl DnsServer {
             .map(|&addr| bind(addr, &config, &closed))
             .collect::<Result<Vec<_>, DnsError>>()?;
         let identity = Arc::new(config.identity);
+        let guard = Guard { cookies: CookieJar::new()?, key: random()?, rate_limit: config.rate_limit };
         let shared = Arc::new(Shared {
             answers: Arc::clone(&answers),
             identity: Arc::clone(&identity),
+            cookies: guard.cookies,
             transfer_to: config.transfer_to,
             limits: config.streams,
             places: Places::new(config.streams.connections, config.streams.connections_per_client),
@@ -139,7 +142,7 @@ impl DnsServer {
         for (listener, sockets) in plain {
             let (shared, tcp_counters) = (Arc::clone(&shared), Arc::clone(&tcp_counters));
             streams.spawn(tcp::serve(listener, shared, tcp_counters, closed_soon.clone()));
-            threads.extend(sockets.serve(&answers, &identity, || counters.open(Carrier::Udp))?);
+            threads.extend(sockets.serve(&answers, &identity, &guard, || counters.open(Carrier::Udp))?);
         }
         encrypted.serve(&shared, &mut counters, &closed_soon, &mut streams);
         tracing::info!(

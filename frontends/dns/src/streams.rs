@@ -17,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::answer::{Reply, Transport, answer, refuse};
+use crate::answer::{self, Reply, Transport, answer, refuse};
 use crate::answers::Answers;
 use crate::axfr;
 use crate::config::StreamLimits;
+use crate::cookie_jar::CookieJar;
 use crate::counters::TrafficCounters;
 use crate::identity::Identity;
 use crate::message::{Query, Rcode};
@@ -35,6 +36,7 @@ const READ_BYTES: usize = 2048;
 pub(crate) struct Shared {
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) cookies: CookieJar,
     pub(crate) transfer_to: Vec<IpNet>,
     pub(crate) limits: StreamLimits,
     pub(crate) places: Places,
@@ -115,7 +117,9 @@ impl Client<'_> {
         self.counters.queries.one();
         let mut reply = Reply::Silence;
         self.shared.answers.look(&mut |source| {
-            reply = answer(source, &self.shared.identity, Transport::Stream, query, message);
+            let cookies = Some(self.shared.cookies.of(self.peer.ip()));
+            let asker = answer::Client { transport: Transport::Stream, cookies };
+            reply = answer(source, &self.shared.identity, asker, query, message);
         });
         match reply {
             Reply::Send => self.counters.reply(message),

@@ -37,6 +37,7 @@ pub(crate) async fn start(config: &Dns, door: &Arc<AppDoor>) -> Result<DnsServer
         identity,
         encrypted,
         streams: StreamLimits::default(),
+        rate_limit: config.rate_limit.clone(),
     };
     let served = Served { door: Arc::clone(door), max_lag: config.max_lag };
     Ok(DnsServer::start(dns_config, Arc::new(served)).await?)

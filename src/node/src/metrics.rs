@@ -154,6 +154,7 @@ fn describe() {
         "synod_dns_dropped_total",
         "DNS answers that the operating system did not take, by carrier"
     );
+    describe_counter!("synod_dns_limited_total", "DNS queries beyond the rate limit, by carrier");
     describe_counter!("synod_dns_malformed_total", "DNS messages that got no answer, by carrier");
     Collector::default().describe();
 }
@@ -225,6 +226,7 @@ fn collect_dns(carrier: &'static str, traffic: &Traffic) {
     counter!("synod_dns_queries_total", "carrier" => carrier).absolute(traffic.queries);
     counter!("synod_dns_dropped_total", "carrier" => carrier).absolute(traffic.dropped);
     counter!("synod_dns_malformed_total", "carrier" => carrier).absolute(traffic.malformed);
+    counter!("synod_dns_limited_total", "carrier" => carrier).absolute(traffic.limited);
     for (rcode, times) in traffic.replies.iter().enumerate().filter(|(_, times)| **times > 0) {
         counter!("synod_dns_replies_total", "carrier" => carrier, "rcode" => rcode.to_string())
             .absolute(*times);

@@ -249,6 +249,10 @@ pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX / 2;
 /// Bytes of changes at which a stream is given no more at a time; the changes of one state may be more by themselves. A
 /// stream holds no more than that, however slowly its client reads.
 pub const HTTP_WATCH_PAGE_BYTES: usize = 64 << 10;
+/// Networks whose answers over UDP are counted apart, by one thread.
+pub const DNS_RATE_NETWORKS: usize = 1 << 17;
+/// Answers a second to one network that a rate limit can allow.
+pub const DNS_RATE_MAX: u32 = 1_000_000;
 /// Bytes of the last changes of some keys that are kept for those who follow them, where more than one does; the changes of
 /// one state may be more by themselves.
 pub const HTTP_WATCH_FEED_BYTES: usize = 128 << 10;

@@ -5,6 +5,7 @@ use synod_zone::{Rtype, Zone};
 
 use crate::answer::Reply;
 use crate::answer::chaos::Text;
+use crate::cookie::COOKIE_BYTES;
 use crate::message::{
     CLASS_ANY, CLASS_CHAOS, Case, HEADER_BYTES, NameTable, Opcode, Query, QueryName, Rcode, Section,
     UDP_BYTES_MAX, Writer, flag, option,
@@ -59,6 +60,7 @@ pub(super) struct Response<'q, 'a, 'i> {
     pub(super) is_truncated: bool,
     query: &'q Query<'q>,
     nsid: Option<&'i [u8]>,
+    cookie: Option<[u8; COOKIE_BYTES]>,
     wants_version: bool,
     version: Option<Version>,
     error: Option<ExtendedError>,
@@ -83,6 +85,7 @@ impl<'q, 'a, 'i> Response<'q, 'a, 'i> {
             is_truncated: false,
             query,
             nsid: None,
+            cookie: None,
             wants_version: false,
             version: None,
             error: None,
@@ -96,6 +99,15 @@ impl<'q, 'a, 'i> Response<'q, 'a, 'i> {
             self.writer.reserve(OPTION_BYTES + nsid.len());
             self.nsid = Some(nsid);
         }
+    }
+
+    /// The client gets a cookie (RFC 7873).
+    pub(super) fn tell_cookie(mut self, cookie: [u8; COOKIE_BYTES]) -> Self {
+        if self.cookie.is_none() {
+            self.writer.reserve(OPTION_BYTES + COOKIE_BYTES);
+            self.cookie = Some(cookie);
+        }
+        self
     }
 
     /// The query asks for the zone's version (RFC 9660).
@@ -121,12 +133,15 @@ impl<'q, 'a, 'i> Response<'q, 'a, 'i> {
     pub(super) fn finish(mut self, rcode: Rcode) -> Reply {
         if let Some(edns) = &self.query.edns {
             let flags = if edns.dnssec_ok { 0x8000 } else { 0 };
-            let (nsid, version, error) = (self.nsid, self.version, self.error);
+            let (nsid, cookie, version, error) = (self.nsid, self.cookie, self.version, self.error);
             self.writer.raw(Section::Additional, |out| {
                 put_opt(out, rcode, flags);
                 let begin = out.len();
                 if let Some(nsid) = nsid {
                     put_option(out, option::NSID, &[nsid]);
+                }
+                if let Some(cookie) = cookie {
+                    put_option(out, option::COOKIE, &[&cookie]);
                 }
                 if let Some(Version { labels, serial, state_ndx }) = version {
                     let value = [labels, VERSION_SOA_SERIAL];

@@ -16,7 +16,7 @@ use nix::sys::socket::{
     sendmmsg, sendmsg, setsockopt,
 };
 
-use super::{BoundSocket, Closed, Datagrams};
+use super::{Answering, BoundSocket, Closed, Datagrams};
 use synod_types::limits::{DNS_DATAGRAM_BYTES_MAX, DNS_DATAGRAMS_AT_ONCE};
 
 const BATCH: usize = DNS_DATAGRAMS_AT_ONCE;
@@ -179,12 +179,13 @@ impl Datagrams for LinuxDatagrams {
         }
     }
 
-    fn answer_each(&mut self, answer: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool) {
+    fn answer_each(&mut self, answer: &mut Answering<'_>) {
         self.answered = 0;
         for (query, arrival) in self.queries.iter().zip(&self.arrivals).take(self.received) {
             let buffer = &mut self.answers[self.answered];
             buffer.clear();
-            if answer(&query[..arrival.bytes], buffer) {
+            let Some(from) = arrival.from.as_ref().and_then(ip) else { continue };
+            if answer(from, &query[..arrival.bytes], buffer) {
                 self.peers[self.answered] = arrival.from;
                 self.answered_at[self.answered] = arrival.at;
                 self.answered += 1;
@@ -206,6 +207,11 @@ impl Datagrams for LinuxDatagrams {
         }
         unsent
     }
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }
 
 impl Local {

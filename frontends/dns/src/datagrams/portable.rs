@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::{BoundSocket, Closed, Datagrams};
+use super::{Answering, BoundSocket, Closed, Datagrams};
 use synod_types::limits::DNS_DATAGRAM_BYTES_MAX;
 
 /// How often a thread that waits for datagrams looks whether it should end.
@@ -59,11 +59,9 @@ impl Datagrams for PortableDatagrams {
         }
     }
 
-    fn answer_each(&mut self, answer: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool) {
+    fn answer_each(&mut self, answer: &mut Answering<'_>) {
         self.answer.clear();
-        if self.to.is_some() && !answer(&self.query[..self.query_bytes], &mut self.answer) {
-            self.to = None;
-        }
+        self.to = self.to.filter(|from| answer(from.ip(), &self.query[..self.query_bytes], &mut self.answer));
     }
 
     fn send(&mut self) -> usize {

@@ -3,7 +3,7 @@
 use synod_zone::Rtype;
 
 use crate::message::name::QueryName;
-use crate::message::{CLASS_ANY, HEADER_BYTES, Opcode, flag, u16_at, u32_at};
+use crate::message::{CLASS_ANY, HEADER_BYTES, Opcode, flag, option, u16_at, u32_at};
 
 /// A message that someone sent here, as far as it could be read.
 #[derive(Clone, Copy)]
@@ -14,7 +14,7 @@ pub struct Query<'a> {
     pub flags: u16,
     /// What it asks to do.
     pub opcode: Opcode,
-    /// What is asked; present whenever it could be read and is the only one.
+    /// What is asked; present whenever it could be read and is the only one. A message that is in order may have none.
     pub question: Option<Question<'a>>,
     /// The OPT record, if there is one.
     pub edns: Option<Edns<'a>>,
@@ -83,24 +83,33 @@ impl<'a> Query<'a> {
         Some((query, outcome))
     }
 
+    /// What the COOKIE option says, if there is one.
+    pub fn cookie(&self) -> Option<&'a [u8]> {
+        let options = self.edns.as_ref().filter(|edns| edns.version == 0)?.options;
+        options.into_iter().find_map(|(code, value)| (code == option::COOKIE).then_some(value))
+    }
+
     fn read_sections(&mut self, message: &'a [u8]) -> Option<()> {
         let [questions, answers, authorities, additional] = [4, 6, 8, 10].map(|at| u16_at(message, at));
-        // RFC 9619: a query has one question.
-        if questions? != 1 {
-            return None;
-        }
-        let name = QueryName::read_lowercase(message.get(HEADER_BYTES..)?)?;
-        let at = HEADER_BYTES + name.as_wire().len();
-        let (qtype, qclass) = (Rtype(u16_at(message, at)?), u16_at(message, at + 2)?);
-        let bytes = &message[HEADER_BYTES..at + 4];
-        self.question = Some(Question { name, qtype, qclass, bytes });
-
-        // A question comes with answers in no known way; an IXFR comes with the SOA that its sender has.
-        let soas = if qtype == Rtype::IXFR { 1 } else { 0 };
+        // RFC 9619: a query has one question; or none, where it asks for a cookie (RFC 7873 5.4).
+        let (at, soas) = match questions? {
+            0 => (HEADER_BYTES, 0),
+            1 => {
+                let name = QueryName::read_lowercase(message.get(HEADER_BYTES..)?)?;
+                let at = HEADER_BYTES + name.as_wire().len();
+                let (qtype, qclass) = (Rtype(u16_at(message, at)?), u16_at(message, at + 2)?);
+                let bytes = &message[HEADER_BYTES..at + 4];
+                self.question = Some(Question { name, qtype, qclass, bytes });
+                // An IXFR comes with the SOA that its sender has.
+                (at + 4, if qtype == Rtype::IXFR { 1 } else { 0 })
+            }
+            _ => return None,
+        };
+        // A question comes with answers in no known way.
         if answers? != 0 || authorities? > soas {
             return None;
         }
-        let mut reader = Reader { message, at: at + 4 };
+        let mut reader = Reader { message, at };
         for _ in 0..authorities? {
             let record = reader.record()?;
             let numbers = record.rdata.len().checked_sub(20)?;

@@ -4,6 +4,7 @@
 
 mod closing;
 mod encrypted;
+mod flood;
 mod house;
 mod tcp;
 mod transfer;

@@ -1,14 +1,14 @@
 //! The `dns` section: whether this node is a name server, where, and for whom.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synod_auth::{Genesis, GenesisApp};
-use synod_dns::IpNet;
+use synod_dns::{IpNet, RateLimitConfig};
 use synod_types::AppNdx;
-use synod_types::limits::THREADS_MAX;
+use synod_types::limits::{DNS_RATE_MAX, THREADS_MAX};
 
 use super::address::Address;
 use super::fields::Fields;
@@ -22,9 +22,11 @@ const MAX_LAG_MS: u64 = 3_600_000;
 const MAX_LAG_MS_MIN: u64 = 2_000;
 /// The longest `max_lag`: 30 days.
 const MAX_LAG_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// Answers a second to one network over UDP, where nothing is said.
+const RATE_LIMIT: u32 = 1_000;
 /// Addresses of one DNS front end.
 const ADDRESSES_MAX: usize = 16;
-/// Prefixes in `axfr_allow`.
+/// Prefixes in `axfr_allow`, and in `rate_limit_exempt`.
 const PREFIXES_MAX: usize = 1024;
 /// Bytes of `version`, `hostname` and `nsid`: what one string of a TXT record holds (RFC 1035, section 3.3).
 const IDENTITY_BYTES_MAX: usize = 255;
@@ -48,6 +50,8 @@ pub struct Dns {
     pub nsid: String,
     /// Threads that answer datagrams, for each address.
     pub threads: NonZero<usize>,
+    /// Answers over UDP to one network.
+    pub rate_limit: Option<RateLimitConfig>,
     /// The encrypted transports, if there are any.
     pub tls: Option<DnsTls>,
 }
@@ -124,7 +128,8 @@ impl Draft {
         let app = dns.name_or_number("app", mistakes);
         let bounds = MAX_LAG_MS_MIN..=MAX_LAG_MS_MAX;
         let max_lag = dns.duration("max_lag", bounds, mistakes);
-        let axfr_allow = read_prefixes(dns, mistakes);
+        let axfr_allow = read_prefixes("axfr_allow", dns, mistakes);
+        let rate_limit = read_rate_limit(dns, mistakes);
         let mut identity = |name: &'static str, default: &str| {
             let text = dns.text_or_empty(name, mistakes);
             if let Some(text) = text.as_ref().filter(|text| text.len() > IDENTITY_BYTES_MAX) {
@@ -144,7 +149,18 @@ impl Draft {
         let tls = dns.table("tls", mistakes);
         let tls = if has_tls { Some(read_tls(tls, directory, mistakes)?) } else { None };
         let max_lag = max_lag.unwrap_or(Duration::from_millis(MAX_LAG_MS));
-        Some(Dns { addrs: addrs?, app, max_lag, axfr_allow, version, hostname, nsid, threads, tls })
+        Some(Dns {
+            addrs: addrs?,
+            app,
+            max_lag,
+            axfr_allow,
+            version,
+            hostname,
+            nsid,
+            threads,
+            rate_limit,
+            tls,
+        })
     }
 
     /// `addr` or `addrs`, or by default the host of `me.addr` and a port that is a fixed number above.
@@ -179,9 +195,21 @@ impl Draft {
     }
 }
 
-fn read_prefixes(dns: &mut Fields, mistakes: &mut Mistakes) -> Vec<IpNet> {
-    let list = dns.list("axfr_allow", mistakes);
-    let path = dns.path("axfr_allow");
+/// `rate_limit`, of which 0 is none, and `rate_limit_exempt`.
+fn read_rate_limit(dns: &mut Fields, mistakes: &mut Mistakes) -> Option<RateLimitConfig> {
+    let per_second = dns.number("rate_limit", 0..=u64::from(DNS_RATE_MAX), mistakes);
+    let per_second = per_second.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(RATE_LIMIT);
+    let exempt = if dns.has("rate_limit_exempt") {
+        read_prefixes("rate_limit_exempt", dns, mistakes)
+    } else {
+        vec![IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8), IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST))]
+    };
+    Some(RateLimitConfig { per_second: NonZero::new(per_second)?, exempt })
+}
+
+fn read_prefixes(name: &'static str, dns: &mut Fields, mistakes: &mut Mistakes) -> Vec<IpNet> {
+    let list = dns.list(name, mistakes);
+    let path = dns.path(name);
     if list.len() > PREFIXES_MAX {
         mistakes.add(&path, format!("has {} prefixes; at most {PREFIXES_MAX} are taken", list.len()));
         return Vec::new();
