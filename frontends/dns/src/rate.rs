@@ -105,7 +105,7 @@ mod tests {
     /// How many are answered, and how many are not; of the latter, every other one is answered in short.
     fn admitted(limit: &mut RateLimit, from: &str, now_ms: u32, queries: u32) -> (u32, u32) {
         let from = from.parse().unwrap();
-        let mut counts = [0; 3];
+        let mut counts = [0_u32; 3];
         for _ in 0..queries {
             let at = match limit.admit(from, now_ms) {
                 Admission::Answer => 0,
