@@ -17,7 +17,7 @@ use synod_types::limits::{
 };
 use synod_types::request::{Reply, Request, RequestFrame};
 use synod_types::session::{Control, SessionErrorCode};
-use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, wire};
+use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, SignedCommand, wire};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -163,6 +163,46 @@ async fn bad_signatures_are_refused_and_counted_one_by_one_and_in_batches() {
     assert_eq!(counters.refused_with(RefusalCode::BadSignature), 22);
     assert_eq!((counters.commands, counters.executed, counters.bytes_held), (42, 20, 0));
     assert_eq!((counters.sessions_open, counters.sessions_broken), (1, 0));
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_a_command_gets_past_the_port() {
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let good = command(&key, 1, "x");
+    let flip = |bytes: &[u8], bit: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    let bits = |bytes: &[u8]| 0..bytes.len() * 8;
+    let bodies =
+        bits(&good.body).map(|bit| SignedCommand { body: flip(&good.body, bit).into(), ..good.clone() });
+    let signatures = bits(&good.signature)
+        .map(|bit| SignedCommand { signature: flip(&good.signature, bit).into(), ..good.clone() });
+    let keys = bits(&good.key).map(|bit| SignedCommand { key: flip(&good.key, bit).into(), ..good.clone() });
+    let forged: Vec<_> = bodies.chain(signatures).chain(keys).collect();
+    // Before and after the one that is good, which is remembered as verified.
+    for round in 0..2 {
+        for commands in forged.chunks(BACKEND_SESSION_COMMANDS_MAX / 8) {
+            for command in commands {
+                raw.submit(command.clone()).await;
+            }
+            for _ in commands {
+                let (_, code) = raw.refusal().await;
+                let expected = [
+                    RefusalCode::BadSignature,
+                    RefusalCode::Malformed,
+                    RefusalCode::WrongCluster,
+                    RefusalCode::TooLarge,
+                ];
+                assert!(expected.contains(&code), "{code:?}");
+            }
+        }
+        assert_eq!(node.ledger.executed(), round);
+        raw.submit(good.clone()).await;
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
 }
 
 #[tokio::test]

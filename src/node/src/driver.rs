@@ -202,7 +202,7 @@ impl Driver {
     fn on_message(&mut self, from: NodeId, message: Message) {
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
-            Message::ForwardRefused { refused, .. } => self.ways.intake.on_refused(refused),
+            Message::ForwardRefused { app, refused } => self.on_forward_refused(from, app, refused),
             Message::States(mut states) => {
                 states.retain(|(app, _)| self.apps.contains_key(app));
                 self.ways.states.heard(from, &states);
@@ -263,6 +263,14 @@ impl Driver {
             && hops < HOPS_MAX
         {
             self.forward(leader.node, app, hops + 1, commands);
+        }
+    }
+
+    /// The word of a leader counts, as far as it goes: nobody else can have clients told that their command is refused.
+    fn on_forward_refused(&self, from: NodeId, app: AppNdx, mut refused: Vec<(CommandId, Refusal)>) {
+        if self.apps.get(&app).and_then(|state| state.leader).is_some_and(|leader| leader.node == from) {
+            refused.retain(|(id, _)| self.ways.intake.awaits_in(*id, app));
+            self.ways.intake.on_refused(refused);
         }
     }
 
