@@ -14,8 +14,8 @@ use synod_mesh::Mesh;
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, CommandBody, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode, SignedCommand,
-    Slot, TimeMs,
+    AppNdx, Ballot, CommandBody, CommandId, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode,
+    SignedCommand, Slot, TimeMs,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -266,20 +266,15 @@ impl Driver {
         }
     }
 
-    /// The word of a leader counts, as far as it goes: nobody else can have clients told that their command is refused.
-    fn on_forward_refused(&self, from: NodeId, app: AppNdx, mut refused: Vec<(CommandId, Refusal)>) {
+    /// Only a leader refuses: nobody else can have clients told that their command is.
+    fn on_forward_refused(&self, from: NodeId, app: AppNdx, refused: Vec<(CommandId, Refusal)>) {
         if self.apps.get(&app).and_then(|state| state.leader).is_some_and(|leader| leader.node == from) {
-            refused.retain(|(id, _)| self.ways.intake.awaits_in(*id, app));
             self.ways.intake.on_refused(refused);
         }
     }
 
     /// Proposes what this application, which this node leads, admits; returns what it refuses for good.
-    fn propose(
-        &mut self,
-        app: AppNdx,
-        mut commands: Vec<SignedCommand>,
-    ) -> Vec<(synod_types::CommandId, Refusal)> {
+    fn propose(&mut self, app: AppNdx, mut commands: Vec<SignedCommand>) -> Vec<(CommandId, Refusal)> {
         let mut refused = Vec::new();
         let Some(state) = self.apps.get_mut(&app) else { return refused };
         let Some(term) = &mut state.term else { return refused };
