@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use synod_node::Config;
 use synod_node::config::LogFilter;
@@ -65,6 +66,7 @@ impl Node {
             return Ok(ExitCode::SUCCESS);
         }
         let filter = Log::start(self.log_format, &config.log);
+        leave_no_core_dump();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads.get())
             .enable_all()
@@ -120,6 +122,15 @@ impl Node {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => anyhow::bail!("the node cannot go on: {why}"),
         }
+    }
+}
+
+/// A dump of the process's memory would have its private key in it. With a limit of one byte Linux writes none, and starts
+/// none of the programs that may be configured to take it instead, which it does with a limit of 0 (core(5)).
+fn leave_no_core_dump() {
+    let limit = Rlimit { current: Some(1), maximum: Some(1) };
+    if let Err(why) = setrlimit(Resource::Core, limit) {
+        warn!(%why, "a crash may leave a core dump, with this node's private key in it");
     }
 }
 
