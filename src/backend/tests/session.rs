@@ -206,6 +206,36 @@ async fn no_flipped_bit_of_a_command_gets_past_the_port() {
 }
 
 #[tokio::test]
+async fn who_sends_bad_signatures_is_slowed_down_and_nobody_else() {
+    const FORGED: u64 = 2_000;
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut forgers = [Raw::open(&tls, &backend, &key).await, Raw::open(&tls, &backend, &key).await];
+    for seq in 1..=FORGED {
+        let forged = SignedCommand { signature: vec![1; 64].into(), ..command(&key, seq, "x") };
+        for forger in &mut forgers {
+            forger.submit(forged.clone()).await;
+        }
+    }
+    // One has been answered something, so by now it waits.
+    forgers[0].refusal().await;
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    for seq in 1..=20 {
+        raw.submit(command(&key, seq, "x")).await;
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
+    assert_eq!(node.ledger.executed(), 20);
+    let refused = backend.counters().refused_with(RefusalCode::BadSignature);
+    assert!(refused < 2 * FORGED, "all of them were looked at while others waited");
+    for forger in &mut forgers {
+        let open = if forger.received.last() == 2 { 1 } else { 0 };
+        for _ in open..FORGED {
+            assert_eq!(forger.refusal().await.1, RefusalCode::BadSignature);
+        }
+    }
+    assert_eq!(backend.counters().refused_with(RefusalCode::BadSignature), 2 * FORGED);
+}
+
+#[tokio::test]
 async fn the_operation_limit_is_exact() {
     let House { tls, backend, key, .. } = house(Behaviour::Execute);
     let mut raw = Raw::open(&tls, &backend, &key).await;

@@ -156,6 +156,9 @@ pub const BACKEND_BYTES_MAX: usize = 256 << 20;
 pub const BACKEND_HANDSHAKES_MAX: usize = 256;
 /// Of the latter, those of one address.
 pub const BACKEND_HANDSHAKES_PER_ADDRESS_MAX: usize = BACKEND_HANDSHAKES_MAX / 4;
+/// Microseconds that whoever sends a command with a bad signature waits for each before more of his is read; all who do
+/// wait one after the other, so that no more than so many are verified.
+pub const BACKEND_BAD_SIGNATURE_US: u64 = 500;
 /// Milliseconds that a session may take for its TLS handshake, and again for its Hello.
 pub const BACKEND_HELLO_MS_MAX: u64 = 5_000;
 /// Milliseconds after which a commander's session without a packet is given up.
