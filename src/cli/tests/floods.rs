@@ -18,9 +18,10 @@ use cluster::{Cluster, KV, PATIENCE, eventually, put};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::{ClientConnection, StreamOwned};
 use synod_auth::{Algorithm, SigningKey};
-use synod_client::{Client, CommandOptions, Commander, SubmitError, Timeouts};
+use synod_client::{Client, CommandOptions, SubmitError};
 use synod_node::config::Address;
-use synod_types::{RefusalCode, Seq, SignedCommand, wire};
+use synod_types::limits::HTTP_HEAD_WAIT_MS_MAX;
+use synod_types::{RefusalCode, Seq, SignedCommand};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,7 +31,7 @@ const CONNECTIONS: u64 = 10_000;
 /// Files that the rest of the test takes.
 const OTHER_FILES: u64 = 500;
 /// Bytes by which a node's memory may grow for an attack. What it holds for a connection is a few KiB.
-const GROWTH_BYTES_MAX: u64 = 256 << 20;
+const GROWTH_BYTES_MAX: u64 = 128 << 20;
 /// All of 127.0.0.0/8 is this host: the attack has an address of its own, as it would have elsewhere.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -48,8 +49,13 @@ async fn connect(to: &Address) -> tokio::net::TcpStream {
     timeout(PATIENCE, socket.connect(to)).await.expect("the kernel answers").unwrap()
 }
 
-/// Everything that a node offers works, for somebody who is new.
+/// Everything that a node offers works for somebody who is new, long before slow clients are given up.
 async fn serves(cluster: &Cluster, n: usize, key: &str) {
+    let limit = Duration::from_millis(HTTP_HEAD_WAIT_MS_MAX / 2);
+    assert!(timeout(limit, answers(cluster, n, key)).await.is_ok(), "{key}: not served within {limit:?}");
+}
+
+async fn answers(cluster: &Cluster, n: usize, key: &str) {
     let client = cluster.client_at(cluster.administrator(), n);
     let receipt = client.execute(KV, put(key.to_owned(), "v"), CommandOptions::default()).await.unwrap();
     client.close().await;
@@ -153,4 +159,84 @@ async fn what_is_declared_costs_nothing_until_it_comes() {
     assert!(cluster.runs(0) && !cluster.log(0).contains("panicked"), "{}", cluster.log(0));
     drop((connections, plain));
     cluster.stop_all().await;
+}
+
+/// Time for which it is counted what is executed.
+const MEASURED: Duration = Duration::from_secs(5);
+/// Valid commands in flight, and invalid ones: ten times as many at each node.
+const VALID_IN_FLIGHT: usize = 96;
+const INVALID_IN_FLIGHT: usize = 10 * VALID_IN_FLIGHT;
+/// What valid commands keep of their speed.
+const KEPT_MIN: f64 = 0.7;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, for an optimized build on a machine that does nothing else"]
+async fn valid_commands_keep_their_speed_beside_invalid_ones() {
+    let mut cluster = Cluster::start(3).await;
+    let seq = Arc::new(AtomicU64::new(0));
+    let writers: Vec<Client> = (0..3).map(|n| cluster.client_at(cluster.administrator(), n)).collect();
+    let before = executed_in(&writers, &seq).await;
+    let (mut attack, refused) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
+    for n in 0..3 {
+        // Sessions of keys that nobody knows; what they submit is not even signed with them.
+        let key = || SigningKey::generate(Algorithm::Ed25519);
+        let client = cluster.client_at(key(), n);
+        let commander = client.commander();
+        for number in 0..INVALID_IN_FLIGHT {
+            let seq = Seq(u64::try_from(number).unwrap() + 1);
+            let signed = commander.sign(KV, seq, put("k", "v"), CommandOptions::default()).unwrap();
+            let forged = SignedCommand { signature: key().sign(&signed.body).into(), ..signed };
+            attack.spawn(attack_with(forged, client.clone(), refused.clone()));
+        }
+    }
+    eventually("the attack is under way", async || refused.load(Ordering::Relaxed) > 100).await;
+    let so_far = refused.load(Ordering::Relaxed);
+    let during = executed_in(&writers, &seq).await;
+    let refused = refused.load(Ordering::Relaxed) - so_far;
+    attack.shutdown().await;
+    let after = executed_in(&writers, &seq).await;
+    let kept = 2.0 * during / (before + after);
+    eprintln!(
+        "{before:.0} valid commands a second before, {during:.0} beside {:.0} invalid ones, {after:.0} after: {:.0} % kept",
+        f64::from(u32::try_from(refused).unwrap()) / MEASURED.as_secs_f64(),
+        100.0 * kept
+    );
+    assert!(kept >= KEPT_MIN, "{kept}");
+    cluster.stop_all().await;
+}
+
+/// Submits one command again and again, as fast as it is refused.
+async fn attack_with(forged: SignedCommand, client: Client, refused: Arc<AtomicU64>) {
+    loop {
+        match client.submit(&forged).await {
+            Err(SubmitError::Refused(refusal)) => {
+                assert!(matches!(refusal.code, RefusalCode::BadSignature | RefusalCode::Busy), "{refusal}");
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+            // It waits longer than it likes.
+            Err(_) => {}
+            Ok(receipt) => panic!("{receipt:?}"),
+        }
+    }
+}
+
+/// How many commands are executed in a second.
+async fn executed_in(writers: &[Client], seq: &Arc<AtomicU64>) -> f64 {
+    let (begun, count) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let mut writing = JoinSet::new();
+    for number in 0..VALID_IN_FLIGHT {
+        let (client, seq, count) = (writers[number % writers.len()].clone(), seq.clone(), count.clone());
+        writing.spawn(async move {
+            while begun.elapsed() < MEASURED {
+                let seq = Seq(seq.fetch_add(1, Ordering::Relaxed) + 1);
+                let command = client.commander().sign(KV, seq, put("k", "v"), CommandOptions::default());
+                client.submit(&command.unwrap()).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while let Some(ended) = writing.join_next().await {
+        ended.unwrap();
+    }
+    f64::from(u32::try_from(count.load(Ordering::Relaxed)).unwrap()) / begun.elapsed().as_secs_f64()
 }
