@@ -40,7 +40,6 @@ mod openapi;
 mod page;
 mod parameters;
 mod percent;
-mod places;
 mod problem;
 mod reply;
 mod request_id;

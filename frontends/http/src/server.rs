@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use synod_gateway::Gateway;
+use synod_places::Places;
 use synod_types::limits::{
     HTTP_CLOSE_MS_MAX, HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKE_MS_MAX,
     HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT_MS_MAX,
@@ -28,7 +29,6 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::cors::CorsOrigins;
 use crate::exchange::Exchange;
-use crate::places::Places;
 use crate::routes::router;
 use crate::stall::Stalling;
 

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod wrong_certificates;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use synod_auth::tls::{backend_client, load_roots};
 use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, node_id_of};
 use tempfile::TempDir;
@@ -105,6 +109,27 @@ fn strangers_get_no_connection() {
     // Another name, another protocol.
     assert!(handshake(nobody.clone(), a.backend_server(alpn).unwrap(), "other.example").is_err());
     assert!(handshake(nobody, a.backend_server(&[b"other"]).unwrap(), NAME).is_err());
+}
+
+#[test]
+fn every_wrong_certificate_is_refused_in_both_directions() {
+    let fleet = Fleet::new();
+    let a = fleet.identity("a", "ours");
+    let anothers = CertificateDer::from_pem_file(fleet.path("b", "pem")).unwrap();
+    let [authority, authority_key] = ["pem", "key"].map(|kind| fleet.path("ours", kind));
+    let all = wrong_certificates::all(&authority, &authority_key, a.signing_key(), NAME, anothers);
+    assert_eq!(all.len(), 11);
+    let alpn: &[&[u8]] = &[b"synod"];
+    for shown in all {
+        let called_by_a_node = handshake(a.mesh_client(alpn).unwrap(), shown.server(b"synod"), NAME);
+        let called_by_anybody =
+            handshake(backend_client(a.roots(), alpn).unwrap(), shown.server(b"synod"), NAME);
+        for called in [called_by_a_node, called_by_anybody] {
+            assert_eq!(called.is_err(), shown.refused_as_server, "as a server: {}", shown.what);
+        }
+        let calls = handshake(shown.client(a.roots(), b"synod"), a.mesh_server(alpn).unwrap(), NAME);
+        assert_eq!(calls.is_err(), shown.refused_as_client, "as a client: {}", shown.what);
+    }
 }
 
 #[test]

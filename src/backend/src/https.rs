@@ -11,7 +11,11 @@ use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
-use synod_types::limits::{BACKEND_HELLO_MS_MAX, BACKEND_HTTP_CONNECTIONS_MAX, BACKEND_HTTP_READ_MS_MAX};
+use synod_places::{Place, Places};
+use synod_types::limits::{
+    BACKEND_HELLO_MS_MAX, BACKEND_HTTP_CONNECTIONS_MAX, BACKEND_HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+    BACKEND_HTTP_READ_MS_MAX,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,7 +41,11 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let door = Door { shared: shared.clone(), room: Arc::new(Semaphore::new(BACKEND_HTTP_CONNECTIONS_MAX)) };
+    let door = Door {
+        shared: shared.clone(),
+        room: Arc::new(Semaphore::new(BACKEND_HTTP_CONNECTIONS_MAX)),
+        places: Places::new(BACKEND_HTTP_CONNECTIONS_PER_ADDRESS_MAX),
+    };
     let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)))
         .handshake_timeout(Duration::from_millis(BACKEND_HELLO_MS_MAX))
         .acceptor(door);
@@ -56,11 +64,12 @@ pub(crate) async fn serve(
     server.serve(routes(shared).into_make_service()).await
 }
 
-/// Lets so many connections in and no more.
+/// Lets so many connections in and no more, and of each client's so many.
 #[derive(Clone)]
 struct Door {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
+    places: Places,
 }
 
 impl<S> Accept<TcpStream, S> for Door {
@@ -69,21 +78,24 @@ impl<S> Accept<TcpStream, S> for Door {
     type Future = std::future::Ready<io::Result<(Admitted, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let admitted = match self.room.clone().try_acquire_owned() {
-            Ok(place) => stream.set_nodelay(true).map(|()| (Admitted { stream, _place: place }, service)),
-            Err(_) => {
+        let admit = || {
+            // Who has gone already has no address.
+            let place = self.places.take(stream.peer_addr()?.ip());
+            let (Some(place), Ok(room)) = (place, self.room.clone().try_acquire_owned()) else {
                 count(&self.shared.counters.http_turned_away);
-                Err(io::Error::other("too many connections"))
-            }
+                return Err(io::Error::other("too many connections"));
+            };
+            stream.set_nodelay(true)?;
+            Ok((place, room))
         };
-        std::future::ready(admitted)
+        std::future::ready(admit().map(|place| (Admitted { stream, _place: place }, service)))
     }
 }
 
 /// A connection that holds its place until it is closed.
 struct Admitted {
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    _place: (Place, OwnedSemaphorePermit),
 }
 
 impl AsyncRead for Admitted {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use synod_places::{Place, Places};
 use synod_types::limits::{
-    BACKEND_CLOSE_MS_MAX, BACKEND_HANDSHAKES_MAX, BACKEND_HELLO_MS_MAX, BACKEND_IDLE_MS_MAX,
-    BACKEND_SESSIONS_MAX,
+    BACKEND_CLOSE_MS_MAX, BACKEND_HANDSHAKES_MAX, BACKEND_HANDSHAKES_PER_ADDRESS_MAX, BACKEND_HELLO_MS_MAX,
+    BACKEND_IDLE_MS_MAX, BACKEND_SESSIONS_MAX, BACKEND_SESSIONS_PER_ADDRESS_MAX,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -66,9 +67,9 @@ fn transport() -> TransportConfig {
 }
 
 /// Accepts until `stopping`; returns when every session has ended.
-pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, stopping: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
-    let handshakes = Arc::new(Semaphore::new(BACKEND_HANDSHAKES_MAX));
+    let door = Door::new();
     let mut stop = stopping.clone();
     let stop = stop.wait_for(|stopping| *stopping);
     tokio::pin!(stop);
@@ -80,7 +81,11 @@ pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping:
                     count(&shared.counters.sessions_turned_away);
                     incoming.refuse();
                 }
-                Some(incoming) => admit(incoming, &mut sessions, &handshakes, &shared, &mut stopping),
+                Some(incoming) => {
+                    if let Some((incoming, admitted)) = door.admit(incoming, &shared) {
+                        sessions.spawn(keep(incoming, admitted, shared.clone(), stopping.clone()));
+                    }
+                }
                 None => break,
             },
             Some(ended) = sessions.join_next(), if !sessions.is_empty() => note_end(ended),
@@ -109,17 +114,46 @@ pub(crate) async fn serve(endpoint: Endpoint, shared: Arc<Shared>, mut stopping:
     let _ = timeout(PARTING, endpoint.wait_idle()).await;
 }
 
-/// Lets a connection in, or turns it away.
-fn admit(
-    incoming: Incoming,
-    sessions: &mut JoinSet<()>,
-    handshakes: &Arc<Semaphore>,
-    shared: &Arc<Shared>,
-    stopping: &mut watch::Receiver<bool>,
-) {
-    let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
+/// Who may begin a session.
+struct Door {
+    with_anybody: Arc<Semaphore>,
+    /// With commanders that have proved their address, and how many of these each address has.
+    with_proved: Arc<Semaphore>,
+    proved: Places,
+    sessions: Places,
+}
+
+/// What a connection holds.
+struct Admitted {
+    session: Place,
+    /// Until the handshake is done.
+    handshake: (OwnedSemaphorePermit, Option<Place>),
+}
+
+impl Door {
+    fn new() -> Door {
+        let room = || Arc::new(Semaphore::new(BACKEND_HANDSHAKES_MAX));
+        Door {
+            with_anybody: room(),
+            with_proved: room(),
+            proved: Places::new(BACKEND_HANDSHAKES_PER_ADDRESS_MAX),
+            sessions: Places::new(BACKEND_SESSIONS_PER_ADDRESS_MAX),
+        }
+    }
+
+    /// Lets a connection in, or not yet, or not at all.
+    fn admit(&self, incoming: Incoming, shared: &Shared) -> Option<(Incoming, Admitted)> {
+        let from = incoming.remote_address().ip();
+        let is_proved = incoming.remote_address_validated();
+        let room = if is_proved { &self.with_proved } else { &self.with_anybody };
+        let handshake = room.clone().try_acquire_owned().ok();
+        // An address that is not proved may be anybody's: nothing is held against it.
+        let own = if is_proved { self.proved.take(from).map(Some) } else { Some(None) };
+        if let (Some(handshake), Some(own), Some(session)) = (handshake, own, self.sessions.take(from)) {
+            return Some((incoming, Admitted { session, handshake: (handshake, own) }));
+        }
         // Half-open handshakes cost the sender nothing, if its address is not its own: let it prove the address.
-        if incoming.may_retry() && !incoming.remote_address_validated() {
+        if incoming.may_retry() && !is_proved {
             if let Err(error) = incoming.retry() {
                 error.into_incoming().refuse();
             }
@@ -127,21 +161,22 @@ fn admit(
             count(&shared.counters.sessions_turned_away);
             incoming.refuse();
         }
-        return;
-    };
+        None
+    }
+}
+
+/// The handshake, and the session behind it.
+async fn keep(incoming: Incoming, admitted: Admitted, shared: Arc<Shared>, stopping: watch::Receiver<bool>) {
+    let Admitted { session: _place, handshake } = admitted;
     let peer = incoming.remote_address();
-    let shared = shared.clone();
-    let stopping = stopping.clone();
-    sessions.spawn(async move {
-        let handshaken = async { incoming.accept()?.await };
-        let connection = timeout(Duration::from_millis(BACKEND_HELLO_MS_MAX), handshaken).await;
-        drop(handshake);
-        match connection {
-            Ok(Ok(connection)) => session::serve(connection, shared, stopping).await,
-            Ok(Err(error)) => debug!(%peer, %error, "a commander's handshake failed"),
-            Err(_) => debug!(%peer, "a commander's handshake took too long"),
-        }
-    });
+    let handshaken = async { incoming.accept()?.await };
+    let connection = timeout(Duration::from_millis(BACKEND_HELLO_MS_MAX), handshaken).await;
+    drop(handshake);
+    match connection {
+        Ok(Ok(connection)) => session::serve(connection, shared, stopping).await,
+        Ok(Err(error)) => debug!(%peer, %error, "a commander's handshake failed"),
+        Err(_) => debug!(%peer, "a commander's handshake took too long"),
+    }
 }
 
 fn note_end(ended: Result<(), tokio::task::JoinError>) {

@@ -62,8 +62,16 @@ async fn within_limits(
     next: Next,
 ) -> Response {
     count(&shared.counters.http_requests);
-    match room.try_acquire() {
-        Ok(_held) => next.run(request).await,
+    let held = room.try_acquire();
+    match held {
+        Ok(held) => {
+            let response = next.run(request).await;
+            // Who waits for this takes nobody's room.
+            drop(held);
+            let is_forged = response.status() == StatusCode::UNAUTHORIZED;
+            shared.slow_down(usize::from(is_forged)).await;
+            response
+        }
         Err(_) => {
             let text = "too many requests are in progress at this node; try again later or elsewhere";
             Problem::from(Refusal::new(RefusalCode::Busy, text)).into_response()

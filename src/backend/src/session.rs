@@ -216,7 +216,8 @@ impl Session {
             let mut commands = Vec::new();
             let taken = self.take_frames(commander, &mut commands);
             // What came before a broken frame was in order, and is done; and it does not wait for room for a file.
-            self.shared.execute(commands).await;
+            let bad_signatures = self.shared.execute(commands).await;
+            self.shared.slow_down(bad_signatures).await;
             match taken? {
                 Some((number, request)) => self.uploads.take(number, request).await,
                 None => return Ok(()),

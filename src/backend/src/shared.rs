@@ -4,11 +4,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use synod_auth::{Unverified, Verifier, VerifyPool};
-use synod_types::limits::BACKEND_BYTES_MAX;
+use synod_types::limits::{BACKEND_BAD_SIGNATURE_US, BACKEND_BYTES_MAX};
 use synod_types::{ClusterId, Refusal, RefusalCode, SignedCommand};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as Turn, oneshot};
+use tokio::time::sleep;
 
 use crate::content::ContentDoor;
 use crate::counters::{Counters, count};
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<VerifyPool>,
     pub(crate) counters: Arc<Counters>,
     stopping: AtomicBool,
+    /// Whose turn it is to wait for bad signatures.
+    forgers: Turn<()>,
 }
 
 impl Shared {
@@ -40,7 +44,8 @@ impl Shared {
         progress: Arc<dyn Progress>,
     ) -> Shared {
         let (counters, stopping) = (Arc::default(), AtomicBool::new(false));
-        Shared { cluster, intake, door, progress, pool, counters, stopping }
+        let forgers = Turn::default();
+        Shared { cluster, intake, door, progress, pool, counters, stopping, forgers }
     }
 
     /// From now on new commands are refused.
@@ -99,8 +104,9 @@ impl Shared {
     }
 
     /// Verifies `commands` and hands those that verify to the node, in order; returns when that is done, so that who
-    /// calls again keeps the order. Each command is answered, whatever happens.
-    pub(crate) async fn execute(self: &Arc<Self>, commands: Vec<(SignedCommand, Answer)>) {
+    /// calls again keeps the order. Each command is answered, whatever happens. Gives how many had a bad signature, for
+    /// [`Shared::slow_down`].
+    pub(crate) async fn execute(self: &Arc<Self>, commands: Vec<(SignedCommand, Answer)>) -> usize {
         let bytes: usize = commands.iter().map(|(command, _)| command.len()).sum();
         if commands.len() <= INLINE_COMMANDS_MAX && bytes <= INLINE_BYTES_MAX {
             return self.verify(self.pool.verifier(), commands);
@@ -111,32 +117,51 @@ impl Shared {
         let job = (self.clone(), commands.clone());
         let queued = self.pool.submit(move |verifier| {
             let (shared, commands) = job;
-            shared.verify(verifier, take(&commands));
             // Who waits may have left.
-            let _ = done.send(());
+            let _ = done.send(shared.verify(verifier, take(&commands)));
         });
         match queued {
             // An error means that the pool is gone; the answers went with it, and each has said so.
-            Ok(()) => drop(wait.await),
-            Err(busy) => take(&commands)
-                .into_iter()
-                .for_each(|(_, answer)| answer.send(Err(Refusal::new(RefusalCode::Busy, busy)))),
+            Ok(()) => wait.await.unwrap_or(0),
+            Err(busy) => {
+                for (_, answer) in take(&commands) {
+                    answer.send(Err(Refusal::new(RefusalCode::Busy, busy)));
+                }
+                0
+            }
         }
     }
 
-    fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) {
+    /// Waits for what so many bad signatures cost, behind everybody else who has sent some. A bad signature costs its sender
+    /// nothing and a node as much as a good one; this way those who send them have a small part of the node's time
+    /// between them, however many they are, and nobody else waits.
+    pub(crate) async fn slow_down(&self, bad_signatures: usize) {
+        if bad_signatures > 0 {
+            let _turn = self.forgers.lock().await;
+            let count = u64::try_from(bad_signatures).unwrap_or(u64::MAX);
+            sleep(Duration::from_micros(count.saturating_mul(BACKEND_BAD_SIGNATURE_US))).await;
+        }
+    }
+
+    /// Gives how many of the commands had a bad signature.
+    fn verify(&self, verifier: &Verifier, commands: Vec<(SignedCommand, Answer)>) -> usize {
+        let mut bad_signatures = 0;
         let mut submissions = Vec::with_capacity(commands.len());
         let (commands, answers): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|(command, answer)| (Unverified(command), answer)).unzip();
         for (command, answer) in verifier.verify_commands(commands).into_iter().zip(answers) {
             match command {
                 Ok(command) => submissions.push(Submission { command, answer }),
-                Err(refusal) => answer.send(Err(refusal)),
+                Err(refusal) => {
+                    bad_signatures += usize::from(refusal.code == RefusalCode::BadSignature);
+                    answer.send(Err(refusal));
+                }
             }
         }
         if !submissions.is_empty() {
             self.intake.submit_all(submissions);
         }
+        bad_signatures
     }
 }
 

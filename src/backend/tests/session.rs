@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
 use support::raw::{Raw, quic};
@@ -12,12 +12,12 @@ use support::{APP, Behaviour, CLUSTER, FakeNode, Tls, body_of, command, seal, so
 use synod_auth::{Algorithm, SigningKey};
 use synod_backend::Backend;
 use synod_types::limits::{
-    BACKEND_SESSION_COMMANDS_MAX, COMMAND_BYTES_MAX, FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX,
-    OPERATION_BYTES_MAX,
+    BACKEND_BAD_SIGNATURE_US, BACKEND_SESSION_COMMANDS_MAX, COMMAND_BYTES_MAX, FRAME_BYTES_MAX,
+    HELLO_FRAME_BYTES_MAX, OPERATION_BYTES_MAX,
 };
 use synod_types::request::{Reply, Request, RequestFrame};
 use synod_types::session::{Control, SessionErrorCode};
-use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, wire};
+use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, SignedCommand, wire};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -163,6 +163,79 @@ async fn bad_signatures_are_refused_and_counted_one_by_one_and_in_batches() {
     assert_eq!(counters.refused_with(RefusalCode::BadSignature), 22);
     assert_eq!((counters.commands, counters.executed, counters.bytes_held), (42, 20, 0));
     assert_eq!((counters.sessions_open, counters.sessions_broken), (1, 0));
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_a_command_gets_past_the_port() {
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    let good = command(&key, 1, "x");
+    let flip = |bytes: &[u8], bit: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    let bits = |bytes: &[u8]| 0..bytes.len() * 8;
+    let bodies =
+        bits(&good.body).map(|bit| SignedCommand { body: flip(&good.body, bit).into(), ..good.clone() });
+    let signatures = bits(&good.signature)
+        .map(|bit| SignedCommand { signature: flip(&good.signature, bit).into(), ..good.clone() });
+    let keys = bits(&good.key).map(|bit| SignedCommand { key: flip(&good.key, bit).into(), ..good.clone() });
+    let forged: Vec<_> = bodies.chain(signatures).chain(keys).collect();
+    // Before and after the one that is good, which is remembered as verified.
+    for round in 0..2 {
+        for commands in forged.chunks(BACKEND_SESSION_COMMANDS_MAX / 8) {
+            for command in commands {
+                raw.submit(command.clone()).await;
+            }
+            for _ in commands {
+                let (_, code) = raw.refusal().await;
+                let expected = [
+                    RefusalCode::BadSignature,
+                    RefusalCode::Malformed,
+                    RefusalCode::WrongCluster,
+                    RefusalCode::TooLarge,
+                ];
+                assert!(expected.contains(&code), "{code:?}");
+            }
+        }
+        assert_eq!(node.ledger.executed(), round);
+        raw.submit(good.clone()).await;
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
+}
+
+#[tokio::test]
+async fn who_sends_bad_signatures_is_slowed_down_and_nobody_else() {
+    const FORGED: u64 = 2_000;
+    let House { tls, backend, key, node } = house(Behaviour::Execute);
+    let mut forgers = [Raw::open(&tls, &backend, &key).await, Raw::open(&tls, &backend, &key).await];
+    for seq in 1..=FORGED {
+        let forged = SignedCommand { signature: vec![1; 64].into(), ..command(&key, seq, "x") };
+        for forger in &mut forgers {
+            forger.submit(forged.clone()).await;
+        }
+    }
+    // One has been answered something, so by now it waits.
+    forgers[0].refusal().await;
+    let begun = Instant::now();
+    let mut raw = Raw::open(&tls, &backend, &key).await;
+    for seq in 1..=20 {
+        raw.submit(command(&key, seq, "x")).await;
+        assert!(matches!(raw.reply().await, Some(Reply::Executed { .. })));
+    }
+    let refused = || backend.counters().refused_with(RefusalCode::BadSignature);
+    assert!(refused() < 2 * FORGED, "all of them were looked at while somebody else waited");
+    let waited = [FORGED - 1, FORGED].into_iter().zip(&mut forgers);
+    for (left, forger) in waited {
+        for _ in 0..left {
+            assert_eq!(forger.refusal().await.1, RefusalCode::BadSignature);
+        }
+    }
+    assert_eq!((refused(), node.ledger.executed()), (2 * FORGED, 20));
+    // Each waits for its own and for the other's, but for what was looked at last.
+    let wanted = Duration::from_micros(FORGED * BACKEND_BAD_SIGNATURE_US);
+    assert!(begun.elapsed() >= wanted, "{:?} for all of them, and not {wanted:?}", begun.elapsed());
 }
 
 #[tokio::test]

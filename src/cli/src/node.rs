@@ -68,6 +68,7 @@ impl Node {
         }
         let filter = Log::start(self.log_format, &config.log);
         raise_file_limit();
+        leave_no_core_dump();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads.get())
             .enable_all()
@@ -141,6 +142,15 @@ fn raise_file_limit() {
 fn tell_supervisor(state: NotifyState<'_>) {
     if let Err(why) = sd_notify::notify(&[state]) {
         warn!(%why, "systemd does not take what this node says of itself");
+    }
+}
+
+/// A dump of the process's memory would have its private key in it. With a limit of one byte Linux writes none, and starts
+/// none of the programs that may be configured to take it instead, which it does with a limit of 0 (core(5)).
+fn leave_no_core_dump() {
+    let limit = Rlimit { current: Some(1), maximum: Some(1) };
+    if let Err(why) = setrlimit(Resource::Core, limit) {
+        warn!(%why, "a crash may leave a core dump, with this node's private key in it");
     }
 }
 

@@ -3,11 +3,15 @@
 
 #[path = "../../backend/tests/support/mod.rs"]
 mod support;
+#[path = "../../auth/tests/wrong_certificates/mod.rs"]
+mod wrong_certificates;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use support::{APP, Behaviour, CLUSTER, FakeNode, Ledger, REFUSED_OPERATION, Tls, soon};
 use synod_auth::{Algorithm, SigningKey};
 use synod_backend::Backend;
@@ -322,6 +326,32 @@ async fn the_window_is_never_left() {
         ended.unwrap().unwrap();
     }
     assert_eq!(node.ledger.executed(), SESSION_WINDOW + 501);
+}
+
+#[tokio::test]
+async fn a_node_with_a_wrong_certificate_gets_no_command() {
+    let mut tls = Tls::new();
+    let signing_key = SigningKey::load(tls.path("node.key")).unwrap();
+    let anothers = CertificateDer::from_pem_file(tls.path("another.pem")).unwrap();
+    let [authority, authority_key] = ["ca.pem", "ca.key"].map(|name| tls.path(name));
+    let all = wrong_certificates::all(&authority, &authority_key, &signing_key, "localhost", anothers);
+    for shown in all {
+        tls.server = Arc::new(shown.server(b""));
+        let node = FakeNode::new(Behaviour::Execute);
+        let backend = tls.start(&node);
+        let mut config = config(&tls, &ed25519(), vec![endpoint(&backend)]);
+        // A node that is refused is tried again until then.
+        config.timeouts.total = Duration::from_millis(if shown.refused_as_server { 200 } else { 30_000 });
+        let client = Client::new(config).unwrap();
+        let answer = soon(client.submit(&sign(&client, 1))).await;
+        if shown.refused_as_server {
+            assert!(matches!(answer, Err(SubmitError::Unreachable { .. })), "{}: {answer:?}", shown.what);
+        } else {
+            assert!(answer.is_ok(), "{}: {answer:?}", shown.what);
+        }
+        let expected = u64::from(!shown.refused_as_server);
+        assert_eq!((backend.counters().sessions, node.ledger.executed()), (expected, expected));
+    }
 }
 
 #[test]

@@ -12,8 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, Incoming, RecvStream};
 use synod_auth::Unverified;
+use synod_places::{Place, Places};
 use synod_types::frame::FrameReader;
-use synod_types::limits::{FRAME_BYTES_MAX, MEMBERS_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX};
+use synod_types::limits::{
+    FRAME_BYTES_MAX, MEMBERS_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
+};
 use synod_types::session::{Control, SessionErrorCode};
 use synod_types::{Message, NodeId, wire};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -47,6 +50,7 @@ where
     /// Takes session after session until the mesh closes, and then waits for their ends.
     pub(crate) async fn run(mut self) {
         let opening = Arc::new(Semaphore::new(MESH_OPENING_MAX));
+        let proved = Places::new(MESH_OPENING_PER_ADDRESS_MAX);
         let mut sessions = JoinSet::new();
         loop {
             tokio::select! {
@@ -59,9 +63,17 @@ where
                     };
                     // More than all peers can need: who opens so much must at least show its address.
                     let busy = opening.available_permits() + MEMBERS_MAX < MESH_OPENING_MAX;
-                    if busy && !incoming.remote_address_validated() {
+                    let is_proved = incoming.remote_address_validated();
+                    if busy && !is_proved {
                         // It can be retried because its address is not validated.
                         let _ = incoming.retry();
+                        continue;
+                    }
+                    // An address that is not proved may be anybody's: nothing is held against it.
+                    let place = proved.take(incoming.remote_address().ip()).filter(|_| is_proved);
+                    if is_proved && place.is_none() {
+                        self.shared.counters.count_ignored();
+                        incoming.ignore();
                         continue;
                     }
                     let session = Session {
@@ -69,7 +81,7 @@ where
                         inbox: self.inbox.clone(),
                         leaving: self.leaving.clone(),
                     };
-                    sessions.spawn(session.run(incoming, permit));
+                    sessions.spawn(session.run(incoming, (permit, place)));
                 }
                 Some(ended) = sessions.join_next() => report_panic(ended),
                 () = self.leaving.begun() => break,
@@ -101,7 +113,7 @@ where
     I: Fn(NodeId, Priority, Unverified<Message>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    async fn run(mut self, incoming: Incoming, permit: OwnedSemaphorePermit) {
+    async fn run(mut self, incoming: Incoming, permit: (OwnedSemaphorePermit, Option<Place>)) {
         let remote = incoming.remote_address();
         let mut leaving = self.leaving.clone();
         let opened = tokio::select! {

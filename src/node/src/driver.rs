@@ -14,8 +14,8 @@ use synod_mesh::Mesh;
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, CommandBody, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode, SignedCommand,
-    Slot, TimeMs,
+    AppNdx, Ballot, CommandBody, CommandId, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode,
+    SignedCommand, Slot, TimeMs,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -202,7 +202,7 @@ impl Driver {
     fn on_message(&mut self, from: NodeId, message: Message) {
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
-            Message::ForwardRefused { refused, .. } => self.ways.intake.on_refused(refused),
+            Message::ForwardRefused { app, refused } => self.on_forward_refused(from, app, refused),
             Message::States(mut states) => {
                 states.retain(|(app, _)| self.apps.contains_key(app));
                 self.ways.states.heard(from, &states);
@@ -266,12 +266,15 @@ impl Driver {
         }
     }
 
+    /// Only a leader refuses: nobody else can have clients told that their command is.
+    fn on_forward_refused(&self, from: NodeId, app: AppNdx, refused: Vec<(CommandId, Refusal)>) {
+        if self.apps.get(&app).and_then(|state| state.leader).is_some_and(|leader| leader.node == from) {
+            self.ways.intake.on_refused(refused);
+        }
+    }
+
     /// Proposes what this application, which this node leads, admits; returns what it refuses for good.
-    fn propose(
-        &mut self,
-        app: AppNdx,
-        mut commands: Vec<SignedCommand>,
-    ) -> Vec<(synod_types::CommandId, Refusal)> {
+    fn propose(&mut self, app: AppNdx, mut commands: Vec<SignedCommand>) -> Vec<(CommandId, Refusal)> {
         let mut refused = Vec::new();
         let Some(state) = self.apps.get_mut(&app) else { return refused };
         let Some(term) = &mut state.term else { return refused };

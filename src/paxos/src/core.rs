@@ -10,6 +10,7 @@ use crate::broken::Broken;
 use crate::event::{Effect, Event, PersistNdx};
 use crate::group::{Group, GroupConfig, GroupStatus};
 use crate::outbox::Outbox;
+use crate::plausible::is_plausible_beat;
 use crate::quorum::Members;
 
 /// Who this node is and how it counts time. All times are in ticks of the driver.
@@ -147,7 +148,7 @@ impl Core {
             }
             Message::HeartbeatReply { round, groups } => {
                 let last = self.heard.get(&from).map_or(0, |(round, _)| *round);
-                if round <= self.round && round >= last {
+                if round <= self.round && round >= last && groups.iter().all(is_plausible_beat) {
                     self.heard.insert(from, (round, groups));
                 }
             }

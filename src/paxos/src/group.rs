@@ -19,6 +19,7 @@ use crate::event::{PersistNdx, ReadId};
 use crate::leader::{Leader, Proposals};
 use crate::learner::Learner;
 use crate::outbox::Outbox;
+use crate::plausible::is_plausible;
 use crate::quorum::Members;
 use crate::reads::Reader;
 
@@ -159,6 +160,9 @@ impl Group {
 
     /// A message of `from` arrived.
     pub fn on_message(&mut self, from: NodeId, message: GroupMessage, out: &mut Outbox<'_>) {
+        if !is_plausible(&message, self.learner.chosen()) {
+            return;
+        }
         match message {
             GroupMessage::Prepare { ballot, from: first } if ballot.node == from => {
                 self.on_prepare(ballot, first, out);

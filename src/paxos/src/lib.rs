@@ -17,6 +17,7 @@ pub mod group;
 pub mod leader;
 pub mod learner;
 pub mod outbox;
+mod plausible;
 pub mod quorum;
 pub mod reads;
 pub mod term;

@@ -100,6 +100,8 @@ pub const OPERATION_CONTENTS_MAX: usize = 1000;
 pub const MESH_STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// Sessions that peers may be opening at one node at a time; more are ignored.
 pub const MESH_OPENING_MAX: usize = 64;
+/// Of them, those from one address that was proved: all members may be behind it, and nobody takes all.
+pub const MESH_OPENING_PER_ADDRESS_MAX: usize = MEMBERS_MAX;
 /// Milliseconds that opening a session may take: TLS handshake and Hello.
 pub const MESH_OPENING_MS_MAX: u64 = 5_000;
 /// Milliseconds without a message after which a KeepAlive is sent.
@@ -141,14 +143,22 @@ pub const REFUSAL_TEXT_BYTES_MAX: usize = 256;
 
 /// Sessions of commanders at one back end.
 pub const BACKEND_SESSIONS_MAX: usize = 4096;
+/// Of them, those of one client address (of one /64, for IPv6): half, so that nobody takes all.
+pub const BACKEND_SESSIONS_PER_ADDRESS_MAX: usize = BACKEND_SESSIONS_MAX / 2;
 /// Commands of one commander's session in flight.
 pub const BACKEND_SESSION_COMMANDS_MAX: usize = 4096;
 /// Bytes of commands of one commander's session in flight.
 pub const BACKEND_SESSION_BYTES_MAX: usize = 32 << 20;
 /// Bytes of commands in flight at one back end, over all sessions and requests.
 pub const BACKEND_BYTES_MAX: usize = 256 << 20;
-/// Sessions at one back end that have not got through their Hello; more have to prove their address first.
+/// QUIC handshakes at one back end at a time with commanders that may be anywhere, and again with those that have proved
+/// their address. Where the former are many, a commander is asked for that proof; where the latter are, it is turned away.
 pub const BACKEND_HANDSHAKES_MAX: usize = 256;
+/// Of the latter, those of one address.
+pub const BACKEND_HANDSHAKES_PER_ADDRESS_MAX: usize = BACKEND_HANDSHAKES_MAX / 4;
+/// Microseconds that whoever sends a command with a bad signature waits for each before more of his is read; all who do
+/// wait one after the other, so that no more than so many are verified.
+pub const BACKEND_BAD_SIGNATURE_US: u64 = 500;
 /// Milliseconds that a session may take for its TLS handshake, and again for its Hello.
 pub const BACKEND_HELLO_MS_MAX: u64 = 5_000;
 /// Milliseconds after which a commander's session without a packet is given up.
@@ -157,6 +167,8 @@ pub const BACKEND_IDLE_MS_MAX: u32 = 30_000;
 pub const BACKEND_CLOSE_MS_MAX: u64 = 5_000;
 /// HTTPS connections at one back end.
 pub const BACKEND_HTTP_CONNECTIONS_MAX: usize = 1024;
+/// Of them, those of one client address (of one /64, for IPv6): half, so that nobody takes all.
+pub const BACKEND_HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = BACKEND_HTTP_CONNECTIONS_MAX / 2;
 /// HTTPS requests that one back end works on at a time; each may hold a command of the largest size.
 pub const BACKEND_HTTP_REQUESTS_MAX: usize = 512;
 /// Milliseconds that an HTTPS client may take for the header of a request, and again for its body.

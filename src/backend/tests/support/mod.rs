@@ -6,6 +6,7 @@ pub mod raw;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use synod_types::{
     AppNdx, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, ContentTicket, Digest, NodeId,
     Outcome, Receipt, Refusal, RefusalCode, Seq, SignedCommand, StateNdx,
 };
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -218,21 +220,30 @@ impl Progress for FakeNode {
 pub struct Tls {
     pub server: Arc<rustls::ServerConfig>,
     pub client: Arc<rustls::ClientConfig>,
+    directory: TempDir,
 }
 
 impl Tls {
     pub fn new() -> Tls {
         let directory = tempfile::tempdir().unwrap();
-        let path = |name| directory.path().join(name);
+        let path = |name: &str| directory.path().join(name);
         let authority = CertificateAuthority::generate("test").unwrap();
         authority.save_new(path("ca.pem"), path("ca.key")).unwrap();
-        let key = SigningKey::generate(Algorithm::Ed25519);
-        key.save_new(path("node.key")).unwrap();
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        std::fs::write(path("node.pem"), authority.issue_node(key.public(), &names).unwrap()).unwrap();
+        for node in ["node", "another"] {
+            let key = SigningKey::generate(Algorithm::Ed25519);
+            key.save_new(path(&format!("{node}.key"))).unwrap();
+            std::fs::write(path(&format!("{node}.pem")), authority.issue_node(key.public(), &names).unwrap())
+                .unwrap();
+        }
         let identity = TlsIdentity::load(path("node.pem"), path("node.key"), path("ca.pem")).unwrap();
-        let client = backend_client(&load_roots(path("ca.pem")).unwrap(), &[]).unwrap();
-        Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client: Arc::new(client) }
+        let client = Arc::new(backend_client(&load_roots(path("ca.pem")).unwrap(), &[]).unwrap());
+        Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client, directory }
+    }
+
+    /// A file: `ca`, `node` or `another`, each with `.pem` and `.key`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn try_start_with(

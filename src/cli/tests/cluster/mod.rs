@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -83,11 +83,15 @@ impl Process {
         let leash = child.stdin.take();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, ready) = oneshot::channel();
+        let mut printed =
+            File::options().create(true).append(true).open(config.with_extension("out")).unwrap();
         std::thread::spawn(move || {
             let mut line = String::new();
             if stdout.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let _ = printed.write_all(line.as_bytes());
                 let _ = sender.send(line);
             }
+            let _ = std::io::copy(&mut stdout, &mut printed);
         });
         Process { child, leash, ready: Some(ready) }
     }
@@ -285,6 +289,11 @@ impl Cluster {
     /// Everything that a node has logged.
     pub fn log(&self, n: usize) -> String {
         fs::read_to_string(self.founded.nodes[n].config.with_extension("log")).unwrap_or_default()
+    }
+
+    /// Everything that a node has printed.
+    pub fn printed(&self, n: usize) -> String {
+        fs::read_to_string(self.founded.nodes[n].config.with_extension("out")).unwrap_or_default()
     }
 
     /// A file of the cluster.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,19 +24,24 @@ impl World {
     pub fn new() -> World {
         let authority = CertificateAuthority::generate("test").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        authority.save_new(dir.path().join("ca.pem"), dir.path().join("ca.key")).unwrap();
-        World { authority, dir }
+        let world = World { authority, dir };
+        world.authority.save_new(world.path("ca.pem"), world.path("ca.key")).unwrap();
+        world
+    }
+
+    /// A file of it: `ca.pem`, `ca.key`, and of each identity its id with the same endings.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// A new key with a certificate for `localhost`.
     pub fn identity(&self) -> Arc<TlsIdentity> {
         let key = SigningKey::generate(Algorithm::Ed25519);
-        let path = |ending: &str| self.dir.path().join(format!("{}.{ending}", key.id()));
+        let path = |ending: &str| self.path(&format!("{}.{ending}", key.id()));
         key.save_new(path("key")).unwrap();
         let pem = self.authority.issue_node(key.public(), &["localhost".into()]).unwrap();
         std::fs::write(path("pem"), pem).unwrap();
-        let ca = self.dir.path().join("ca.pem");
-        Arc::new(TlsIdentity::load(path("pem"), path("key"), ca).unwrap())
+        Arc::new(TlsIdentity::load(path("pem"), path("key"), self.path("ca.pem")).unwrap())
     }
 
     /// `count` seats of one cluster, each with an identity and a socket.

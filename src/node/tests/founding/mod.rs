@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use synod_auth::tls::{backend_client, load_roots};
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
+    TlsIdentity,
 };
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_mesh::MeshError;
@@ -120,13 +121,27 @@ impl Founded {
         nodes
     }
 
+    /// What is in a node's files: who has stolen them is that node.
+    pub fn identity(&self, i: usize) -> TlsIdentity {
+        let path = |file: &str| self.path().join(format!("{}{file}", name(i)));
+        TlsIdentity::load(path(".pem"), path("-key.pem"), self.path().join("ca.pem")).expect("its own files")
+    }
+
+    /// Where a node is called by the others.
+    pub fn mesh_address(&self, i: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[i][0])
+    }
+
+    pub fn administrator(&self) -> SigningKey {
+        SigningKey::load(self.path().join("admin.pem")).expect("the administrator's key")
+    }
+
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.ports.iter().map(|ports| Endpoint::new(format!("127.0.0.1:{}", ports[1]))).collect()
     }
 
     pub fn client(&self, endpoints: Vec<Endpoint>) -> Client {
-        let key = SigningKey::load(self.path().join("admin.pem")).expect("the administrator's key");
-        self.make(key, endpoints)
+        self.make(self.administrator(), endpoints)
     }
 
     pub fn client_of(&self, key: SigningKey) -> Client {

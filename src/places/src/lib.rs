@@ -1,30 +1,31 @@
-//! How many connections one client has, so that none takes all of them.
+//! How many connections one client has, so that none takes all of them. It knows neither sockets nor the number of all.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The connections of every client.
-#[derive(Clone)]
-pub(crate) struct Places {
+#[derive(Clone, Debug)]
+pub struct Places {
     per_client_max: usize,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// A connection's place, until it is dropped.
-pub(crate) struct Place {
+#[derive(Debug)]
+pub struct Place {
     places: Places,
     client: IpAddr,
 }
 
 impl Places {
     /// So many for each client.
-    pub(crate) fn new(per_client_max: usize) -> Places {
+    pub fn new(per_client_max: usize) -> Places {
         Places { per_client_max, taken: Arc::default() }
     }
 
     /// A place for a connection from this address; `None`: the client has as many as it may.
-    pub(crate) fn take(&self, from: IpAddr) -> Option<Place> {
+    pub fn take(&self, from: IpAddr) -> Option<Place> {
         let client = client_of(from);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(client).or_default();
