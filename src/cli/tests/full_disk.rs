@@ -3,13 +3,11 @@
 //! Needs a file system of its own, which takes root; anybody else is told that nothing was tested.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cluster::{Cluster, KV, eventually, put};
 use synod_client::{CommandOptions, Timeouts};
+use synod_cluster::{Cluster, KV, eventually, put};
 use synod_types::{Outcome, Seq, StateNdx};
 
 /// Room for a new journal and some hundred commands.
