@@ -41,6 +41,18 @@ pub async fn check(cluster: &Cluster) -> Result<(), String> {
     Ok(())
 }
 
+/// Executes everything again, from genesis, by the log of the first node; all nodes have to have come to the same chains.
+///
+/// # Errors
+/// What the audit says.
+pub fn audit(cluster: &Cluster) -> Result<(), String> {
+    let urls: Vec<String> =
+        cluster.founded.nodes.iter().map(|node| format!("--url {}", node.plan.http)).collect();
+    let audited = cluster.run(&format!("audit --quiet {}", urls.join(" ")));
+    let said = String::from_utf8_lossy(&audited.stderr);
+    if audited.status.success() { Ok(()) } else { Err(format!("the audit says: {said}")) }
+}
+
 /// How much each application of each node has executed, and its chain; nothing of a node that does not answer.
 async fn states(readers: &Readers) -> Vec<BTreeMap<AppNdx, (StateNdx, Digest)>> {
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! The applications of the clusters that are tried: one for each workload, and so a Paxos group for each, with leaders of
+//! The applications of the clusters that are tried: one for each workload and one more, and so a Paxos group for each, with leaders of
 //! their own.
 
 use synod_auth::GenesisApp;
@@ -12,8 +12,10 @@ pub const ZONES: AppNdx = synod_cluster::ZONES;
 pub const ACCOUNTS: AppNdx = AppNdx(3);
 /// Counters, to which the same commands are sent again and again.
 pub const COUNTERS: AppNdx = AppNdx(4);
+/// What fills disks.
+pub const BALLAST: AppNdx = AppNdx(5);
 /// All of them.
-pub const ALL: [AppNdx; 4] = [REGISTERS, ZONES, ACCOUNTS, COUNTERS];
+pub const ALL: [AppNdx; 5] = [REGISTERS, ZONES, ACCOUNTS, COUNTERS, BALLAST];
 
 /// For the genesis document.
 pub fn founded() -> Vec<GenesisApp> {
@@ -23,5 +25,6 @@ pub fn founded() -> Vec<GenesisApp> {
         app(ZONES, "zones", "zones"),
         app(ACCOUNTS, "accounts", "kv"),
         app(COUNTERS, "counters", "kv"),
+        app(BALLAST, "ballast", "kv"),
     ]
 }

@@ -157,3 +157,41 @@ pub fn check(start: StateNdx, all: &[Counted], shown: &[BTreeMap<String, String>
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use synod_app_kv::KvReply;
+    use synod_types::{Digest, wire};
+
+    use super::*;
+
+    fn receipt(seq: u64, state: u64, value: i64) -> Receipt {
+        let outcome = synod_types::Outcome::Done(wire::encode(&KvReply::Counted { value }).into());
+        Receipt { app: COUNTERS, seq: Seq(seq), state_ndx: StateNdx(state), outcome, chain: Digest::of(&[]) }
+    }
+
+    fn counted(invoked: u64, receipts: Vec<Receipt>) -> Counted {
+        let input = Input::Add { key: "counter-1".into(), delta: 1 };
+        let command = SignedCommand { body: Bytes::new().into(), signature: Bytes::new(), key: Bytes::new() };
+        let submitted = receipts.len();
+        Counted { client: 1, input, command, invoked, returned: Some(invoked + 5), receipts, submitted }
+    }
+
+    fn shown(count: &str) -> Vec<BTreeMap<String, String>> {
+        vec![BTreeMap::from([("counter-1".to_owned(), count.to_owned())])]
+    }
+
+    #[test]
+    fn each_command_counts_once_and_has_one_receipt() {
+        let (first, second) = (receipt(1, 3, 1), receipt(2, 4, 2));
+        let good = [counted(0, vec![first.clone(), first.clone()]), counted(10, vec![second])];
+        let start = StateNdx(2);
+        assert_eq!(check(start, &good, &shown("2")), Ok(()));
+        assert!(check(start, &good, &shown("3")).unwrap_err().contains("a node shows"));
+        let other = [counted(0, vec![first.clone(), receipt(1, 4, 2)])];
+        assert!(check(start, &other, &shown("1")).unwrap_err().contains("two receipts"));
+        let doubled = [counted(0, vec![first]), counted(10, vec![receipt(2, 5, 3)])];
+        assert!(check(start, &doubled, &shown("2")).unwrap_err().contains("no order"));
+    }
+}

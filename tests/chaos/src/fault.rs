@@ -31,11 +31,13 @@ pub enum Kind {
     Duplication,
     /// Some of it is overtaken.
     Reordering,
+    /// A node's disk has no room. Takes root.
+    FullDisk,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 11] = [
+    /// Those that need no rights.
+    pub const USUAL: [Kind; 11] = [
         Kind::Kill,
         Kind::KillAll,
         Kind::Pause,
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Loss => "loss",
             Kind::Duplication => "duplication",
             Kind::Reordering => "reordering",
+            Kind::FullDisk => "full-disk",
         }
     }
 }
@@ -119,6 +122,8 @@ pub enum Fault {
     Duplication(u8),
     /// On every link this many are overtaken.
     Reordering(u8),
+    /// The first one's disk is full.
+    FullDisk,
 }
 
 impl Fault {
@@ -136,6 +141,7 @@ impl Fault {
             Fault::Loss(_) => Kind::Loss,
             Fault::Duplication(_) => Kind::Duplication,
             Fault::Reordering(_) => Kind::Reordering,
+            Fault::FullDisk => Kind::FullDisk,
         }
     }
 
@@ -143,7 +149,10 @@ impl Fault {
     pub fn victims(self) -> usize {
         match self {
             Fault::Kill { nodes } | Fault::Pause { nodes } => nodes,
-            Fault::Isolate | Fault::OneWay(Way::Deaf | Way::Mute) | Fault::Flap { is_node: true, .. } => 1,
+            Fault::Isolate
+            | Fault::FullDisk
+            | Fault::OneWay(Way::Deaf | Way::Mute)
+            | Fault::Flap { is_node: true, .. } => 1,
             Fault::CutLink | Fault::OneWay(Way::Link) | Fault::Flap { is_node: false, .. } => 2,
             Fault::KillAll
             | Fault::Delay { .. }
@@ -171,6 +180,7 @@ impl fmt::Display for Fault {
             Fault::Loss(percent) => write!(f, "lose {percent} %"),
             Fault::Duplication(percent) => write!(f, "double {percent} %"),
             Fault::Reordering(percent) => write!(f, "reorder {percent} %"),
+            Fault::FullDisk => write!(f, "fill the disk of"),
         }
     }
 }

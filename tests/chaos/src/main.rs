@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use synod_chaos::fault::Kind;
 use synod_chaos::report::{Report, Total};
 use synod_chaos::run::{Plan, run};
 use synod_chaos::schedule::Schedule;
@@ -42,6 +43,9 @@ struct Cli {
     /// The program to test [default: the synod beside this program]
     #[arg(long, value_name = "PATH")]
     synod: Option<PathBuf>,
+    /// Fills disks, too: each node gets one in memory, which takes root to mount
+    #[arg(long)]
+    full_disks: bool,
     /// Shows the faults, and runs nothing
     #[arg(long)]
     schedule: bool,
@@ -85,7 +89,7 @@ impl Cli {
         for n in 0..self.runs {
             let seed = self.seed.wrapping_add(n);
             let nodes = usize::try_from(self.nodes).expect("seven at most");
-            let schedule = Schedule::draw(seed, nodes, Duration::from_secs(self.seconds));
+            let schedule = Schedule::draw(seed, nodes, Duration::from_secs(self.seconds), &self.kinds());
             if self.schedule {
                 println!("seed {seed}:\n{schedule}");
                 continue;
@@ -100,6 +104,10 @@ impl Cli {
         if total.violations() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
+    fn kinds(&self) -> Vec<Kind> {
+        Kind::USUAL.into_iter().chain(self.full_disks.then_some(Kind::FullDisk)).collect()
+    }
+
     fn show(&self, run: u64, report: &Report) {
         match self.output {
             Output::Json => {
@@ -111,8 +119,9 @@ impl Cli {
         eprintln!("seed {} violates: {violation}", report.seed);
         eprintln!("the cluster and its histories are kept in {}", kept.display());
         let Cli { seconds, nodes, .. } = self;
+        let disks = if self.full_disks { " --full-disks" } else { "" };
         eprintln!(
-            "repeat it with: cargo run --release -p synod-chaos -- --seed {} --seconds {seconds} --nodes {nodes}",
+            "repeat it with: cargo run --release -p synod-chaos -- --seed {} --seconds {seconds} --nodes {nodes}{disks}",
             report.seed
         );
     }

@@ -157,6 +157,9 @@ impl fmt::Display for Total {
         }
         self.row(f, "processes killed", |one| of(one.storm.kills))?;
         self.row(f, "processes paused", |one| of(one.storm.pauses))?;
+        if self.reports.iter().any(|report| report.figures.storm.full > 0) {
+            self.row(f, "  ended by themselves on a full disk", |one| of(one.storm.full))?;
+        }
         self.row(f, "datagrams between nodes", |one| one.network.sent)?;
         self.row(f, "  lost", |one| one.network.lost)?;
         self.row(f, "  doubled", |one| one.network.duplicated)?;

@@ -14,6 +14,7 @@ use synod::propagation::Propagation;
 use synod::watcher::Transport;
 use synod_auth::SigningKey;
 use synod_client::{Client, CommandOptions, Timeouts};
+use synod_cluster::disk::Disk;
 use synod_cluster::{Cluster, PATIENCE, eventually, put};
 use synod_history::{History, Input, Operation, Output, Verdict};
 use synod_types::StateNdx;
@@ -28,7 +29,7 @@ use crate::record::{self, Record};
 use crate::registers::{Ground, HOT_KEYS, TIMEOUTS};
 use crate::report::{Figures, Report};
 use crate::schedule::Schedule;
-use crate::storm::rage;
+use crate::storm::{DISK, rage};
 use crate::zones::{Answers, Promises, Published, Publisher};
 use crate::{accounts, alike, counters, registers, watchers, zones};
 
@@ -61,14 +62,15 @@ pub async fn run(plan: Plan) -> Report {
     let begun = Instant::now();
     let seed = plan.seed;
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut cluster, network) = found(plan.nodes, &mut random).await;
+    let has_disks = plan.schedule.fills_disks();
+    let (mut cluster, network, disks) = found(plan.nodes, has_disks, &mut random).await;
     // Kept until it is known that nobody has to look at it.
     cluster.directory.disable_cleanup(true);
     let directory = cluster.directory.path().to_owned();
     fs::write(directory.join("schedule.txt"), plan.schedule.to_string()).unwrap();
     // A task of its own ends with its panic, and is dropped, with its nodes, where this function is.
     let local = LocalSet::new();
-    let mut running = local.spawn_local(go(cluster, network, plan, random));
+    let mut running = local.spawn_local(go(disks, cluster, network, plan, random));
     let (figures, violation) = match local.run_until(joined(&mut running)).await {
         Ok((figures, result)) => (figures, result.err()),
         Err(panic) => (Figures::default(), Some(panic)),
@@ -107,7 +109,7 @@ async fn all_joined<T>(tasks: Vec<JoinHandle<T>>) -> Result<Vec<T>, String> {
 }
 
 /// Founds a cluster whose nodes reach each other through our links, and starts it.
-async fn found(nodes: usize, random: &mut StdRng) -> (Cluster, Network) {
+async fn found(nodes: usize, has_disks: bool, random: &mut StdRng) -> (Cluster, Network, Vec<Disk>) {
     let mut tries = 1;
     loop {
         let mut cluster = Cluster::found_apps(nodes, apps::founded());
@@ -124,15 +126,25 @@ async fn found(nodes: usize, random: &mut StdRng) -> (Cluster, Network) {
             };
             cluster.founded.nodes[n].config = cluster.changed_config(n, &file, linked);
         }
+        let mut disks = Vec::new();
+        for n in 0..if has_disks { nodes } else { 0 } {
+            let at = cluster.directory.path().join(format!("disk-{}", cluster.name(n)));
+            let disk = Disk::mount(&at, DISK).expect("small disks are mounted, which takes root");
+            let file = format!("{}-disk.toml", cluster.name(n));
+            cluster.founded.nodes[n].config = cluster.with_data_dir(n, &file, &disk.path().join("data"));
+            disks.push(disk);
+        }
         match cluster.try_start_all().await {
-            Ok(()) => return (cluster, network),
+            Ok(()) => return (cluster, network, disks),
             Err(log) if tries < FOUND_TRIES && log.contains("in use") => tries += 1,
             Err(log) => panic!("{log}"),
         }
     }
 }
 
+/// The disks come first, since what comes first is dropped last: nobody uses them any more when they are unmounted.
 async fn go(
+    disks: Vec<Disk>,
     mut cluster: Cluster,
     network: Network,
     plan: Plan,
@@ -140,7 +152,7 @@ async fn go(
 ) -> (Figures, Result<(), String>) {
     let mut figures = Figures::default();
     let workloads = Workloads::start(&cluster, &mut random).await;
-    figures.storm = rage(&mut cluster, &network, &plan.schedule).await;
+    figures.storm = rage(&mut cluster, &network, &disks, &plan.schedule).await;
     figures.network = network.tally();
     let result = workloads.finish(&cluster, &mut figures).await;
     if result.is_ok() {
@@ -312,6 +324,7 @@ impl Workloads {
         }
         ask_everything(cluster, &mut answers).await;
         alike::check(cluster).await?;
+        alike::audit(cluster)?;
         let shown = shown(cluster).await?;
 
         figures.transfers = transfers.operations.len();

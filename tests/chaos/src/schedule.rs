@@ -12,7 +12,7 @@ use crate::apps;
 use crate::fault::{Fault, Kind, Way};
 
 /// One step in so many has two faults at once.
-const COMPOUND: u32 = 4;
+const COMPOUND: u32 = 3;
 /// One fault in two befalls a leader first.
 const LEADER_SHARE: f64 = 0.5;
 
@@ -46,12 +46,12 @@ pub struct Strike {
 }
 
 impl Schedule {
-    /// Faults for about so long. Kinds are drawn like cards, so that none comes a third time before each came once.
-    pub fn draw(seed: u64, nodes: usize, length: Duration) -> Schedule {
+    /// Faults of these kinds for about so long. Kinds are drawn like cards, so that none comes a third time before each came once.
+    pub fn draw(seed: u64, nodes: usize, length: Duration, kinds: &[Kind]) -> Schedule {
         let mut random = StdRng::seed_from_u64(seed);
         let (mut steps, mut deck, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
         while took < length {
-            let step = step(&mut random, &mut deck, nodes);
+            let step = step(&mut random, &mut deck, kinds, nodes);
             took += step.calm + step.hold;
             steps.push(step);
         }
@@ -59,9 +59,9 @@ impl Schedule {
     }
 
     /// Each kind of fault once, in an order that follows from the seed.
-    pub fn of_each_kind(seed: u64, nodes: usize) -> Schedule {
+    pub fn of_each_kind(seed: u64, nodes: usize, kinds: &[Kind]) -> Schedule {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut deck = deck(&mut random);
+        let mut deck = deck(&mut random, kinds);
         let mut steps = Vec::new();
         while let Some(kind) = deck.pop() {
             let strikes = vec![strike(&mut random, kind, nodes)];
@@ -70,35 +70,40 @@ impl Schedule {
         }
         Schedule { steps }
     }
+
+    /// Whether nodes need disks that can be filled.
+    pub fn fills_disks(&self) -> bool {
+        self.steps.iter().flat_map(|step| &step.strikes).any(|strike| strike.fault == Fault::FullDisk)
+    }
 }
 
-fn deck(random: &mut StdRng) -> Vec<Kind> {
-    let mut deck = Kind::ALL.to_vec();
+fn deck(random: &mut StdRng, kinds: &[Kind]) -> Vec<Kind> {
+    let mut deck = kinds.to_vec();
     deck.shuffle(random);
     deck
 }
 
-fn step(random: &mut StdRng, cards: &mut Vec<Kind>, nodes: usize) -> Step {
+fn step(random: &mut StdRng, cards: &mut Vec<Kind>, kinds: &[Kind], nodes: usize) -> Step {
     let mut next = |random: &mut StdRng| {
         if cards.is_empty() {
-            *cards = deck(random);
+            *cards = deck(random, kinds);
         }
         cards.pop().expect("there are kinds of faults")
     };
-    let mut kinds = vec![next(random)];
+    let mut drawn = vec![next(random)];
     if random.random_ratio(1, COMPOUND) {
-        kinds.push(next(random));
+        drawn.push(next(random));
         // One of them is enough where a new deck begins with what the last one ended with.
-        kinds.dedup();
+        drawn.dedup();
     }
-    let strikes = kinds.into_iter().map(|kind| strike(random, kind, nodes)).collect();
+    let strikes = drawn.into_iter().map(|kind| strike(random, kind, nodes)).collect();
     // Shorter than it takes to notice, long enough for an election, and longer than a session lives without a packet.
     let hold = match random.random_range(0..10) {
         0..3 => millis(random, 50, 600),
         3..9 => millis(random, 600, 2_500),
         _ => millis(random, 4_000, 6_000),
     };
-    Step { calm: millis(random, 100, 1_200), strikes, hold }
+    Step { calm: millis(random, 50, 700), strikes, hold }
 }
 
 fn strike(random: &mut StdRng, kind: Kind, nodes: usize) -> Strike {
@@ -119,6 +124,7 @@ fn strike(random: &mut StdRng, kind: Kind, nodes: usize) -> Strike {
         Kind::Loss => Fault::Loss(random.random_range(5..=40)),
         Kind::Duplication => Fault::Duplication(random.random_range(5..=50)),
         Kind::Reordering => Fault::Reordering(random.random_range(5..=50)),
+        Kind::FullDisk => Fault::FullDisk,
     };
     let mut order: Vec<usize> = (0..nodes).collect();
     order.shuffle(random);
@@ -175,26 +181,28 @@ mod tests {
 
     use super::*;
 
+    const KINDS: &[Kind] = &Kind::USUAL;
+
     #[test]
     fn a_seed_always_gives_the_same_schedule() {
         let length = Duration::from_secs(60);
         for seed in 0..20 {
-            assert_eq!(Schedule::draw(seed, 5, length), Schedule::draw(seed, 5, length));
+            assert_eq!(Schedule::draw(seed, 5, length, KINDS), Schedule::draw(seed, 5, length, KINDS));
         }
-        assert_ne!(Schedule::draw(1, 3, length), Schedule::draw(2, 3, length));
-        assert_ne!(Schedule::of_each_kind(1, 3), Schedule::of_each_kind(2, 3));
+        assert_ne!(Schedule::draw(1, 3, length, KINDS), Schedule::draw(2, 3, length, KINDS));
+        assert_ne!(Schedule::of_each_kind(1, 3, KINDS), Schedule::of_each_kind(2, 3, KINDS));
     }
 
     #[test]
     fn each_kind_comes_and_lasts() {
         for (seed, nodes) in (0..50).flat_map(|seed| [(seed, 3), (seed, 5)]) {
-            let drawn = Schedule::draw(seed, nodes, Duration::from_secs(60));
-            let once = Schedule::of_each_kind(seed, nodes);
-            assert_eq!(once.steps.len(), Kind::ALL.len());
+            let drawn = Schedule::draw(seed, nodes, Duration::from_secs(60), KINDS);
+            let once = Schedule::of_each_kind(seed, nodes, KINDS);
+            assert_eq!(once.steps.len(), KINDS.len());
             for schedule in [drawn, once] {
                 let strikes = schedule.steps.iter().flat_map(|step| &step.strikes);
                 let kinds: BTreeSet<Kind> = strikes.clone().map(|strike| strike.fault.kind()).collect();
-                assert_eq!(kinds, BTreeSet::from(Kind::ALL));
+                assert_eq!(kinds, BTreeSet::from(Kind::USUAL));
                 assert!(strikes.clone().all(|strike| strike.fault.victims() <= strike.order.len()));
             }
         }

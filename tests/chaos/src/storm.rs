@@ -4,14 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use synod_cluster::Cluster;
+use synod_client::CommandOptions;
+use synod_cluster::disk::Disk;
+use synod_cluster::{Cluster, put};
 use synod_types::AppNdx;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::apps::BALLAST;
 use crate::fault::{Fault, Kind, Way};
 use crate::network::Network;
+use crate::registers::TIMEOUTS;
 use crate::schedule::{Schedule, Step, Strike};
 
+/// A node's disk, where disks are to be filled.
+pub const DISK: &str = "1g";
+/// One write of what fills disks.
+const BALLAST_BYTES: usize = 256 << 10;
 /// How long a node may think about who leads.
 const LEADER_WAIT: Duration = Duration::from_millis(300);
 
@@ -24,21 +32,23 @@ pub struct Storm {
     pub kills: usize,
     /// How many were paused.
     pub pauses: usize,
+    /// How many ended by themselves, on a full disk.
+    pub full: usize,
 }
 
-/// Goes through the schedule; then every node runs, and every link is perfect.
-pub async fn rage(cluster: &mut Cluster, network: &Network, schedule: &Schedule) -> Storm {
+/// Goes through the schedule, for which `disks` are the nodes' if any is to be filled. Then every node runs, and every link is perfect.
+pub async fn rage(cluster: &mut Cluster, network: &Network, disks: &[Disk], schedule: &Schedule) -> Storm {
     let mut storm = Storm::default();
     for step in &schedule.steps {
         sleep(step.calm).await;
-        strike(cluster, network, step, &mut storm).await;
+        strike(cluster, network, disks, step, &mut storm).await;
     }
     storm
 }
 
-async fn strike(cluster: &mut Cluster, network: &Network, step: &Step, storm: &mut Storm) {
+async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: &Step, storm: &mut Storm) {
     let end = Instant::now() + step.hold;
-    let (mut killed, mut paused, mut flapping) = (Vec::new(), Vec::new(), None);
+    let (mut killed, mut paused, mut full, mut flapping) = (Vec::new(), Vec::new(), Vec::new(), None);
     for Strike { fault, leader_of, order } in &step.strikes {
         let mut order = order.clone();
         if let Some(app) = leader_of
@@ -56,6 +66,7 @@ async fn strike(cluster: &mut Cluster, network: &Network, step: &Step, storm: &m
             Fault::Isolate | Fault::CutLink | Fault::OneWay(_) => {
                 cut(network, &directions(*fault, &order), true);
             }
+            Fault::FullDisk => full.extend_from_slice(victims),
             Fault::Delay { delay, jitter } => network.change_all(|conditions| {
                 (conditions.delay, conditions.jitter) = (delay, jitter);
             }),
@@ -73,6 +84,8 @@ async fn strike(cluster: &mut Cluster, network: &Network, step: &Step, storm: &m
     paused.sort_unstable();
     paused.dedup();
     paused.retain(|node| !killed.contains(node));
+    full.retain(|node| !killed.contains(node) && !paused.contains(node));
+    full.iter().for_each(|node| disks[*node].fill());
     killed.iter().for_each(|node| cluster.kill(*node));
     paused.iter().for_each(|node| cluster.pause(*node));
     storm.kills += killed.len();
@@ -80,12 +93,28 @@ async fn strike(cluster: &mut Cluster, network: &Network, step: &Step, storm: &m
 
     // Where all are dead nothing goes on that could go wrong.
     if killed.len() < cluster.len() {
-        match flapping {
-            Some((period, directions)) => {
-                let _ = timeout_at(end, flap(network, &directions, period)).await;
+        let holding = async {
+            match flapping {
+                Some((period, directions)) => flap(network, &directions, period).await,
+                None => std::future::pending().await,
             }
-            None => sleep_until(end).await,
+        };
+        tokio::select! {
+            () = sleep_until(end) => {}
+            () = holding => {}
+            () = flood(cluster), if !full.is_empty() => {}
         }
+    }
+    for node in full {
+        let ended = cluster.kill_anyway(node);
+        assert!(
+            ended.code().is_none() || cluster.log(node).contains("the disk is full"),
+            "{ended}\n{}",
+            cluster.log(node)
+        );
+        storm.full += usize::from(ended.code().is_some());
+        disks[node].resize(DISK);
+        killed.push(node);
     }
     killed.iter().for_each(|node| cluster.spawn(*node));
     paused.iter().for_each(|node| cluster.resume(*node));
@@ -102,6 +131,16 @@ async fn flap(network: &Network, directions: &[(usize, usize)], period: Duration
         is_cut = !is_cut;
         cut(network, directions, is_cut);
         sleep(period).await;
+    }
+}
+
+/// Writes much, for ever: a journal has some room ahead, and meets a full disk only behind it.
+async fn flood(cluster: &Cluster) {
+    let client = cluster.client(cluster.administrator(), 0, TIMEOUTS);
+    loop {
+        let _ = client
+            .execute(BALLAST, put("ballast", vec![b'x'; BALLAST_BYTES]), CommandOptions::default())
+            .await;
     }
 }
 

@@ -165,3 +165,42 @@ fn first_difference(one: &[StateChanges], other: &[StateChanges]) -> String {
         other.get(n)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use synod::watcher::KeyChange;
+
+    use super::*;
+
+    const HISTORY: &str = "c1 0..10 put x a -> @1 new\n\
+                           c1 11..20 delete y -> @2 nothing\n\
+                           c1 21..30 txn then put y b, delete x -> @3 then new, deleted\n";
+
+    fn state(state_ndx: u64, changes: &[(&str, Option<&str>)]) -> StateChanges {
+        let change = |(key, value): &(&str, Option<&str>)| KeyChange {
+            key: Some((*key).to_owned()),
+            value: value.map(str::to_owned),
+            ..KeyChange::default()
+        };
+        StateChanges { state_ndx, time_ms: 0, changes: changes.iter().map(change).collect() }
+    }
+
+    #[test]
+    fn watchers_are_told_what_the_receipts_say_each_change_once_and_in_order() {
+        let history = History::parse(HISTORY).unwrap();
+        let log = vec![state(1, &[("x", Some("a"))]), state(3, &[("x", None), ("y", Some("b"))])];
+        let told = |states: Vec<StateChanges>| [Followed { states, reconnects: 0 }];
+        assert_eq!(check(&[log.clone(), log.clone()], &history, &told(log.clone())), Ok(()));
+        let doubled = vec![log[0].clone(), log[0].clone(), log[1].clone()];
+        let swapped = vec![log[1].clone(), log[0].clone()];
+        for bad in [vec![log[0].clone()], doubled, swapped] {
+            let error = check(&[log.clone(), log.clone()], &history, &told(bad)).unwrap_err();
+            assert!(error.contains("watcher 1"), "{error}");
+        }
+        let other = vec![log[0].clone(), state(3, &[("x", None)])];
+        let error = check(&[log.clone(), other.clone()], &history, &told(log)).unwrap_err();
+        assert!(error.contains("node2"), "{error}");
+        let error = check(&[other.clone(), other.clone()], &history, &told(other)).unwrap_err();
+        assert!(error.contains("state 3"), "{error}");
+    }
+}

@@ -4,6 +4,8 @@
 //! It is for tests alone: whoever is surprised here panics. Start with [`Cluster`].
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
 
+pub mod disk;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -265,6 +267,14 @@ impl Cluster {
         assert!(status.code().is_none(), "{} had ended by itself, {status}\n{}", self.name(n), self.log(n));
     }
 
+    /// Kills a node that may be about to end by itself; tells which it was.
+    pub fn kill_anyway(&mut self, n: usize) -> ExitStatus {
+        let mut process = self.running[n].take().expect("only who runs can be killed");
+        // Fails only where it has ended already.
+        let _ = process.child.kill();
+        process.child.wait().unwrap()
+    }
+
     /// Holds a node's process as if its machine stood still: it is there, and does nothing.
     pub fn pause(&self, n: usize) {
         self.signal(n, Signal::STOP);
@@ -344,6 +354,15 @@ impl Cluster {
         let path = self.path(file);
         fs::write(&path, change(text)).unwrap();
         path
+    }
+
+    /// Writes a node's configuration to a file of its own, with another data directory.
+    pub fn with_data_dir(&self, n: usize, file: &str, data_dir: &Path) -> PathBuf {
+        self.changed_config(n, file, |text| {
+            let fields = text.lines().filter(|line| !line.starts_with("data_dir"));
+            format!("data_dir = {:?}\n", data_dir.display().to_string())
+                + &fields.collect::<Vec<_>>().join("\n")
+        })
     }
 
     /// Runs a tool in the directory that holds the cluster's.
