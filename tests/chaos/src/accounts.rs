@@ -45,6 +45,13 @@ pub struct Balances {
     pub entries: Vec<PageEntry>,
 }
 
+impl Balances {
+    /// What a page says.
+    pub fn of(page: Page, floor: StateNdx) -> Balances {
+        Balances { floor, at: page.state_ndx, entries: page.entries }
+    }
+}
+
 /// Works until it is told to stop. `acknowledged` is the highest state that anybody was told.
 pub async fn client(
     number: u32,
@@ -63,8 +70,7 @@ pub async fn client(
             let node = random.random_range(0..ground.readers().len());
             if let Some(page) = read(ground.readers(), node, is_linearizable).await {
                 acknowledged.fetch_max(if is_linearizable { page.state_ndx.0 } else { 0 }, Ordering::Relaxed);
-                let (floor, at, entries) = (StateNdx(floor), page.state_ndx, page.entries);
-                work.balances.push(Balances { floor, at, entries });
+                work.balances.push(Balances::of(page, StateNdx(floor)));
             }
             continue;
         }

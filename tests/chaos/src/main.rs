@@ -1,5 +1,7 @@
 //! `chaos`: runs real clusters under faults, one seed after the other, and checks what their clients were told.
 //!
+//! It is `synod`, too, where it is called so: the nodes that it starts are this build of the program, never an old one.
+//!
 //! Exit code 0: nothing was violated; 1: something was; 2: the command line is wrong.
 
 use std::path::PathBuf;
@@ -40,7 +42,7 @@ struct Cli {
     /// Nodes of the cluster
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=7))]
     nodes: u64,
-    /// The program to test [default: the synod beside this program]
+    /// Another program to test [default: the synod that this program was built with]
     #[arg(long, value_name = "PATH")]
     synod: Option<PathBuf>,
     /// Fills disks, too: each node gets one in memory, which takes root to mount
@@ -64,14 +66,17 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Some(path) = &cli.synod {
-        if !path.is_file() {
-            eprintln!("chaos: there is no program {}", path.display());
-            return ExitCode::from(2);
-        }
-        synod_cluster::test_program(path.clone()).expect("nothing was started yet");
+    if std::env::args_os().next().is_some_and(|name| name == synod_cluster::NAME) {
+        return synod::main();
     }
+    let cli = Cli::parse();
+    let own = std::env::current_exe().expect("the operating system says which program this is");
+    let program = cli.synod.clone().unwrap_or(own);
+    if !program.is_file() {
+        eprintln!("chaos: there is no program {}", program.display());
+        return ExitCode::from(2);
+    }
+    synod_cluster::test_program(program).expect("nothing was started yet");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("the operating system lets this program wait for the network");
     runtime.block_on(async {

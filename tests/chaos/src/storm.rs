@@ -36,7 +36,8 @@ pub struct Storm {
     pub full: usize,
 }
 
-/// Goes through the schedule, for which `disks` are the nodes' if any is to be filled. Then every node runs, and every link is perfect.
+/// Goes through the schedule, for which `disks` are the nodes' if any is to be filled. Then every node runs, and every link
+/// is perfect.
 pub async fn rage(cluster: &mut Cluster, network: &Network, disks: &[Disk], schedule: &Schedule) -> Storm {
     let mut storm = Storm::default();
     for step in &schedule.steps {
@@ -93,15 +94,10 @@ async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: 
 
     // Where all are dead nothing goes on that could go wrong.
     if killed.len() < cluster.len() {
-        let holding = async {
-            match flapping {
-                Some((period, directions)) => flap(network, &directions, period).await,
-                None => std::future::pending().await,
-            }
-        };
+        let (period, directions) = flapping.unwrap_or((step.hold, Vec::new()));
         tokio::select! {
             () = sleep_until(end) => {}
-            () = holding => {}
+            () = flap(network, &directions, period) => {}
             () = flood(cluster), if !full.is_empty() => {}
         }
     }

@@ -14,6 +14,7 @@ use synod::dns_query::{self, DnsAnswer};
 use synod::propagation::{Change, Propagation, Reach};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesOp};
 use synod_client::{Client, CommandOptions, SubmitError};
+use synod_cluster::{Cluster, PATIENCE};
 use synod_types::limits::SESSION_WINDOW;
 use synod_types::{Outcome, Receipt, Seq, SignedCommand, StateNdx};
 use synod_zone::{Name, Rtype};
@@ -24,6 +25,7 @@ use crate::apps::ZONES;
 
 /// The zones, one for each publisher.
 pub const NAMES: [&str; 2] = ["one.example", "two.example"];
+const FIRST_SERIAL: u32 = 1;
 const THINK_MS_MAX: u64 = 150;
 const ASK_MS_MAX: u64 = 10;
 /// How long a change to be live everywhere is waited for.
@@ -68,13 +70,6 @@ pub struct Published {
     receipt: Option<Receipt>,
 }
 
-impl Published {
-    /// The state that it made, as far as that is known.
-    pub fn state_ndx(&self) -> Option<StateNdx> {
-        self.receipt.as_ref().map(|receipt| receipt.state_ndx)
-    }
-}
-
 /// What a publisher did.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
@@ -110,12 +105,23 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes until it is told to stop; `first` changes were published before.
-    pub async fn run(self, first: u32, mut random: StdRng, stopped: watch::Receiver<bool>) -> Work {
+    /// Publishes the zone for the first time, before anything fails, and waits until it is live everywhere.
+    pub async fn first(self) -> Published {
+        let published = self.publish(0, FIRST_SERIAL).await.expect("nothing fails yet");
+        let state_ndx = published.receipt.as_ref().expect("nothing fails yet").state_ndx;
+        assert!(self.wait(state_ndx, FIRST_SERIAL, PATIENCE).await, "a zone is live before anything fails");
+        for connection in self.connections {
+            connection.close().await;
+        }
+        published
+    }
+
+    /// Publishes further versions until it is told to stop.
+    pub async fn run(self, mut random: StdRng, stopped: watch::Receiver<bool>) -> Work {
         let mut work = Work::default();
         while !*stopped.borrow() {
             sleep(Duration::from_millis(random.random_range(0..=THINK_MS_MAX))).await;
-            let serial = first + u32::try_from(work.published.len()).unwrap() + 1;
+            let serial = FIRST_SERIAL + 1 + u32::try_from(work.published.len()).unwrap();
             if u64::from(serial) >= SESSION_WINDOW {
                 break;
             }
@@ -136,7 +142,7 @@ impl Publisher {
     }
 
     /// Publishes a change through one node; `None`: nothing was submitted.
-    pub async fn publish(&self, node: usize, serial: u32) -> Option<Published> {
+    async fn publish(&self, node: usize, serial: u32) -> Option<Published> {
         let (zone, connection) = (self.zone, &self.connections[node]);
         let file = zone_file(serial);
         let bytes = u64::try_from(file.len()).unwrap();
@@ -163,7 +169,7 @@ impl Publisher {
     }
 
     /// Waits until a change is live everywhere.
-    pub async fn wait(&self, state_ndx: StateNdx, serial: u32, limit: Duration) -> bool {
+    async fn wait(&self, state_ndx: StateNdx, serial: u32, limit: Duration) -> bool {
         let zone = Some(Name::parse(NAMES[self.zone]).unwrap());
         let change = Change { app: ZONES, state_ndx, zone };
         let waited = self.propagation.wait(&change, Reach::All, limit, |_| {}).await.unwrap();
@@ -173,6 +179,12 @@ impl Publisher {
         }
         waited.is_live
     }
+}
+
+/// Where each node answers queries.
+pub fn name_servers(cluster: &Cluster) -> Vec<SocketAddr> {
+    let dns = cluster.founded.nodes.iter().map(|node| node.plan.dns.as_ref().unwrap().to_string());
+    dns.map(|dns| dns.parse().unwrap()).collect()
 }
 
 /// Asks the name servers until it is told to stop.

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -48,6 +49,9 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 const FOUND_TRIES: usize = 5;
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What the program is called when it is started, whatever its file is called.
+pub const NAME: &str = "synod";
 
 /// The program that is tested: what [`test_program`] was told, or the `synod` of this build.
 ///
@@ -101,6 +105,7 @@ impl Process {
     fn start(config: &Path) -> Process {
         let log = File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
         let mut child = Command::new(program())
+            .arg0(NAME)
             .args(["node", "--output", "json", "--until-stdin-closes", "--config"])
             .arg(config)
             .env_remove("RUST_LOG")
@@ -368,7 +373,7 @@ impl Cluster {
     /// Runs a tool in the directory that holds the cluster's.
     pub fn run(&self, arguments: &str) -> Output {
         let mut command = Command::new(program());
-        command.args(arguments.split_whitespace()).current_dir(self.directory.path());
+        command.arg0(NAME).args(arguments.split_whitespace()).current_dir(self.directory.path());
         command.env("SYNOD_CLIENT", self.path("client.toml")).output().unwrap()
     }
 
