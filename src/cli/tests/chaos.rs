@@ -6,7 +6,6 @@
 //! ```text
 //! cargo run --release -p synod-chaos -- --runs 60 --seconds 60
 //! ```
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 
