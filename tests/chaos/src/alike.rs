@@ -50,7 +50,7 @@ pub fn audit(cluster: &Cluster) -> Result<(), String> {
         cluster.founded.nodes.iter().map(|node| format!("--url {}", node.plan.http)).collect();
     let audited = cluster.run(&format!("audit --quiet {}", urls.join(" ")));
     let said = String::from_utf8_lossy(&audited.stderr);
-    if audited.status.success() { Ok(()) } else { Err(format!("the audit says: {said}")) }
+    if audited.status.success() { Ok(()) } else { Err(said.into_owned()) }
 }
 
 /// How much each application of each node has executed, and its chain; nothing of a node that does not answer.

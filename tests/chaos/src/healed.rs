@@ -106,8 +106,8 @@ pub async fn read_counters(cluster: &Cluster) -> Result<Vec<BTreeMap<String, Str
 pub fn linearizable(recorded: &History, settled: &History) -> Result<u64, String> {
     let accepted = |what: &str, verdict| match verdict {
         Verdict::Linearizable => Ok(()),
-        Verdict::Violation(why) => Err(format!("registers, {what}: {why}")),
-        Verdict::Undecided(why) => Err(format!("registers, {what}: undecided: {why}")),
+        Verdict::Violation(why) => Err(format!("{what}: {why}")),
+        Verdict::Undecided(why) => Err(format!("{what}, undecided: {why}")),
     };
     accepted("replayed", settled.replay())?;
     let mut steps = 0;

@@ -63,14 +63,14 @@ impl Figures {
     pub fn count(&mut self, operations: &[Operation<Input, Output>]) {
         let is =
             |what: fn(&Operation<Input, Output>) -> bool| operations.iter().filter(|one| what(one)).count();
-        self.operations += operations.len();
-        self.unknown += is(|one| one.outcome == Outcome::Unknown);
-        self.failed += is(|one| !one.may_count());
+        self.operations = operations.len();
+        self.unknown = is(|one| one.outcome == Outcome::Unknown);
+        self.failed = is(|one| !one.may_count());
         let took = operations.iter().filter_map(|one| Some((one.answered()? - one.invoked) / 1_000));
         let mut took: Vec<u64> = took.collect();
         took.sort_unstable();
-        self.longest_us = self.longest_us.max(took.last().copied().unwrap_or_default());
-        self.median_us = self.median_us.max(took.get(took.len() / 2).copied().unwrap_or_default());
+        self.longest_us = took.last().copied().unwrap_or_default();
+        self.median_us = took.get(took.len() / 2).copied().unwrap_or_default();
     }
 
     /// Everything that was asked of the cluster.
@@ -140,9 +140,21 @@ impl Total {
     }
 
     fn row(&self, f: &mut fmt::Formatter<'_>, name: &str, value: impl Fn(&Figures) -> u64) -> fmt::Result {
+        let sum = self.reports.iter().map(|report| value(&report.figures)).sum();
+        self.bounds(f, name, &grouped(sum), value)
+    }
+
+    /// A row of what makes no sum.
+    fn bounds(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        sum: &str,
+        value: impl Fn(&Figures) -> u64,
+    ) -> fmt::Result {
         let values = || self.reports.iter().map(|report| value(&report.figures));
         let (least, most) = (values().min().unwrap_or_default(), values().max().unwrap_or_default());
-        writeln!(f, "{name:<52}{:>14}{:>12}{:>12}", grouped(values().sum()), grouped(least), grouped(most))
+        writeln!(f, "{name:<52}{sum:>14}{:>12}{:>12}", grouped(least), grouped(most))
     }
 }
 
@@ -167,7 +179,8 @@ impl fmt::Display for Total {
         self.row(f, "operations on registers and accounts", |one| of(one.operations))?;
         self.row(f, "  of unknown outcome at first", |one| of(one.unknown))?;
         self.row(f, "  known to have failed", |one| of(one.failed))?;
-        self.row(f, "  longest latency, ms", |one| one.longest_us / 1_000)?;
+        self.bounds(f, "  median latency, ms", "", |one| one.median_us / 1_000)?;
+        self.bounds(f, "  longest latency, ms", "", |one| one.longest_us / 1_000)?;
         self.row(f, "steps of the search for an order", |one| one.steps)?;
         self.row(f, "transfers between accounts", |one| of(one.transfers))?;
         self.row(f, "readings of all accounts", |one| of(one.balances))?;
@@ -180,7 +193,7 @@ impl fmt::Display for Total {
         self.row(f, "DNS answers", |one| of(one.dns_answers))?;
         self.row(f, "  silence and SERVFAIL", |one| of(one.dns_unanswered))?;
         self.row(f, "  REFUSED", |one| of(one.dns_refused))?;
-        self.row(f, "from the last fault to reads everywhere, ms", |one| one.recovered_ms)?;
+        self.bounds(f, "from the last fault to reads everywhere, ms", "", |one| one.recovered_ms)?;
         write!(f, "{:<52}{:>14}", "violations", self.violations())
     }
 }

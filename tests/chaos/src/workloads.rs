@@ -152,6 +152,9 @@ impl Workloads {
 
         // As the clients knew it when faults ended.
         let recorded = operations(&records);
+        let directory = cluster.directory.path();
+        let history = History { start: registers_start, operations: recorded.clone() };
+        healed::keep(directory, "registers-recorded", &history);
         let mut transfers: Vec<Record> = works.iter().flat_map(|work| work.transfers.clone()).collect();
         figures.count(&[recorded.clone(), operations(&transfers)].concat());
         let (live, mut changes) = (published.iter().map(|work| work.live).sum(), self.first);
@@ -161,7 +164,7 @@ impl Workloads {
         record::settle(&mut records, &registers, ground).await;
         record::settle(&mut transfers, &accounts, ground).await;
         let zones = patient(zone_key);
-        zones::settle(&mut changes, &zones).await?;
+        let zones_settled = zones::settle(&mut changes, &zones).await;
         let nodes = at_each(cluster, counter_key, Timeouts::default());
         counters::settle(&mut counted, &nodes, ground).await;
         for client in [accounts, zones].into_iter().chain(nodes) {
@@ -178,8 +181,6 @@ impl Workloads {
         recorded.operations.extend(last.iter().cloned());
         settled.operations.extend(last);
         let transfers = History { start: accounts_start, operations: operations(&transfers) };
-        let directory = cluster.directory.path();
-        healed::keep(directory, "registers-recorded", &recorded);
         healed::keep(directory, "registers", &settled);
         healed::keep(directory, "accounts", &transfers);
         healed::keep(directory, "counters", &counters::history(counters_start, &counted));
@@ -190,8 +191,8 @@ impl Workloads {
         let mut balances: Vec<_> = works.into_iter().flat_map(|work| work.balances).collect();
         balances.extend(healed::read_balances(cluster).await);
         answers.push(healed::ask_name_servers(cluster, &self.promises).await);
-        alike::check(cluster).await?;
-        alike::audit(cluster)?;
+        let alike = alike::check(cluster).await;
+        let audited = alike::audit(cluster);
         let shown = healed::read_counters(cluster).await?;
 
         figures.transfers = transfers.operations.len();
@@ -206,14 +207,29 @@ impl Workloads {
         figures.dns_unanswered = answers.iter().map(|one| one.unanswered).sum();
         figures.dns_refused = answers.iter().map(|one| one.refused).sum();
 
-        zones::check(&changes, &answers).map_err(|why| format!("zones: {why}"))?;
-        counters::check(counters_start, &counted, &shown).map_err(|why| format!("counters: {why}"))?;
-        accounts::check(&transfers, &balances).map_err(|why| format!("accounts: {why}"))?;
-        watchers::check(&logs, &settled, &followed).map_err(|why| format!("watchers: {why}"))?;
+        let zones = zones_settled.and_then(|()| zones::check(&changes, &answers));
+        let counters = counters::check(counters_start, &counted, &shown);
+        let accounts = accounts::check(&transfers, &balances);
+        let watchers = watchers::check(&logs, &settled, &followed);
         let checking = tokio::task::spawn_blocking(move || healed::linearizable(&recorded, &settled));
-        figures.steps = checking.await.unwrap()?;
-        Ok(())
+        let registers = checking.await.unwrap().map(|steps| figures.steps = steps);
+        all_hold([
+            ("nodes", alike),
+            ("audit", audited),
+            ("zones", zones),
+            ("counters", counters),
+            ("accounts", accounts),
+            ("watchers", watchers),
+            ("registers", registers),
+        ])
     }
+}
+
+/// Whether all checks hold; otherwise what each of them found.
+fn all_hold<const N: usize>(checks: [(&str, Result<(), String>); N]) -> Result<(), String> {
+    let found = checks.into_iter().filter_map(|(what, check)| Some(format!("{what}: {}", check.err()?)));
+    let found: Vec<String> = found.collect();
+    if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
 }
 
 /// A client for each node, which knows that node alone.

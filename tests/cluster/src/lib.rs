@@ -176,7 +176,7 @@ impl Cluster {
         administrators: usize,
         signatures_needed: u32,
     ) -> Cluster {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
         let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
         let ports = free_ports(4 * nodes);
         let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
