@@ -74,6 +74,36 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     ("synod-sim", "src/sim", &["synod-types", "synod-paxos", "synod-machine", "synod-app-kv"]),
     ("synod-history", "tests/history", &["synod-types"]),
+    (
+        "synod-cluster",
+        "tests/cluster",
+        &[
+            "synod",
+            "synod-types",
+            "synod-auth",
+            "synod-client",
+            "synod-gateway",
+            "synod-node",
+            "synod-app-kv",
+        ],
+    ),
+    (
+        "synod-chaos",
+        "tests/chaos",
+        &[
+            "synod",
+            "synod-types",
+            "synod-auth",
+            "synod-machine",
+            "synod-client",
+            "synod-gateway",
+            "synod-zone",
+            "synod-app-kv",
+            "synod-app-zones",
+            "synod-history",
+            "synod-cluster",
+        ],
+    ),
 ];
 
 /// The crates whose results depend on their arguments alone, and what they may use from outside the project.

@@ -2,8 +2,6 @@
 //! everything that was tampered with in between.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use cluster::{Cluster, KV, SYNOD, State, ZONES};
 use serde_json::Value;
+use synod_cluster::{Cluster, KV, State, ZONES};
 use synod_journal::sled_store::SledStore;
 use synod_journal::store::Store as _;
 use synod_journal::{Journal, Stamp, record};
@@ -65,7 +63,7 @@ struct Tools {
 
 impl Tools {
     fn run(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new(SYNOD);
+        let mut command = Command::new(synod_cluster::program());
         command.args(args).env("SYNOD_CLIENT", &self.client).env_remove("RUST_LOG");
         let output = command.current_dir(&self.directory).stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

@@ -1,18 +1,16 @@
 //! Who may command, seen from outside: real nodes, `synod commander`, and clients at every node.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, PATIENCE, State, ZONES, eventually, put};
 use serde_json::{Value, json};
 use synod_app_kv::KvOp;
 use synod_app_zones::{Expected, ZoneName, ZonesOp};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, State, ZONES, eventually, put};
 use synod_machine::authority::AuthorityOp;
 use synod_types::limits::SESSION_WINDOW;
 use synod_types::{AppNdx, Outcome, Receipt, RefusalCode, Seq, SignedCommand, StateNdx};

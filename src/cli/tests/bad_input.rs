@@ -2,19 +2,17 @@
 //! belong here, and noise.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, PATIENCE, eventually, put, refused};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use synod::dns_query;
 use synod_auth::{Algorithm, Genesis, SigningKey};
 use synod_client::{Client, CommandOptions, Commander, SubmitError, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, eventually, put, refused};
 use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, OPERATION_BYTES_MAX, SESSION_WINDOW};
 use synod_types::{

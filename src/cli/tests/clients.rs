@@ -2,13 +2,11 @@
 //! `openssl` and `curl`, with a key of either kind.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-mod cluster;
-
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use cluster::{Cluster, KV};
 use serde_json::{Value, json};
+use synod_cluster::{Cluster, KV};
 
 const PAGE: &str = "../../docs/CLIENTS.md";
 const GENERATE: &str = "openssl genpkey -algorithm ED25519 -out own.pem";

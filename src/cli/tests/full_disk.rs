@@ -3,45 +3,20 @@
 //! Needs a file system of its own, which takes root; anybody else is told that nothing was tested.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
+use std::process::Command;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use cluster::{Cluster, KV, eventually, put};
 use synod_client::{CommandOptions, Timeouts};
+use synod_cluster::disk::Disk;
+use synod_cluster::{Cluster, KV, eventually, put};
 use synod_types::{Outcome, Seq, StateNdx};
 
 /// Room for a new journal and some hundred commands.
-const DISK: &str = "size=24m";
+const DISK: &str = "24m";
 const VALUE_BYTES: usize = 64 << 10;
 /// Many times what the disk can hold.
 const COMMANDS_MAX: u64 = 3_000;
 /// Commands that the two others execute afterwards.
 const COMMANDS_AFTER: u64 = 20;
-
-/// A small file system in memory, as long as this lives.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// `None` where this process may not mount.
-    fn mount(at: &Path) -> Option<Disk> {
-        std::fs::create_dir(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(at).stderr(Stdio::null());
-        let is_mounted = mount.status().is_ok_and(|status| status.success());
-        is_mounted.then(|| Disk(at.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        let is_unmounted = unmounted.is_ok_and(|status| status.success());
-        // A second panic would hide the first.
-        assert!(is_unmounted || std::thread::panicking(), "{} is still mounted", self.0.display());
-    }
-}
 
 fn value(seq: u64) -> Vec<u8> {
     format!("{seq:08}").repeat(VALUE_BYTES / 8).into_bytes()
@@ -60,14 +35,14 @@ async fn a_leader_with_a_full_disk_ends_and_the_others_go_on() {
 
 async fn fill_the_disk_of(full: usize) {
     let directory = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(&directory.path().join("disk")) else {
+    let Some(disk) = Disk::mount(&directory.path().join("disk"), DISK) else {
         eprintln!("SKIPPED, nothing was tested: mounting a small file system takes root");
         return;
     };
     // Declared behind the disk, so that its nodes are gone before the disk is unmounted.
     let mut cluster = Cluster::found(3);
-    let small = disk.0.join("data");
-    cluster.founded.nodes[full].config = with_data_dir(&cluster, full, "small.toml", &small);
+    let small = disk.path().join("data");
+    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "small.toml", &small);
     for node in 0..cluster.len() {
         cluster.spawn(node);
     }
@@ -111,7 +86,7 @@ async fn fill_the_disk_of(full: usize) {
     let copied = Command::new("cp").arg("-a").arg(&small).arg(directory.path()).status();
     assert!(copied.unwrap().success());
     let large = directory.path().join("data");
-    cluster.founded.nodes[full].config = with_data_dir(&cluster, full, "large.toml", &large);
+    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "large.toml", &large);
     cluster.spawn(full);
     cluster.ready(full).await;
     assert_has_all(&cluster, full, seq, last).await;
@@ -125,13 +100,6 @@ async fn fill_the_disk_of(full: usize) {
     eventually("all see each other", async || cluster.readers.up(full).await.len() == 2).await;
     client.close().await;
     cluster.stop_all().await;
-}
-
-fn with_data_dir(cluster: &Cluster, node: usize, file: &str, data_dir: &Path) -> PathBuf {
-    cluster.changed_config(node, file, |text| {
-        let fields = text.lines().filter(|line| !line.starts_with("data_dir"));
-        format!("data_dir = {:?}\n", data_dir.display().to_string()) + &fields.collect::<Vec<_>>().join("\n")
-    })
 }
 
 /// Every key up to the last one is there, read in `state_ndx`.

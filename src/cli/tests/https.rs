@@ -1,13 +1,11 @@
 //! A readers' port in TLS, and the tools that read it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use cluster::Cluster;
+use synod_cluster::Cluster;
 
 fn synod(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));

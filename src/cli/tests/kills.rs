@@ -4,20 +4,18 @@
 //! A schedule is replayed with `SYNOD_KILLS_SEED=N`; which commands are in flight at a kill differs all the same.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, PATIENCE, Readers, State, eventually};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use synod_app_kv::{KvOp, KvReply};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, Readers, State, eventually};
 use synod_machine::authority::{AuthorityOp, AuthorityReply, Grant, Role};
 use synod_types::command::Operation;
 use synod_types::limits::SESSION_WINDOW;

@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
-mod cluster;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,7 +12,7 @@ use synod_client::{Client, CommandOptions, Timeouts};
 use synod_gateway::ClusterStatus;
 use synod_types::{Outcome, Receipt, StateNdx};
 
-use crate::cluster::{Cluster, KV, Readers, State, eventually};
+use synod_cluster::{Cluster, KV, Readers, State, eventually};
 
 const NODES: usize = 3;
 /// What is kept alive lasts so long: far longer than a command takes.

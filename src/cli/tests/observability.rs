@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
-mod cluster;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
@@ -11,7 +9,7 @@ use std::process::Command;
 use synod_client::CommandOptions;
 use synod_types::{Outcome, StateNdx};
 
-use crate::cluster::{Cluster, KV, eventually, put};
+use synod_cluster::{Cluster, KV, eventually, put};
 
 /// The samples of one scrape by name and labels, as they stand there.
 async fn scrape(cluster: &Cluster, n: usize) -> BTreeMap<String, f64> {

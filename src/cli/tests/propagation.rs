@@ -4,13 +4,10 @@
 //! A schedule is replayed with `SYNOD_PROPAGATION_SEED=N`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster::{Cluster, PATIENCE, ZONES, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustls::RootCertStore;
@@ -19,6 +16,7 @@ use synod::propagation::{Change, Propagation, Reach};
 use synod::reader::{HttpNode, Reader};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesOp};
 use synod_client::{Client, CommandOptions, Timeouts};
+use synod_cluster::{Cluster, PATIENCE, ZONES, eventually};
 use synod_types::{Outcome, StateNdx};
 use synod_zone::{Name, Rtype};
 

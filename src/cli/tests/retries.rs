@@ -5,15 +5,13 @@
 //! `cargo test --release -p synod --test retries -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, KV, PATIENCE, eventually, put};
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, eventually, put};
 use synod_gateway::ClusterStatus;
 use synod_types::{Receipt, Seq, SignedCommand, StateNdx};
 use tokio::sync::{Semaphore, watch};

@@ -2,8 +2,6 @@
 //! from starting, and its end leaves no copy of its memory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,10 +9,10 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cluster::{Cluster, KV, eventually, put, refused};
 use pkcs8::SecretDocument;
 use synod_auth::{CertificateAuthority, SigningKey, TlsIdentity};
 use synod_client::CommandOptions;
+use synod_cluster::{Cluster, KV, eventually, put, refused};
 use synod_node::Config;
 
 /// Bytes of a key that somebody might print one way or another; so many in a row are no chance.

@@ -1,11 +1,9 @@
 //! What keeps a node from starting is said so that it can be put right, and the process fails.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::net::{TcpListener, UdpSocket};
 
-use cluster::{Cluster, refused};
+use synod_cluster::{Cluster, refused};
 
 /// `text` in front of a configuration, where its top-level fields are.
 fn prepend(text: String) -> impl FnOnce(String) -> String {

@@ -4,15 +4,12 @@
 //! A schedule is replayed with `SYNOD_WATCH_SEED=N`; what is in flight at a kill differs all the same.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster::{Cluster, KV, PATIENCE, SYNOD, eventually};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rustls::RootCertStore;
@@ -22,6 +19,7 @@ use synod::watcher::{Event, Selection, StateChanges, Transport, Watcher};
 use synod_app_kv::{KvChange, KvCompare, KvCondition, KvOp, KvTxn};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, eventually};
 use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::{Outcome, StateNdx};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -101,7 +99,8 @@ async fn watchers_are_told_what_the_log_says_whatever_nodes_fail() {
 
     // One more write, which both watchers wait for: it is the last thing that they are told.
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
-    let last = client.execute(KV, cluster::put(format!("{FOLLOWED}end"), "end"), CommandOptions::default());
+    let last =
+        client.execute(KV, synod_cluster::put(format!("{FOLLOWED}end"), "end"), CommandOptions::default());
     let last = last.await.unwrap().state_ndx;
     client.close().await;
     let mut told = Vec::new();
@@ -358,7 +357,7 @@ struct Tool {
 
 impl Tool {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(SYNOD);
+        let mut command = Command::new(synod_cluster::program());
         let split = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         // The shortest time for which a lock is kept, for it is waited for.
         let ttl = matches!(arguments[0], "lock" | "elect").then_some(["--ttl", "3s"]);

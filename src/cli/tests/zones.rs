@@ -1,18 +1,16 @@
 //! `synod zone` as people use it, from a file to what name servers answer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod cluster;
-
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use cluster::{Cluster, PATIENCE, SYNOD, ZONES};
 use serde_json::Value;
 use synod::dns_query::{self, DnsAnswer};
 use synod_app_zones::{Expected, ZoneChange, ZoneName, ZonesOp};
 use synod_client::{CommandOptions, Timeouts};
+use synod_cluster::{Cluster, PATIENCE, ZONES};
 use synod_types::{ContentKey, StateNdx};
 use synod_zone::{Name, Rtype};
 use tokio::sync::watch;
@@ -403,7 +401,7 @@ async fn what_cannot_be_published_changes_nothing() {
 fn a_file_is_checked_without_a_cluster() {
     let directory = tempfile::tempdir().unwrap();
     let run = |arguments: &str| {
-        let mut command = Command::new(SYNOD);
+        let mut command = Command::new(synod_cluster::program());
         let output =
             command.args(arguments.split_whitespace()).current_dir(directory.path()).output().unwrap();
         (

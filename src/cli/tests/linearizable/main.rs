@@ -10,23 +10,21 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-mod clients;
-#[path = "../cluster/mod.rs"]
-mod cluster;
-mod record;
+mod report;
 mod storm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clients::{Ground, HOT_KEYS, client};
-use cluster::{Cluster, KV, PATIENCE, eventually, put};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use record::{Record, Report};
+use report::Report;
 use synod_auth::{Algorithm, SigningKey};
+use synod_chaos::record::{self, Record};
+use synod_chaos::registers::{self, Ground, HOT_KEYS, client};
 use synod_client::{Client, CommandOptions, Timeouts};
+use synod_cluster::{Cluster, KV, PATIENCE, eventually, put};
 use synod_history::{Answer, History, Input, Operation, Outcome, Output, Verdict, Word};
 use synod_machine::authority::{AuthorityOp, Grant, Role};
 use synod_types::StateNdx;
@@ -72,7 +70,7 @@ async fn run(seed: u64, length: Duration) -> Report {
     let (stop, stopped) = watch::channel(false);
     let mut clients = JoinSet::new();
     for (number, key) in (1..).zip(&keys) {
-        let connection = cluster.client(again(key), first_node(number), clients::TIMEOUTS);
+        let connection = cluster.client(again(key), first_node(number), registers::TIMEOUTS);
         let random = StdRng::seed_from_u64(random.next_u64());
         clients.spawn(client(number, connection, random, ground.clone(), stopped.clone()));
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::NODES;
-use crate::cluster::{Cluster, KV, eventually};
+use synod_cluster::{Cluster, KV, eventually};
 
 /// How many processes were killed and paused.
 pub struct Storm {

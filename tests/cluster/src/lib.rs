@@ -1,16 +1,20 @@
 //! A cluster of real processes on loopback, each node configured as `synod init` does it. Nodes are killed as a crash
 //! kills them, and never outlive the test.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+//!
+//! It is for tests alone: whoever is surprised here panics. Start with [`Cluster`].
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
+
+pub mod disk;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use synod::founding::{self, ADMIN_KEY, CA, Founded, Layout, NodePlan, Plan, default_apps, found};
 use synod_app_kv::KvOp;
-use synod_auth::{SigningKey, tls};
+use synod_auth::{GenesisApp, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_gateway::{ClusterStatus, NodeState};
 use synod_node::config::Address;
@@ -30,26 +34,55 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-pub const SYNOD: &str = env!("CARGO_BIN_EXE_synod");
-/// Its applications.
+/// The key-value application of a cluster that is founded without a word on its applications.
 pub const KV: AppNdx = founding::KV;
+/// Its zones application.
 pub const ZONES: AppNdx = founding::ZONES;
 /// Far more than anything that is waited for takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range), so that none of them takes the port of a
 /// node while it is down.
 const PORTS: Range<u16> = 12_000..32_000;
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// How often a cluster is founded because another process took one of its ports in between.
 const FOUND_TRIES: usize = 5;
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// What the program is called when it is started, whatever its file is called.
+pub const NAME: &str = "synod";
+
+/// The program that is tested: what [`test_program`] was told, or the `synod` of this build.
+///
+/// # Panics
+/// If it was not built.
+pub fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| {
+        // Tests are in `deps` beside it, and other programs beside it.
+        let here = std::env::current_exe().unwrap();
+        let found =
+            here.ancestors().skip(1).take(2).map(|folder| folder.join("synod")).find(|path| path.is_file());
+        found.expect("build it first, in this profile: cargo build --workspace --bin synod")
+    })
+}
+
+/// Tests this program; says no if another one is being tested already.
+///
+/// # Errors
+/// The path, as it was given.
+pub fn test_program(path: PathBuf) -> Result<(), PathBuf> {
+    PROGRAM.set(path)
+}
+
 /// A founded cluster, and those of its nodes that run.
 pub struct Cluster {
     running: Vec<Option<Process>>,
+    /// Its files.
     pub founded: Founded,
+    /// Holds all of them; deleted with the cluster.
     pub directory: TempDir,
+    /// Its readers' ports.
     pub readers: Readers,
 }
 
@@ -71,7 +104,8 @@ struct Process {
 impl Process {
     fn start(config: &Path) -> Process {
         let log = File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
-        let mut child = Command::new(SYNOD)
+        let mut child = Command::new(program())
+            .arg0(NAME)
             .args(["node", "--output", "json", "--until-stdin-closes", "--config"])
             .arg(config)
             .env_remove("RUST_LOG")
@@ -130,9 +164,23 @@ impl Cluster {
         Cluster::found_by(nodes, 1, 1)
     }
 
+    /// Founds a cluster with these applications.
+    pub fn found_apps(nodes: usize, apps: Vec<GenesisApp>) -> Cluster {
+        Cluster::found_as(nodes, apps, 1, 1)
+    }
+
     /// Founds a cluster with so many administrators, of which so many sign each change of who commands.
     pub fn found_by(nodes: usize, administrators: usize, signatures_needed: u32) -> Cluster {
-        let directory = tempfile::tempdir().unwrap();
+        Cluster::found_as(nodes, default_apps(), administrators, signatures_needed)
+    }
+
+    fn found_as(
+        nodes: usize,
+        apps: Vec<GenesisApp>,
+        administrators: usize,
+        signatures_needed: u32,
+    ) -> Cluster {
+        let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
         let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
         let ports = free_ports(4 * nodes);
         let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
@@ -145,7 +193,7 @@ impl Cluster {
         let plan = Plan {
             name: "processes".to_owned(),
             nodes: plans.collect(),
-            apps: default_apps(),
+            apps,
             administrators,
             signatures_needed,
             retry_delay: Some(Duration::from_millis(50)),
@@ -172,7 +220,7 @@ impl Cluster {
         let mut tries = 1;
         loop {
             let mut cluster = Cluster::found_by(nodes, administrators, signatures_needed);
-            match cluster.start_all().await {
+            match cluster.try_start_all().await {
                 Ok(()) => return cluster,
                 Err(log) if tries < FOUND_TRIES && log.contains("in use") => tries += 1,
                 Err(log) => panic!("{log}"),
@@ -180,7 +228,11 @@ impl Cluster {
         }
     }
 
-    async fn start_all(&mut self) -> Result<(), String> {
+    /// Starts every node; gives the log of one that does not start.
+    ///
+    /// # Errors
+    /// That log.
+    pub async fn try_start_all(&mut self) -> Result<(), String> {
         for n in 0..self.len() {
             self.spawn(n);
         }
@@ -190,6 +242,8 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many nodes it has.
+    #[expect(clippy::len_without_is_empty, reason = "no cluster is empty")]
     pub fn len(&self) -> usize {
         self.running.len()
     }
@@ -222,6 +276,14 @@ impl Cluster {
         process.child.kill().unwrap();
         let status = process.child.wait().unwrap();
         assert!(status.code().is_none(), "{} had ended by itself, {status}\n{}", self.name(n), self.log(n));
+    }
+
+    /// Kills a node that may be about to end by itself; tells which it was.
+    pub fn kill_anyway(&mut self, n: usize) -> ExitStatus {
+        let mut process = self.running[n].take().expect("only who runs can be killed");
+        // Fails only where it has ended already.
+        let _ = process.child.kill();
+        process.child.wait().unwrap()
     }
 
     /// Holds a node's process as if its machine stood still: it is there, and does nothing.
@@ -282,6 +344,7 @@ impl Cluster {
         self.running[n].as_ref().expect("the node was started").child.id()
     }
 
+    /// A node's name.
     pub fn name(&self, n: usize) -> &str {
         &self.founded.nodes[n].plan.name
     }
@@ -309,10 +372,19 @@ impl Cluster {
         path
     }
 
+    /// Writes a node's configuration to a file of its own, with another data directory.
+    pub fn with_data_dir(&self, n: usize, file: &str, data_dir: &Path) -> PathBuf {
+        self.changed_config(n, file, |text| {
+            let fields = text.lines().filter(|line| !line.starts_with("data_dir"));
+            format!("data_dir = {:?}\n", data_dir.display().to_string())
+                + &fields.collect::<Vec<_>>().join("\n")
+        })
+    }
+
     /// Runs a tool in the directory that holds the cluster's.
     pub fn run(&self, arguments: &str) -> Output {
-        let mut command = Command::new(SYNOD);
-        command.args(arguments.split_whitespace()).current_dir(self.directory.path());
+        let mut command = Command::new(program());
+        command.arg0(NAME).args(arguments.split_whitespace()).current_dir(self.directory.path());
         command.env("SYNOD_CLIENT", self.path("client.toml")).output().unwrap()
     }
 
@@ -333,10 +405,12 @@ impl Cluster {
         serde_json::from_str(&printed).unwrap_or_else(|why| panic!("{why}: {printed:?} {said:?}"))
     }
 
+    /// The key of the first administrator.
     pub fn administrator(&self) -> SigningKey {
         SigningKey::load(self.path(ADMIN_KEY)).unwrap()
     }
 
+    /// The commanders' port of a node.
     pub fn endpoint(&self, n: usize) -> Endpoint {
         let plan = &self.founded.nodes[n].plan;
         Endpoint::named(plan.backend.to_string(), plan.name.clone())
@@ -367,13 +441,25 @@ impl Cluster {
 }
 
 impl Readers {
+    /// How many nodes there are.
+    #[expect(clippy::len_without_is_empty, reason = "no cluster is empty")]
+    pub fn len(&self) -> usize {
+        self.urls.len()
+    }
+
     /// Reads from a node's HTTP port; the error of a node that is gone or cannot answer.
+    ///
+    /// # Errors
+    /// What the client met.
     pub async fn get(&self, n: usize, path: &str) -> Result<Bytes, reqwest::Error> {
         let url = format!("{}{path}", self.urls[n]);
         self.http.get(url).send().await?.error_for_status()?.bytes().await
     }
 
     /// The same, of JSON.
+    ///
+    /// # Errors
+    /// The same.
     pub async fn get_json<T: for<'a> Deserialize<'a>>(
         &self,
         n: usize,
@@ -413,6 +499,9 @@ impl Readers {
     }
 
     /// What a node has executed.
+    ///
+    /// # Errors
+    /// As [`Readers::get`].
     pub async fn state(&self, n: usize, parameters: &str) -> Result<State, reqwest::Error> {
         self.get_json(n, &format!("/v1/apps/{KV}{parameters}")).await
     }
@@ -429,11 +518,13 @@ impl Readers {
 #[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
+    /// How many commands were executed.
     pub state_ndx: StateNdx,
     chain: String,
 }
 
 impl State {
+    /// The hash chain's value there.
     pub fn chain(&self) -> Digest {
         self.chain.parse().unwrap()
     }
@@ -458,15 +549,22 @@ struct Problem {
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
+    /// The state that was read.
     pub state_ndx: StateNdx,
+    /// In the order of their keys.
     pub entries: Vec<PageEntry>,
-    more: bool,
+    /// Whether there are more behind them.
+    pub more: bool,
 }
 
-#[derive(Deserialize, Debug)]
+/// A key, and what it holds.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct PageEntry {
+    /// The key.
     pub key: String,
+    /// The value.
     pub value: String,
+    /// The state that last wrote it.
     pub changed: StateNdx,
 }
 
@@ -480,6 +578,7 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     assert!(timeout(PATIENCE, holds).await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
 
+/// The command that writes a key.
 pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Bytes {
     KvOp::Put { key: key.into(), value: value.into() }.encode().into()
 }
@@ -487,7 +586,7 @@ pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Bytes {
 /// Runs a node that is not to start; gives what it said.
 #[track_caller]
 pub fn refused(config: &Path) -> String {
-    let mut command = Command::new(SYNOD);
+    let mut command = Command::new(program());
     // Should it start, it stops at once, since its standard input is at its end.
     command.args(["node", "--until-stdin-closes", "--config"]).arg(config).stdin(Stdio::null());
     let Output { status, stdout, stderr } = command.output().unwrap();

@@ -1,5 +1,5 @@
-//! Clients: each does one operation after another, reading at any node and writing through one after another, and notes
-//! what it asked, when, and what it was told.
+//! Clients of registers: each does one operation after another, reading at any node and writing through one after another,
+//! and notes what it asked, when, and what it was told.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use synod_client::{Client, CommandOptions, SubmitError, Timeouts};
+use synod_cluster::{KV, KeyRead, Readers};
 use synod_history::{Answer, Change, Compare, Entry, Input, Operation, Outcome, Output, Txn, Word};
 use synod_types::limits::SESSION_WINDOW;
 use synod_types::{Seq, SignedCommand, StateNdx};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::NODES;
-use crate::cluster::{KV, KeyRead, Readers};
 use crate::record::{Record, answered, kv_op};
 
 /// Few keys, so that clients meet.
@@ -47,8 +46,14 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// Time begins now.
     pub fn new(readers: Readers) -> Ground {
         Ground { readers, begun: Instant::now(), heard: Mutex::default() }
+    }
+
+    /// The nodes' HTTP ports.
+    pub fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Nanoseconds since the run began.
@@ -108,17 +113,19 @@ pub async fn client(
     let mut seq = 0;
     while !*stopped.borrow() {
         sleep(Duration::from_millis(random.random_range(0..=THINK_MS_MAX))).await;
-        if random.random_bool(0.4) {
+        // Whoever writes on could not ask for its first receipts any more.
+        if seq + 1 == SESSION_WINDOW || random.random_bool(0.4) {
             let key = HOT_KEYS[random.random_range(0..HOT_KEYS.len())];
             // A read without an answer tells nothing, and changes nothing.
-            if let Some(operation) = ground.read(number, random.random_range(0..NODES), key).await {
+            if let Some(operation) =
+                ground.read(number, random.random_range(0..ground.readers.len()), key).await
+            {
                 ground.hear(&operation);
                 records.push(Record { operation, command: None });
             }
             continue;
         }
         seq += 1;
-        assert!(seq < SESSION_WINDOW, "client {number} could not ask for its first receipts any more");
         let input = draw(number, seq, &mut random, &ground);
         let operation = kv_op(&input).encode().into();
         let command =
@@ -135,7 +142,7 @@ pub async fn client(
 }
 
 /// Submits a command; who is stubborn does so until it is answered, or all is over.
-async fn submit(
+pub(crate) async fn submit(
     connection: &Client,
     command: &SignedCommand,
     input: &Input,
