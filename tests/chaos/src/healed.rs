@@ -51,7 +51,7 @@ pub async fn read_balances(cluster: &Cluster) -> Vec<accounts::Balances> {
     let mut balances = Vec::new();
     for node in 0..cluster.len() {
         eventually("a node shows all accounts when all is healed", async || {
-            let page = accounts::read(&cluster.readers, node, true).await;
+            let page = accounts::read(&cluster.readers, node, accounts::Freshness::Linearizable).await;
             let is_there = page.is_some();
             balances.extend(page.map(|page| accounts::Balances::of(page, StateNdx(0))));
             is_there
