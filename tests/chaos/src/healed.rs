@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use synod_client::{Client, CommandOptions};
+use synod_auth::SigningKey;
+use synod_client::{CommandOptions, Timeouts};
 use synod_cluster::{Cluster, Page, eventually, put};
 use synod_history::{History, Input, Operation, Output, Verdict};
 use synod_types::StateNdx;
 
 use crate::apps::{self, COUNTERS, REGISTERS};
+use crate::commanders::again;
 use crate::registers::{Ground, HOT_KEYS};
 use crate::zones::{Answers, Promises};
 use crate::{accounts, record, watchers, zones};
@@ -51,7 +53,7 @@ pub async fn read_balances(cluster: &Cluster) -> Vec<accounts::Balances> {
     let mut balances = Vec::new();
     for node in 0..cluster.len() {
         eventually("a node shows all accounts when all is healed", async || {
-            let page = accounts::read(&cluster.readers, node, true).await;
+            let page = accounts::read(&cluster.readers, node, accounts::Freshness::Linearizable).await;
             let is_there = page.is_some();
             balances.extend(page.map(|page| accounts::Balances::of(page, StateNdx(0))));
             is_there
@@ -61,14 +63,20 @@ pub async fn read_balances(cluster: &Cluster) -> Vec<accounts::Balances> {
     balances
 }
 
-/// Writes the key that watchers wait for.
-pub async fn write_end(client: &Client, ground: &Ground) -> Operation<Input, Output> {
+/// Writes the key that watchers wait for; gives the state that this made, too.
+pub async fn write_end(
+    cluster: &Cluster,
+    key: &SigningKey,
+    ground: &Ground,
+) -> (StateNdx, Operation<Input, Output>) {
+    let client = cluster.client(again(key), 0, Timeouts::default());
     let input = Input::Put { key: watchers::END.into(), value: watchers::END.into() };
     let invoked = ground.now();
     let operation = put(watchers::END, watchers::END);
     let receipt = client.execute(REGISTERS, operation, CommandOptions::default()).await.unwrap();
     let outcome = record::answered(&input, &receipt, ground.now());
-    Operation { client: LAST_WRITER, invoked, input, outcome }
+    client.close().await;
+    (receipt.state_ndx, Operation { client: LAST_WRITER, invoked, input, outcome })
 }
 
 /// Asks every name server for every zone; what was promised under faults holds now, too.

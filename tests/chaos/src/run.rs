@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -41,6 +42,7 @@ pub async fn run(plan: Plan) -> Report {
     let (mut cluster, network, disks) = found(plan.nodes, has_disks, &mut random).await;
     // Kept until it is known that nobody has to look at it.
     cluster.directory.disable_cleanup(true);
+    let mut scratch = Scratch(Some(cluster.directory.path().to_owned()));
     let directory = cluster.directory.path().to_owned();
     fs::write(directory.join("schedule.txt"), plan.schedule.to_string()).unwrap();
     // A task of its own ends with its panic, and is dropped, with its nodes, where this function is.
@@ -50,17 +52,22 @@ pub async fn run(plan: Plan) -> Report {
         Ok((figures, result)) => (figures, result.err()),
         Err(ended) => (Figures::default(), Some(panicked(ended))),
     };
-    let kept = match &violation {
-        Some(violation) => {
-            let _ = fs::write(directory.join("violation.txt"), violation);
-            Some(directory)
-        }
-        None => {
-            let _ = fs::remove_dir_all(&directory);
-            None
-        }
-    };
+    let kept = violation.as_ref().and_then(|violation| {
+        let _ = fs::write(directory.join("violation.txt"), violation);
+        scratch.0.take()
+    });
     Report { seed, figures, violation, kept, seconds: begun.elapsed().as_secs_f64() }
+}
+
+/// A directory that is removed with this, unless it is taken out.
+struct Scratch(Option<PathBuf>);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.0 {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
 }
 
 /// Founds a cluster whose nodes reach each other through our links, and starts it.

@@ -139,76 +139,53 @@ impl Workloads {
         healed::recover(cluster).await;
         figures.recovered_ms = millis(last_fault.elapsed());
         self.stop.send_replace(true);
-        let ground = &self.ground;
-        let patient = |key: &SigningKey| cluster.client(again(key), 0, Timeouts::default());
-        let [register_key, account_key, counter_key, zone_key] = &self.keys;
-        let [registers_start, accounts_start, counters_start] = self.starts;
-
-        let mut records = all_joined(self.registers).await?.concat();
-        let works = all_joined(self.accounts).await?;
-        let mut counted = all_joined(self.counters).await?.concat();
-        let published = all_joined(self.publishers).await?;
-        let mut answers = all_joined(self.resolvers).await?;
+        let mut done = Done {
+            records: all_joined(self.registers).await?.concat(),
+            accounts: all_joined(self.accounts).await?,
+            counted: all_joined(self.counters).await?.concat(),
+            zones: all_joined(self.publishers).await?,
+            answers: all_joined(self.resolvers).await?,
+        };
+        done.zones.push(zones::Work { published: self.first, live: 0 });
 
         // As the clients knew it when faults ended.
-        let recorded = operations(&records);
-        let directory = cluster.directory.path();
-        let history = History { start: registers_start, operations: recorded.clone() };
-        healed::keep(directory, "registers-recorded", &history);
-        let mut transfers: Vec<Record> = works.iter().flat_map(|work| work.transfers.clone()).collect();
-        figures.count(&[recorded.clone(), operations(&transfers)].concat());
-        let (live, mut changes) = (published.iter().map(|work| work.live).sum(), self.first);
-        changes.extend(published.into_iter().flat_map(|work| work.published));
+        let (ground, directory) = (&self.ground, cluster.directory.path());
+        let [registers_start, accounts_start, counters_start] = self.starts;
+        let mut recorded = History { start: registers_start, operations: operations(&done.records) };
+        healed::keep(directory, "registers-recorded", &recorded);
+        done.count(figures);
 
-        let (registers, accounts) = (patient(register_key), patient(account_key));
-        record::settle(&mut records, &registers, ground).await;
-        record::settle(&mut transfers, &accounts, ground).await;
-        let zones = patient(zone_key);
-        let zones_settled = zones::settle(&mut changes, &zones).await;
-        let nodes = at_each(cluster, counter_key, Timeouts::default());
-        counters::settle(&mut counted, &nodes, ground).await;
-        for client in [accounts, zones].into_iter().chain(nodes) {
-            client.close().await;
-        }
+        let zones_settled = done.settle(cluster, &self.keys, ground).await;
 
         // The last reads and the last write, which the watchers wait for.
         let mut last = healed::read_registers(ground).await;
-        last.push(healed::write_end(&registers, ground).await);
-        registers.close().await;
-        let end = last.last().and_then(Operation::output).expect("it was answered").at;
-        let mut recorded = History { start: registers_start, operations: recorded };
-        let mut settled = History { start: registers_start, operations: operations(&records) };
+        let (end, write) = healed::write_end(cluster, &self.keys[0], ground).await;
+        last.push(write);
+        let mut settled = History { start: registers_start, operations: operations(&done.records) };
         recorded.operations.extend(last.iter().cloned());
         settled.operations.extend(last);
-        let transfers = History { start: accounts_start, operations: operations(&transfers) };
+        let transfers: Vec<&Record> = done.accounts.iter().flat_map(|work| &work.transfers).collect();
+        let transfers = transfers.into_iter().map(|record| record.operation.clone()).collect();
+        let transfers = History { start: accounts_start, operations: transfers };
         healed::keep(directory, "registers", &settled);
         healed::keep(directory, "accounts", &transfers);
-        healed::keep(directory, "counters", &counters::history(counters_start, &counted));
+        healed::keep(directory, "counters", &counters::history(counters_start, &done.counted));
 
         let followed = timeout(PATIENCE, all_joined(self.watchers)).await;
         let followed = followed.map_err(|_| "a watcher does not see the last write".to_owned())??;
-        let logs = watchers::logs(cluster, &watchers::reader(cluster), registers_start, end).await;
-        let mut balances: Vec<_> = works.into_iter().flat_map(|work| work.balances).collect();
-        balances.extend(healed::read_balances(cluster).await);
-        answers.push(healed::ask_name_servers(cluster, &self.promises).await);
-        let alike = alike::check(cluster).await;
-        let audited = alike::audit(cluster);
-        let shown = healed::read_counters(cluster).await?;
-
-        figures.transfers = transfers.operations.len();
-        figures.balances = balances.len();
-        figures.submissions = counters::submissions(&counted);
-        figures.counted = counted.len();
         figures.reconnects = followed.iter().map(|one| one.reconnects).sum();
         figures.watched = followed.iter().map(|one| one.states.len()).sum();
-        figures.zone_changes = changes.len();
-        figures.live = live;
-        figures.dns_answers = answers.iter().map(|one| one.served.len()).sum();
-        figures.dns_unanswered = answers.iter().map(|one| one.unanswered).sum();
-        figures.dns_refused = answers.iter().map(|one| one.refused).sum();
+        let logs = watchers::logs(cluster, &watchers::reader(cluster), registers_start, end).await;
+        let mut balances: Vec<_> = done.accounts.into_iter().flat_map(|work| work.balances).collect();
+        balances.extend(healed::read_balances(cluster).await);
+        done.answers.push(healed::ask_name_servers(cluster, &self.promises).await);
+        let changes: Vec<Published> = done.zones.into_iter().flat_map(|work| work.published).collect();
+        let shown = healed::read_counters(cluster).await?;
 
-        let zones = zones_settled.and_then(|()| zones::check(&changes, &answers));
-        let counters = counters::check(counters_start, &counted, &shown);
+        let alike = alike::check(cluster).await;
+        let audited = alike::audit(cluster);
+        let zones = zones_settled.and_then(|()| zones::check(&changes, &done.answers));
+        let counters = counters::check(counters_start, &done.counted, &shown);
         let accounts = accounts::check(&transfers, &balances);
         let watchers = watchers::check(&logs, &settled, &followed);
         let checking = tokio::task::spawn_blocking(move || healed::linearizable(&recorded, &settled));
@@ -222,6 +199,59 @@ impl Workloads {
             ("watchers", watchers),
             ("registers", registers),
         ])
+    }
+}
+
+/// What clients did.
+struct Done {
+    records: Vec<Record>,
+    accounts: Vec<accounts::Work>,
+    counted: Vec<counters::Counted>,
+    zones: Vec<zones::Work>,
+    answers: Vec<Answers>,
+}
+
+impl Done {
+    /// Counts what was done while faults struck.
+    fn count(&self, figures: &mut Figures) {
+        let transfers = self.accounts.iter().flat_map(|work| &work.transfers);
+        let operations = self.records.iter().chain(transfers).map(|record| record.operation.clone());
+        figures.count(&operations.collect::<Vec<_>>());
+        figures.transfers = self.accounts.iter().map(|work| work.transfers.len()).sum();
+        figures.balances = self.accounts.iter().map(|work| work.balances.len()).sum();
+        figures.counted = self.counted.len();
+        figures.submissions = counters::submissions(&self.counted);
+        figures.zone_changes = self.zones.iter().map(|work| work.published.len()).sum();
+        figures.live = self.zones.iter().map(|work| work.live).sum();
+        figures.dns_answers = self.answers.iter().map(|one| one.served.len()).sum();
+        figures.dns_unanswered = self.answers.iter().map(|one| one.unanswered).sum();
+        figures.dns_refused = self.answers.iter().map(|one| one.refused).sum();
+    }
+
+    /// Submits again: what was never answered, and of zones and counters everything, which gets the receipt that it got.
+    async fn settle(
+        &mut self,
+        cluster: &Cluster,
+        keys: &[SigningKey; 4],
+        ground: &Ground,
+    ) -> Result<(), String> {
+        let [registers, accounts, counters, zones] = keys;
+        let patient = |key: &SigningKey| cluster.client(again(key), 0, Timeouts::default());
+        let (registers, accounts, zones) = (patient(registers), patient(accounts), patient(zones));
+        let nodes = at_each(cluster, counters, Timeouts::default());
+        record::settle(&mut self.records, &registers, ground).await;
+        for work in &mut self.accounts {
+            record::settle(&mut work.transfers, &accounts, ground).await;
+        }
+        counters::settle(&mut self.counted, &nodes, ground).await;
+        let mut settled = Ok(());
+        for work in &mut self.zones {
+            settled = settled.and(zones::settle(&mut work.published, &zones).await);
+        }
+        for client in [registers, accounts, zones].into_iter().chain(nodes) {
+            client.close().await;
+        }
+        settled
     }
 }
 
