@@ -264,8 +264,10 @@ async fn each_wrong_data_stream_is_an_unexpected_frame() {
         std::iter::successors(Some(1u32), |x| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
     let mut random = vec![3, 0, 0, 3, 232];
     random.extend(noise.take(250).flat_map(u32::to_be_bytes));
-    let cases: [&[u8]; 7] =
-        [&[0], &[4], &[1, 0, 0, 0, 0], &oversize, &trailing, &random, &[2, 255, 255, 255, 255]];
+    // A Forward of so many commands that no memory would hold them, and none of them in the frame.
+    let countless = [2, 0, 0, 0, 12, 3, 1, 0, 255, 255, 255, 255, 255, 255, 255, 255, 127];
+    let cases: [&[u8]; 8] =
+        [&[0], &[4], &[1, 0, 0, 0, 0], &oversize, &trailing, &random, &countless, &[2, 255, 255, 255, 255]];
     for bytes in cases {
         let session = bench.opened().await;
         let _stream = session.stream(bytes).await;
@@ -277,7 +279,7 @@ async fn each_wrong_data_stream_is_an_unexpected_frame() {
     let session = bench.opened().await;
     session.stream(&[2]).await.finish().unwrap();
     session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
-    assert_eq!(bench.node.mesh.counters().violations, 9);
+    assert_eq!(bench.node.mesh.counters().violations, 10);
     assert!(bench.node.received.lock().unwrap().is_empty());
 }
 
