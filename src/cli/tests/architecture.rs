@@ -73,6 +73,21 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     ("synod-sim", "src/sim", &["synod-types", "synod-paxos", "synod-machine", "synod-app-kv"]),
     ("synod-history", "tests/history", &["synod-types"]),
+    (
+        "synod-powerloss",
+        "tests/powerloss",
+        &[
+            "synod",
+            "synod-types",
+            "synod-auth",
+            "synod-client",
+            "synod-node",
+            "synod-journal",
+            "synod-content",
+            "synod-app-kv",
+            "synod-app-zones",
+        ],
+    ),
 ];
 
 /// The crates whose results depend on their arguments alone, and what they may use from outside the project.
