@@ -10,12 +10,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use synod::founding::{self, ADMIN_KEY, CA, Founded, Layout, NodePlan, Plan, default_apps};
+use serde::{Deserialize, Serialize};
+use synod::founding::{self, ADMIN_KEY, CA, Founded, FoundedNode, Layout, NodePlan, Plan, default_apps};
 use synod_auth::{SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_journal::Stamp;
 use synod_node::config::Address;
-use synod_types::NodeId;
+use synod_types::{ClusterId, NodeId};
 
 use crate::recorder;
 
@@ -31,8 +32,20 @@ pub struct Cluster {
     pub synod: PathBuf,
     /// Keys, configurations and data.
     pub directory: PathBuf,
-    founded: Arc<Founded>,
+    id: ClusterId,
+    members: Vec<Member>,
 }
+
+/// What has to be known of a node to start it and to command it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Member {
+    name: String,
+    id: NodeId,
+    backend: String,
+}
+
+/// The members, for whoever opens a cluster that was kept.
+const MEMBERS: &str = "members.json";
 
 impl Cluster {
     /// Founds a cluster.
@@ -59,8 +72,26 @@ impl Cluster {
             layout: Layout::default(),
             data_dir: None,
         };
-        let founded = Arc::new(founding::found(directory, &plan)?);
-        Ok(Cluster { synod: synod.to_owned(), directory: directory.to_owned(), founded })
+        let Founded { cluster: id, nodes, .. } = founding::found(directory, &plan)?;
+        let member = |node: FoundedNode| Member {
+            name: node.plan.name,
+            id: node.id,
+            backend: node.plan.backend.to_string(),
+        };
+        let members: Vec<Member> = nodes.into_iter().map(member).collect();
+        fs::write(directory.join(MEMBERS), serde_json::to_vec(&(id, &members))?)?;
+        Ok(Cluster { synod: synod.to_owned(), directory: directory.to_owned(), id, members })
+    }
+
+    /// A cluster that was kept, where it was founded.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(synod: &Path, directory: &Path) -> Result<Cluster> {
+        let directory = directory.canonicalize().context("there is no such directory")?;
+        let members = fs::read(directory.join(MEMBERS)).context("no cluster was kept there")?;
+        let (id, members) = serde_json::from_slice(&members)?;
+        Ok(Cluster { synod: synod.to_owned(), directory, id, members })
     }
 
     /// The same cluster in another directory, without data.
@@ -82,22 +113,22 @@ impl Cluster {
 
     /// How many nodes it has.
     pub fn nodes(&self) -> usize {
-        self.founded.nodes.len()
+        self.members.len()
     }
 
     /// The name of a node's data directory.
     pub fn data_name(&self, n: usize) -> String {
-        format!("data-{}", self.founded.nodes[n].plan.name)
+        format!("data-{}", self.members[n].name)
     }
 
     /// The number of the node with this id.
     pub fn node_with(&self, id: NodeId) -> Option<usize> {
-        self.founded.nodes.iter().position(|node| node.id == id)
+        self.members.iter().position(|member| member.id == id)
     }
 
     /// Whose data directory it is.
     pub fn stamp(&self, n: usize) -> Stamp {
-        Stamp { cluster: self.founded.cluster, node: self.founded.nodes[n].id }
+        Stamp { cluster: self.id, node: self.members[n].id }
     }
 
     /// Starts a node, recorded into `trace` if there is one.
@@ -105,7 +136,7 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&self, n: usize, trace: Option<&Path>) -> Result<Node> {
-        let config = self.directory.join(format!("{}.toml", self.founded.nodes[n].plan.name));
+        let config = self.directory.join(format!("{}.toml", self.members[n].name));
         let log = config.with_extension("log");
         let mut command = match trace {
             Some(trace) => recorder::command(&self.synod, trace),
@@ -146,10 +177,10 @@ impl Cluster {
     /// # Errors
     /// A file of the cluster is missing.
     pub fn client_at(&self, n: usize) -> Result<Client> {
-        let plan = &self.founded.nodes[n].plan;
-        let endpoints = vec![Endpoint::named(plan.backend.to_string(), plan.name.clone())];
+        let member = &self.members[n];
+        let endpoints = vec![Endpoint::named(member.backend.clone(), member.name.clone())];
         let key = SigningKey::load(self.directory.join(ADMIN_KEY))?;
-        let commander = Commander::new(Arc::new(key), self.founded.cluster);
+        let commander = Commander::new(Arc::new(key), self.id);
         let tls = Arc::new(tls::backend_client(&tls::load_roots(self.directory.join(CA))?, &[])?);
         let timeouts = Timeouts { attempt: PATIENCE, total: PATIENCE, ..Timeouts::default() };
         Ok(Client::new(ClientConfig { endpoints, tls, commander, timeouts })?)

@@ -4,7 +4,7 @@
 //! Nothing here is made up but the loss: the calls are those of the real program, the checks open the real journal and
 //! store, and start the real program again. [`disk`] says what a disk may do; it is harsher than file systems are.
 //!
-//! Start reading at [`single`] and [`trio`], the two checks; then [`disk`] and [`file`](mod@file), the model.
+//! Start reading at [`single`] and [`restart`], the two checks; then [`disk`] and [`file`](mod@file), the model.
 
 pub mod cluster;
 pub mod disk;
@@ -17,7 +17,7 @@ pub mod operation;
 pub mod recorder;
 pub mod recording;
 pub mod restart;
+pub mod run;
 pub mod single;
 pub mod timeline;
 pub mod trace;
-pub mod trio;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use synod_types::wire;
 
 use crate::cluster::{Cluster, Node};
-use crate::load::{self, Load, Stored, Told};
+use crate::load::{self, Acknowledged, Load, Stored, Told};
 use crate::operation::operations;
 use crate::timeline::Timeline;
 use crate::trace;
@@ -81,6 +81,18 @@ impl Recording {
         for told in &mut self.told.files {
             told.received = left(told.node, told.received);
         }
+    }
+
+    /// The moments at which something can have changed on any of the disks.
+    pub fn moments(&self) -> Vec<u64> {
+        let mut moments: Vec<u64> = self.timelines.iter().flat_map(Timeline::moments).collect();
+        moments.sort_unstable();
+        moments
+    }
+
+    /// The commands whose answers had left before a moment.
+    pub fn commands_told_before(&self, moment: u64) -> impl Iterator<Item = &Acknowledged> {
+        self.told.commands.iter().filter(move |told| told.received < moment)
     }
 
     /// The words on files that had left before a moment.

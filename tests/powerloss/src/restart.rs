@@ -1,4 +1,7 @@
-//! The real program, started again on what is left.
+//! The real program, started again on what is left: one node, or three that were cut at the same moment. They must know
+//! all that clients had been told, go on, and come to equal chains.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use synod::founding::{KV, ZONES};
@@ -8,19 +11,44 @@ use synod_types::{AppNdx, Receipt, Seq};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Node};
+use crate::image::Image;
 use crate::load::{Acknowledged, submit};
+use crate::recording::Recording;
+use crate::timeline::Playback;
 
 /// A number that no command of the load had.
 const NEW: Seq = Seq(4_000);
 /// Commands that are asked about at a time.
 const AT_A_TIME: usize = 32;
 
+/// Builds what is left of a whole cluster in `target`, all of it cut at the same moment, and has it start and know what
+/// was told. Says how many commands had been. The inner error is a violation.
+///
+/// # Errors
+/// The image cannot be built.
+pub async fn check(recording: &Recording, image: &Image, target: &Path) -> Result<Result<usize>> {
+    let cluster = write(recording, image, target)?;
+    let told: Vec<&Acknowledged> = recording.commands_told_before(image.moment).collect();
+    Ok(must_know(&cluster, &told).await.map(|()| told.len()))
+}
+
+/// Builds what is left of a whole cluster in `target`.
+///
+/// # Errors
+/// The image cannot be built.
+pub fn write(recording: &Recording, image: &Image, target: &Path) -> Result<Cluster> {
+    for (n, timeline) in recording.timelines.iter().enumerate() {
+        image.write(n, &Playback::new(timeline).disk_at(image.moment)?, target)?;
+    }
+    recording.cluster.copy(target)
+}
+
 /// Starts every node of a cluster and asks for everything that was told before: the same bytes must get the same receipt.
 /// Then executes one more command, and has each node say what its chains are: they are the same.
 ///
 /// # Errors
 /// What is lost, or does not start.
-pub async fn must_know(cluster: &Cluster, told: &[&Acknowledged]) -> Result<()> {
+async fn must_know(cluster: &Cluster, told: &[&Acknowledged]) -> Result<()> {
     let running = cluster.start()?;
     let clients = (0..cluster.nodes()).map(|n| cluster.client_at(n)).collect::<Result<Vec<Client>>>()?;
     for some in told.chunks(AT_A_TIME) {

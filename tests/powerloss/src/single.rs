@@ -56,8 +56,8 @@ impl<'a> Single<'a> {
         Single { recording, syncs, promised: Mutex::default(), scratch: scratch.to_owned() }
     }
 
-    /// Builds the images of these seeds from `timeline`, in the order of their moments, and checks each.
-    /// `each` is told of an image, where it is, and what was found; the image is gone when it returns.
+    /// Builds these images from `timeline`, in the order of their moments, and checks each. `each` is told of the image,
+    /// of the disk that it was made of, and of what was found, which is an error if it is a violation.
     ///
     /// # Errors
     /// An image cannot be built, or `each` has enough.
@@ -65,7 +65,7 @@ impl<'a> Single<'a> {
         &self,
         timeline: &Timeline,
         mut images: Vec<Image>,
-        each: &mut dyn FnMut(&Image, &Path, Result<Found>) -> Result<()>,
+        each: &mut dyn FnMut(&Image, &Disk, Result<Found>) -> Result<()>,
     ) -> Result<()> {
         images.sort_by_key(|image| image.moment);
         let mut playback = Playback::new(timeline);
@@ -76,7 +76,7 @@ impl<'a> Single<'a> {
             let target = tempfile::Builder::new().prefix("image").tempdir_in(&self.scratch)?;
             image.write(0, &disk, target.path())?;
             let found = self.check_one(&image, target.path(), promised.as_deref());
-            each(&image, target.path(), found)?;
+            each(&image, &disk, found)?;
         }
         Ok(())
     }
@@ -88,9 +88,8 @@ impl<'a> Single<'a> {
         if let Some(promised) = promised {
             held.must_cover(promised)?;
         }
-        let commands = self.recording.told.commands.iter().filter(|told| told.received < image.moment);
         let mut commands_told = 0;
-        for told in commands {
+        for told in self.recording.commands_told_before(image.moment) {
             commands_told += 1;
             let receipt = &told.receipt;
             ensure!(
