@@ -63,7 +63,7 @@ impl Cluster {
             dns: Some(address(ports[3])),
         });
         let plan = Plan {
-            name: "power loss".to_owned(),
+            name: "power-loss".to_owned(),
             nodes: plans.collect(),
             apps: default_apps(),
             administrators: 1,

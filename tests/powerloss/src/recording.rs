@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use synod_types::wire;
 
 use crate::cluster::{Cluster, Node};
@@ -33,6 +33,9 @@ impl Recording {
     /// # Errors
     /// A node or the recorder fails.
     pub async fn make(synod: &Path, directory: &Path, nodes: usize, load: Load, seed: u64) -> Result<Recording> {
+        fs::create_dir_all(directory).context("cannot create a directory for a recording")?;
+        // The trace has paths without symbolic links.
+        let directory = directory.canonicalize()?;
         let mut tries = 1;
         let (cluster, running) = loop {
             let directory = directory.join(format!("cluster{tries}"));
@@ -60,7 +63,9 @@ impl Recording {
             let trace = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
             let calls = trace::read(BufReader::new(trace))?;
             let operations = operations(&calls, &cluster.directory, &cluster.data_name(n));
-            timelines.push(Timeline::new(operations.with_context(|| format!("in {}", path.display()))?));
+            let operations = operations.with_context(|| format!("in {}", path.display()))?;
+            ensure!(!operations.is_empty(), "nothing of {} is in the trace", cluster.data_name(n));
+            timelines.push(Timeline::new(operations));
         }
         let told = fs::read(cluster.directory.join(TOLD)).context("cannot read what was told")?;
         let told = wire::decode(&told)?;

@@ -77,11 +77,11 @@ fn call(begin: u64, text: &str) -> Result<Call> {
     let (arguments, result) = rest.rsplit_once(" = ").context("there is no result")?;
     let arguments = arguments.trim_end().strip_suffix(')').context("the arguments have no end")?;
     let (result, end) = match result.rsplit_once(" <") {
+        _ if result.starts_with('?') => ("?", u64::MAX),
         Some((result, took)) => {
             let took = nanoseconds(took.strip_suffix('>').context("there is no duration")?)?;
             (result, begin + took)
         }
-        None if result.starts_with('?') => (result, u64::MAX),
         None => bail!("there is no duration"),
     };
     let arguments = split(arguments);
