@@ -84,6 +84,32 @@ impl Default for Disk {
 }
 
 impl Disk {
+    /// A disk on which all that is in a directory is durable.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn read(directory: &Path) -> Result<Disk> {
+        let mut disk = Disk::default();
+        let mut left = vec![(ROOT, directory.to_owned())];
+        while let Some((parent, path)) = left.pop() {
+            let unreadable = || format!("cannot read {}", path.display());
+            for entry in fs::read_dir(&path).with_context(unreadable)? {
+                let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+                let ndx = disk.nodes.len();
+                if path.is_dir() {
+                    disk.nodes.push(Node::Directory(Directory::default()));
+                    left.push((ndx, path));
+                } else {
+                    disk.nodes.push(Node::File(File::durable(fs::read(&path).with_context(unreadable)?)));
+                }
+                let parent = disk.directory(parent)?;
+                parent.durable.insert(name.clone(), ndx);
+                parent.now.insert(name, ndx);
+            }
+        }
+        Ok(disk)
+    }
+
     /// Makes a change whose call has returned.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ enum Write {
 }
 
 impl File {
+    /// A file of which all is durable.
+    pub fn durable(bytes: Vec<u8>) -> File {
+        let len = length(&bytes);
+        File { durable: Arc::new(bytes), pending: Vec::new(), len }
+    }
+
     /// Bytes, written at `at`; the call returned at `end`.
     pub fn write(&mut self, at: u64, bytes: Arc<[u8]>, end: u64) {
         let len = self.len.max(at + length(&bytes));

@@ -9,6 +9,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::disk::Disk;
 use crate::loss::Loss;
 
+/// How many of the moments come when clients have been told something.
+const BUSY: f64 = 0.8;
+
 /// A power loss.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -21,10 +24,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// Draws one of these moments, and a loss for each of so many disks.
-    pub fn draw(seed: u64, moments: &[u64], disks: usize) -> Image {
+    /// Draws one of these moments, which rise, and a loss for each of so many disks. Most moments come after `busy_from`:
+    /// to start takes many calls, and when nothing has been promised nothing can be broken.
+    pub fn draw(seed: u64, moments: &[u64], busy_from: u64, disks: usize) -> Image {
         let mut random = StdRng::seed_from_u64(seed);
-        let moment = moments[random.random_range(0..moments.len())];
+        let idle = moments.partition_point(|moment| *moment < busy_from);
+        let first = if idle < moments.len() && random.random_bool(BUSY) { idle } else { 0 };
+        let moment = moments[random.random_range(first..moments.len())];
         let losses = (0..disks).map(|_| (Loss::random(&mut random), random.next_u64())).collect();
         Image { seed, moment, losses }
     }

@@ -75,12 +75,14 @@ fn now() -> Result<u64> {
     Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
 }
 
-/// Puts the load on every node of a cluster.
+/// Puts the load on every node of a cluster, with other numbers than the commands before it had.
 ///
 /// # Errors
 /// Something was refused.
-pub async fn run(cluster: &Cluster, load: Load, seed: u64) -> Result<Told> {
-    let next = Arc::new(AtomicU64::new(1));
+pub async fn run(cluster: &Cluster, load: Load, seed: u64, before: &Told) -> Result<Told> {
+    let of_kv = before.commands.iter().filter(|told| told.receipt.app == KV).count();
+    let next = Arc::new(AtomicU64::new(u64::try_from(of_kv)? + 1));
+    let serials = u32::try_from(before.files.len())?;
     let mut tasks: JoinSet<Result<Told>> = JoinSet::new();
     for node in 0..cluster.nodes() {
         for writer in 0..WRITERS {
@@ -90,7 +92,7 @@ pub async fn run(cluster: &Cluster, load: Load, seed: u64) -> Result<Told> {
             tasks.spawn(write(client, node, load, random, next.clone()));
         }
     }
-    tasks.spawn(set_zones(cluster.clone(), load, StdRng::seed_from_u64(!seed)));
+    tasks.spawn(set_zones(cluster.clone(), load, serials, StdRng::seed_from_u64(!seed)));
     let mut told = Told::default();
     while let Some(part) = tasks.join_next().await {
         let part = part.context("a task of the load panicked")??;
@@ -115,10 +117,10 @@ async fn write(client: Client, node: usize, load: Load, mut random: StdRng, next
     Ok(told)
 }
 
-async fn set_zones(cluster: Cluster, load: Load, mut random: StdRng) -> Result<Told> {
+async fn set_zones(cluster: Cluster, load: Load, before: u32, mut random: StdRng) -> Result<Told> {
     let clients = (0..cluster.nodes()).map(|n| cluster.client_at(n)).collect::<Result<Vec<_>>>()?;
     let mut told = Told::default();
-    for serial in 1..=load.zones {
+    for serial in before + 1..=before + load.zones {
         let node = random.random_range(0..clients.len());
         let (client, seq) = (&clients[node], Seq(u64::from(serial)));
         let (content, op) = {

@@ -22,6 +22,9 @@ struct Arguments {
     /// How many of them are started as well
     #[arg(long, value_name = "N", default_value_t = 30)]
     starts: u64,
+    /// How many of them are started, recorded again, and cut once more
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    again: u64,
     /// Images of three nodes, all of which are started
     #[arg(long, value_name = "N", default_value_t = 20)]
     cuts: u64,
@@ -60,9 +63,11 @@ async fn main() -> Result<ExitCode> {
         directory: directory.path().to_owned(),
         images: arguments.images,
         starts: arguments.starts.min(arguments.images),
+        again: arguments.again.min(arguments.images),
         cuts: arguments.cuts,
         seed: arguments.seed,
         single: Load { commands: 250, value_bytes_max: 20_000, zones: 24, zone_bytes_max: 300_000 },
+        again_load: Load { commands: 30, value_bytes_max: 20_000, zones: 5, zone_bytes_max: 100_000 },
         trio: Load { commands: 60, value_bytes_max: 8_000, zones: 10, zone_bytes_max: 100_000 },
     };
     let report = run(&options, &|line| eprintln!("{line}")).await?;
@@ -93,6 +98,8 @@ fn table(report: &Report) -> String {
         ("  files that had been acknowledged", report.files_told.to_string()),
         ("  images started", report.starts.to_string()),
         ("  commands asked about", report.commands_asked_of_one.to_string()),
+        ("  images recorded and cut a second time", report.again.to_string()),
+        ("  images after the second time", report.images_again.to_string()),
         ("three nodes: operations recorded", report.trio.operations.to_string()),
         ("  syncs among them", report.trio.syncs.to_string()),
         ("  bytes written", report.trio.bytes.to_string()),

@@ -8,14 +8,19 @@ use anyhow::{Context, Result, ensure};
 use synod_types::wire;
 
 use crate::cluster::{Cluster, Node};
+use crate::disk::Disk;
+use crate::image::Image;
 use crate::load::{self, Acknowledged, Load, Stored, Told};
 use crate::operation::operations;
+use crate::restart;
 use crate::timeline::Timeline;
 use crate::trace;
 
 /// How often a cluster is founded because another process took one of its ports in between.
 const TRIES: usize = 5;
 const TOLD: &str = "told";
+/// What the nodes were started on.
+const BASE: &str = "base";
 
 /// A recorded run. All of it is in one directory, so that it can be kept and looked at again.
 pub struct Recording {
@@ -46,9 +51,33 @@ impl Recording {
                 Err(error) => return Err(error),
             }
         };
-        let told = load::run(&cluster, load, seed).await?;
+        let told = load::run(&cluster, load, seed, &Told::default()).await?;
+        Recording::finish(cluster, running, &told)
+    }
+
+    /// Starts the cluster of this recording on what a power loss left of it, in `directory`, and records it under load:
+    /// for the next power loss.
+    ///
+    /// # Errors
+    /// A node or the recorder fails.
+    pub async fn again(&self, image: &Image, directory: &Path, load: Load) -> Result<Recording> {
+        fs::create_dir_all(directory).context("cannot create a directory for a recording")?;
+        let directory = directory.canonicalize()?;
+        let cluster = self.cluster.copy(&directory)?;
+        for place in [directory.join(BASE), directory] {
+            restart::write(self, image, &place)?;
+        }
+        let running = start(&cluster)?;
+        let mut told = load::run(&cluster, load, image.seed, &self.told).await?;
+        // What was told before the loss had left long before this recording began.
+        told.commands.extend(self.commands_told_before(image.moment).cloned().map(|told| Acknowledged { received: 0, ..told }));
+        told.files.extend(self.files_told_before(image.moment).cloned().map(|told| Stored { received: 0, ..told }));
+        Recording::finish(cluster, running, &told)
+    }
+
+    fn finish(cluster: Cluster, running: Vec<Node>, told: &Told) -> Result<Recording> {
         running.into_iter().try_for_each(Node::stop)?;
-        fs::write(cluster.directory.join(TOLD), wire::encode(&told)).context("cannot keep what was told")?;
+        fs::write(cluster.directory.join(TOLD), wire::encode(told)).context("cannot keep what was told")?;
         Recording::of(cluster)
     }
 
@@ -65,7 +94,9 @@ impl Recording {
             let operations = operations(&calls, &cluster.directory, &cluster.data_name(n));
             let operations = operations.with_context(|| format!("in {}", path.display()))?;
             ensure!(!operations.is_empty(), "nothing of {} is in the trace", cluster.data_name(n));
-            timelines.push(Timeline::new(operations));
+            let base = cluster.directory.join(BASE);
+            let base = if base.is_dir() { Disk::read(&base)? } else { Disk::default() };
+            timelines.push(Timeline::new(base, operations));
         }
         let told = fs::read(cluster.directory.join(TOLD)).context("cannot read what was told")?;
         let told = wire::decode(&told)?;
@@ -88,11 +119,14 @@ impl Recording {
         }
     }
 
-    /// The moments at which something can have changed on any of the disks.
-    pub fn moments(&self) -> Vec<u64> {
+    /// Draws so many power losses.
+    pub fn draw(&self, seed: u64, count: u64) -> Vec<Image> {
         let mut moments: Vec<u64> = self.timelines.iter().flat_map(Timeline::moments).collect();
         moments.sort_unstable();
-        moments
+        let told = self.told.commands.iter().map(|told| told.received).filter(|received| *received > 0);
+        let busy_from = told.min().unwrap_or(0);
+        let draw = |n| Image::draw(seed.wrapping_add(n), &moments, busy_from, self.timelines.len());
+        (0..count).map(draw).collect()
     }
 
     /// The commands whose answers had left before a moment.

@@ -1,4 +1,5 @@
-//! A whole run: one node recorded and cut many times, three nodes recorded together and cut a few times.
+//! A whole run: one node recorded and cut many times, a few of these recorded and cut again, and three nodes recorded
+//! together and cut a few times.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,8 @@ use crate::single::{Found, Single};
 
 /// Where memory serves as a disk: a thousand images need not touch a real one.
 const MEMORY: &str = "/dev/shm";
+/// Images of each recording that began with an image.
+const IMAGES_AGAIN: u64 = 20;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -29,12 +32,16 @@ pub struct Options {
     pub images: u64,
     /// So many of them are started as well.
     pub starts: u64,
+    /// So many of them are started, recorded again, and cut once more.
+    pub again: u64,
     /// Images of three nodes, all of which are started.
     pub cuts: u64,
     /// The seed of the first image; the others follow.
     pub seed: u64,
     /// How busy the one node is.
     pub single: Load,
+    /// How busy it is after a power loss.
+    pub again_load: Load,
     /// How busy the three are.
     pub trio: Load,
 }
@@ -64,6 +71,10 @@ pub struct Report {
     pub starts: u64,
     /// Commands that they had to know.
     pub commands_asked_of_one: usize,
+    /// Images of one node that were started, recorded and cut again.
+    pub again: u64,
+    /// Images of one node after a second power loss; they are not among the images above.
+    pub images_again: u64,
     /// Images of three nodes, which were all started.
     pub cuts: u64,
     /// Commands that they had to know.
@@ -156,11 +167,36 @@ pub async fn run(options: &Options, progress: &(dyn Fn(String) + Sync)) -> Resul
     let one = Recording::make(&options.synod, &directory, 1, options.single, options.seed).await?;
     report.single = Recorded::of(&one);
     progress(format!("{:?}", report.single));
-    let images = draw(&one, options.seed, options.images);
+    let images = one.draw(options.seed, options.images);
     let started: Vec<Image> = images.iter().take(usize::try_from(options.starts)?).cloned().collect();
+    let again: Vec<Image> = images.iter().rev().take(usize::try_from(options.again)?).cloned().collect();
     tokio::task::block_in_place(|| check_images(&one, images, scratch.path(), &mut report, progress))?;
     report.starts = options.starts;
     report.commands_asked_of_one = start(&one, started, scratch.path(), &mut report, progress).await?;
+
+    for image in again {
+        let directory = options.directory.join(format!("again-{}", image.seed));
+        let second = match one.again(&image, &directory, options.again_load).await {
+            Ok(second) => second,
+            Err(why) => {
+                report.violations.push(Violation::new(&one, &image, &why));
+                continue;
+            }
+        };
+        let images = second.draw(options.seed, IMAGES_AGAIN);
+        let started: Vec<Image> = images.iter().take(1).cloned().collect();
+        let mut of_second = Report::default();
+        tokio::task::block_in_place(|| check_images(&second, images, scratch.path(), &mut of_second, progress))?;
+        start(&second, started, scratch.path(), &mut of_second, progress).await?;
+        report.again += 1;
+        report.images_again += of_second.images;
+        if of_second.violations.is_empty() {
+            // A thousand of them would fill the disk.
+            std::fs::remove_dir_all(&directory).context("cannot remove a recording")?;
+        }
+        report.violations.append(&mut of_second.violations);
+        progress(format!("{} of {} cut a second time", report.again, options.again));
+    }
 
     if options.cuts > 0 {
         progress("recording three nodes".to_owned());
@@ -168,17 +204,12 @@ pub async fn run(options: &Options, progress: &(dyn Fn(String) + Sync)) -> Resul
         let three = Recording::make(&options.synod, &directory, 3, options.trio, options.seed).await?;
         report.trio = Recorded::of(&three);
         progress(format!("{:?}", report.trio));
-        let cuts = draw(&three, options.seed, options.cuts);
+        let cuts = three.draw(options.seed, options.cuts);
         report.cuts = options.cuts;
         report.commands_asked_of_three = start(&three, cuts, scratch.path(), &mut report, progress).await?;
     }
     report.seconds = begun.elapsed().as_secs();
     Ok(report)
-}
-
-fn draw(recording: &Recording, seed: u64, count: u64) -> Vec<Image> {
-    let moments = recording.moments();
-    (0..count).map(|n| Image::draw(seed.wrapping_add(n), &moments, recording.timelines.len())).collect()
 }
 
 /// Checks images of one node, on as many threads as there are processors.
@@ -263,7 +294,7 @@ async fn start(
 /// The violation, if it is there again.
 pub async fn repeat(synod: &Path, kept: &Path, seed: u64) -> Result<()> {
     let recording = Recording::of(crate::cluster::Cluster::open(synod, kept)?)?;
-    let images = draw(&recording, seed, 1);
+    let images = recording.draw(seed, 1);
     let scratch = scratch(kept)?;
     for image in &images {
         restart::write(&recording, image, &recording.cluster.directory.join(format!("image-{seed}")))?;

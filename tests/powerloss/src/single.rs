@@ -75,19 +75,17 @@ impl<'a> Single<'a> {
             let promised = self.promised(image.moment, &mut promises)?;
             let target = tempfile::Builder::new().prefix("image").tempdir_in(&self.scratch)?;
             image.write(0, &disk, target.path())?;
-            let found = self.check_one(&image, target.path(), promised.as_deref());
+            let found = self.check_one(&image, target.path(), &promised);
             each(&image, &disk, found)?;
         }
         Ok(())
     }
 
-    fn check_one(&self, image: &Image, target: &Path, promised: Option<&Held>) -> Result<Found> {
+    fn check_one(&self, image: &Image, target: &Path, promised: &Held) -> Result<Found> {
         let cluster = &self.recording.cluster;
         let data = target.join(cluster.data_name(0));
         let held = Held::read(&data, cluster.stamp(0)).context("the journal does not open")?;
-        if let Some(promised) = promised {
-            held.must_cover(promised)?;
-        }
+        held.must_cover(promised)?;
         let mut commands_told = 0;
         for told in self.recording.commands_told_before(image.moment) {
             commands_told += 1;
@@ -103,7 +101,7 @@ impl<'a> Single<'a> {
             self.recording.files_told_before(image.moment).map(|told| told.content).collect();
         files_must_be_held(&data, &files)?;
         Ok(Found {
-            decrees_promised: promised.map_or(0, Held::decrees),
+            decrees_promised: promised.decrees(),
             decrees: held.decrees(),
             commands_told,
             files_told: files.len(),
@@ -112,11 +110,12 @@ impl<'a> Single<'a> {
     }
 
     /// What the journal had called durable at a moment.
-    fn promised(&self, moment: u64, playback: &mut Playback) -> Result<Option<Arc<Held>>> {
+    fn promised(&self, moment: u64, playback: &mut Playback) -> Result<Arc<Held>> {
         let returned = self.syncs.iter().filter(|(end, _)| *end <= moment);
-        let Some((_, begin)) = returned.max() else { return Ok(None) };
+        // Before the first one, what the node was started on.
+        let begin = returned.max().map_or(&0, |(_, begin)| begin);
         let known = self.promised.lock().unwrap_or_else(PoisonError::into_inner).get(begin).cloned();
-        if known.is_some() {
+        if let Some(known) = known {
             return Ok(known);
         }
         let disk: Disk = playback.returned_by(*begin)?.clone();
@@ -127,6 +126,6 @@ impl<'a> Single<'a> {
         let held = Held::read(&target.path().join(cluster.data_name(0)), cluster.stamp(0));
         let held = Arc::new(held.context("the journal does not open where nothing was lost")?);
         self.promised.lock().unwrap_or_else(PoisonError::into_inner).insert(*begin, held.clone());
-        Ok(Some(held))
+        Ok(held)
     }
 }

@@ -8,14 +8,15 @@ use crate::operation::{Change, Operation};
 /// What one node did, in the order in which the calls returned.
 #[derive(Clone, Debug)]
 pub struct Timeline {
+    base: Disk,
     operations: Vec<Operation>,
 }
 
 impl Timeline {
-    /// Of these operations.
-    pub fn new(mut operations: Vec<Operation>) -> Timeline {
+    /// Of these operations, on a disk as it was when the node started.
+    pub fn new(base: Disk, mut operations: Vec<Operation>) -> Timeline {
         operations.sort_by_key(|operation| operation.end);
-        Timeline { operations }
+        Timeline { base, operations }
     }
 
     /// All of them.
@@ -37,7 +38,7 @@ impl Timeline {
     pub fn without(&self, sync: usize) -> Timeline {
         let mut operations = self.operations.clone();
         operations.remove(sync);
-        Timeline { operations }
+        Timeline { base: self.base.clone(), operations }
     }
 
     /// When the last call before a moment began that sends something.
@@ -57,7 +58,7 @@ pub struct Playback<'a> {
 impl<'a> Playback<'a> {
     /// At the beginning.
     pub fn new(timeline: &'a Timeline) -> Playback<'a> {
-        Playback { timeline, returned: 0, disk: Disk::default() }
+        Playback { timeline, returned: 0, disk: timeline.base.clone() }
     }
 
     /// The disk at a moment: calls that had returned have happened, those that had begun may have in part, and no sync
