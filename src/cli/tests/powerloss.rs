@@ -73,9 +73,11 @@ async fn a_disk_that_lies_once_is_found_out() {
     let shards = Path::new(&data).join("content/files");
     let names = |path: &Path| path == log;
     let found = lies_found(&single, honest, &names);
+    eprintln!("syncs of the log that were a lie: {found} images with a violation");
     assert!(found > 0, "the log was not synced, and nobody noticed");
     let names = |path: &Path| path.parent() == Some(&shards);
     let found = lies_found(&single, honest, &names);
+    eprintln!("syncs of names that were a lie: {found} images with a violation");
     assert!(found > 0, "the name of a file was not made durable, and nobody noticed");
 }
 
@@ -93,8 +95,7 @@ fn lies_found(single: &Single, honest: &Timeline, is_lied_about: &dyn Fn(&Path) 
         let next = syncs.iter().find(|sync| sync.1 > end).map_or(u64::MAX, |sync| sync.1);
         let moments: Vec<u64> =
             honest.moments().into_iter().filter(|moment| (end..next).contains(moment)).collect();
-        let images: Vec<Image> =
-            (0..IMAGES_A_LIE).map(|seed| Image::draw(seed, &moments, 0, 1)).collect();
+        let images: Vec<Image> = (0..IMAGES_A_LIE).map(|seed| Image::draw(seed, &moments, 0, 1)).collect();
         let on_honest = &mut |image: &Image, _: &_, found: anyhow::Result<_>| {
             assert!(found.is_ok(), "without a lie, image {}: {:?}", image.seed, found.err());
             Ok(())

@@ -355,18 +355,14 @@ mod tests {
 
     #[test]
     fn what_lies_in_a_directory_that_is_lost_is_lost() {
-        let changes =
-            [Change::MakeDir("d".into()), Change::Create("d/a".into()), Change::Sync("d".into())];
+        let changes = [Change::MakeDir("d".into()), Change::Create("d/a".into()), Change::Sync("d".into())];
         assert_eq!(left(&changes), paths([&[], &["d/a"]]));
     }
 
     #[test]
     fn a_renamed_file_has_its_old_name_or_its_new_one() {
-        let within = [
-            Change::Create("a".into()),
-            Change::Sync("".into()),
-            Change::Rename("a".into(), "b".into()),
-        ];
+        let within =
+            [Change::Create("a".into()), Change::Sync("".into()), Change::Rename("a".into(), "b".into())];
         assert_eq!(left(&within), paths([&["a"], &["b"]]));
         let mut across = vec![
             Change::MakeDir("d".into()),

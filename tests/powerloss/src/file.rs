@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::loss::{Loss, Keeping};
+use crate::loss::{Keeping, Loss};
 
 /// A file.
 #[derive(Clone, Default, Debug)]
@@ -144,7 +144,13 @@ impl File {
             let kept = match loss.keeping {
                 Keeping::Nothing => 0,
                 Keeping::Everything => whole,
-                Keeping::Beginning => if random.random_bool(0.5) { whole } else { torn },
+                Keeping::Beginning => {
+                    if random.random_bool(0.5) {
+                        whole
+                    } else {
+                        torn
+                    }
+                }
                 Keeping::Each(newest) if random.random_bool(newest) => torn,
                 Keeping::Each(_) => numbers[random.random_range(0..numbers.len())],
             };

@@ -45,7 +45,8 @@ impl Held {
             let mut next = Slot(1);
             while next <= recovered.chosen {
                 let read = journal.read_blocking(app, next, recovered.chosen, READ_BYTES)?;
-                let last = read.last().with_context(|| format!("slot {next} of application {app} is missing"))?;
+                let last =
+                    read.last().with_context(|| format!("slot {next} of application {app} is missing"))?;
                 next = last.0.next();
                 decrees.extend(read.into_iter().map(|(slot, ballot, decree)| (slot, (ballot, decree))));
             }

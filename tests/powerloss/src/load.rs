@@ -103,7 +103,13 @@ pub async fn run(cluster: &Cluster, load: Load, seed: u64, before: &Told) -> Res
     Ok(told)
 }
 
-async fn write(client: Client, node: usize, load: Load, mut random: StdRng, next: Arc<AtomicU64>) -> Result<Told> {
+async fn write(
+    client: Client,
+    node: usize,
+    load: Load,
+    mut random: StdRng,
+    next: Arc<AtomicU64>,
+) -> Result<Told> {
     let mut told = Told::default();
     for _ in 0..load.commands {
         let seq = Seq(next.fetch_add(1, Ordering::Relaxed));
@@ -127,7 +133,8 @@ async fn set_zones(cluster: Cluster, load: Load, before: u32, mut random: StdRng
             let file = zone_file(serial, load.zone_bytes_max, &mut random);
             let bytes = u64::try_from(file.len())?;
             let uploaded = client.upload(ZONES, file.into(), |_, _| {}).await?;
-            let holders = uploaded.receipts.iter().filter_map(|receipt| cluster.node_with(receipt.node)).collect();
+            let holders =
+                uploaded.receipts.iter().filter_map(|receipt| cluster.node_with(receipt.node)).collect();
             told.files.push(Stored { received: now()?, node, content: uploaded.content, holders });
             (uploaded.content, zone_op(serial, uploaded.content, bytes)?)
         };
@@ -162,7 +169,13 @@ fn zone_file(serial: u32, bytes_max: usize, random: &mut StdRng) -> String {
 ///
 /// # Errors
 /// It is not.
-pub async fn submit(client: &Client, node: usize, app: AppNdx, seq: Seq, op: Vec<u8>) -> Result<Acknowledged> {
+pub async fn submit(
+    client: &Client,
+    node: usize,
+    app: AppNdx,
+    seq: Seq,
+    op: Vec<u8>,
+) -> Result<Acknowledged> {
     let command = client.commander().sign(app, seq, op.into(), CommandOptions::default())?;
     let receipt = client.submit(&command).await?;
     let received = now()?;

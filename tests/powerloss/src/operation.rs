@@ -107,7 +107,9 @@ impl Reader<'_> {
             "mkdir" => one(self.named(call.argument(0)?)?.map(Change::MakeDir)),
             "unlink" | "rmdir" => one(self.named(call.argument(0)?)?.map(Change::Remove)),
             "unlinkat" => {
-                let Ok(path) = self.named(call.argument(1)?) else { bail!("a path relative to a descriptor") };
+                let Ok(path) = self.named(call.argument(1)?) else {
+                    bail!("a path relative to a descriptor")
+                };
                 one(path.map(Change::Remove))
             }
             "rename" => match (self.named(call.argument(0)?)?, self.named(call.argument(1)?)?) {
@@ -129,7 +131,10 @@ impl Reader<'_> {
             "mmap" => {
                 let (protection, flags) = (call.argument(2)?, call.argument(3)?);
                 let writes = protection.contains("PROT_WRITE") && flags.contains("MAP_SHARED");
-                ensure!(!writes || flags.contains("MAP_ANONYMOUS"), "a mapping through which a file is written");
+                ensure!(
+                    !writes || flags.contains("MAP_ANONYMOUS"),
+                    "a mapping through which a file is written"
+                );
                 Ok(Vec::new())
             }
             "sendmsg" | "sendmmsg" | "sendto" => Ok(vec![Change::Send]),
@@ -151,7 +156,10 @@ impl Reader<'_> {
         let Some(path) = self.below(&path)? else { return Ok(Vec::new()) };
         let flags: Vec<&str> = call.argument(2)?.split('|').collect();
         let has = |flag: &str| flags.contains(&flag);
-        ensure!(!has("O_TMPFILE") && !has("O_APPEND"), "a file that is opened in a way that the model has not");
+        ensure!(
+            !has("O_TMPFILE") && !has("O_APPEND"),
+            "a file that is opened in a way that the model has not"
+        );
         if has("O_WRONLY") {
             self.positions.insert(number.to_owned(), 0);
         }
@@ -173,7 +181,10 @@ impl Reader<'_> {
     /// The path that an argument names, if it is one of ours.
     fn named(&self, argument: &str) -> Result<Option<PathBuf>> {
         let path = strings(argument)?;
-        ensure!(path.first() == Some(&b'/'), "a relative path: the node has to be started with absolute ones");
+        ensure!(
+            path.first() == Some(&b'/'),
+            "a relative path: the node has to be started with absolute ones"
+        );
         self.below(&path)
     }
 
@@ -217,7 +228,9 @@ mod tests {
         let file = quoted("/c/data/f");
         let other = quoted("/c/other");
         let changes = read(&[
-            format!("openat(AT_FDCWD<\\x2f>, \"{file}\", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 3<{file}>"),
+            format!(
+                "openat(AT_FDCWD<\\x2f>, \"{file}\", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 3<{file}>"
+            ),
             format!("openat(AT_FDCWD<\\x2f>, \"{other}\", O_WRONLY|O_CREAT, 0666) = 4<{other}>"),
             format!("write(3<{file}>, \"\\x31\\x32\", 2) = 1"),
             format!("write(3<{file}>, \"\\x32\", 1) = 1"),

@@ -14,7 +14,8 @@ const CALLS: &str = "trace=open,openat,openat2,creat,write,pwrite64,pwritev,pwri
 
 /// Whether there is a recorder.
 pub fn is_available() -> bool {
-    let version = Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let version =
+        Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }
 

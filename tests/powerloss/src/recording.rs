@@ -37,7 +37,13 @@ impl Recording {
     ///
     /// # Errors
     /// A node or the recorder fails.
-    pub async fn make(synod: &Path, directory: &Path, nodes: usize, load: Load, seed: u64) -> Result<Recording> {
+    pub async fn make(
+        synod: &Path,
+        directory: &Path,
+        nodes: usize,
+        load: Load,
+        seed: u64,
+    ) -> Result<Recording> {
         fs::create_dir_all(directory).context("cannot create a directory for a recording")?;
         // The trace has paths without symbolic links.
         let directory = directory.canonicalize()?;
@@ -70,8 +76,11 @@ impl Recording {
         let running = start(&cluster)?;
         let mut told = load::run(&cluster, load, image.seed, &self.told).await?;
         // What was told before the loss had left long before this recording began.
-        told.commands.extend(self.commands_told_before(image.moment).cloned().map(|told| Acknowledged { received: 0, ..told }));
-        told.files.extend(self.files_told_before(image.moment).cloned().map(|told| Stored { received: 0, ..told }));
+        told.commands.extend(
+            self.commands_told_before(image.moment).cloned().map(|told| Acknowledged { received: 0, ..told }),
+        );
+        told.files
+            .extend(self.files_told_before(image.moment).cloned().map(|told| Stored { received: 0, ..told }));
         Recording::finish(cluster, running, &told)
     }
 
@@ -108,9 +117,8 @@ impl Recording {
     /// Takes for each word the last moment at which its node sent anything before the client had it: the word itself had
     /// left by then. A cut behind that moment must not take back what was told.
     fn note_when_words_left(&mut self) {
-        let left = |node: usize, received: u64| {
-            self.timelines[node].last_send_before(received).unwrap_or(received)
-        };
+        let left =
+            |node: usize, received: u64| self.timelines[node].last_send_before(received).unwrap_or(received);
         for told in &mut self.told.commands {
             told.received = left(told.node, told.received);
         }

@@ -186,7 +186,9 @@ pub async fn run(options: &Options, progress: &(dyn Fn(String) + Sync)) -> Resul
         let images = second.draw(options.seed, IMAGES_AGAIN);
         let started: Vec<Image> = images.iter().take(1).cloned().collect();
         let mut of_second = Report::default();
-        tokio::task::block_in_place(|| check_images(&second, images, scratch.path(), &mut of_second, progress))?;
+        tokio::task::block_in_place(|| {
+            check_images(&second, images, scratch.path(), &mut of_second, progress)
+        })?;
         start(&second, started, scratch.path(), &mut of_second, progress).await?;
         report.again += 1;
         report.images_again += of_second.images;
@@ -236,7 +238,11 @@ fn check_images(
                 Err(why) => {
                     report.images += 1;
                     report.violations.push(Violation::new(recording, image, &why));
-                    image.write(0, disk, &recording.cluster.directory.join(format!("image-{}", image.seed)))?;
+                    image.write(
+                        0,
+                        disk,
+                        &recording.cluster.directory.join(format!("image-{}", image.seed)),
+                    )?;
                 }
             }
             if report.images.is_multiple_of(50) {
@@ -279,7 +285,11 @@ async fn start(
             Ok(told) => asked += told,
             Err(why) => {
                 report.violations.push(Violation::new(recording, &image, &why));
-                restart::write(recording, &image, &recording.cluster.directory.join(format!("image-{}", image.seed)))?;
+                restart::write(
+                    recording,
+                    &image,
+                    &recording.cluster.directory.join(format!("image-{}", image.seed)),
+                )?;
             }
         }
         let nodes = recording.cluster.nodes();

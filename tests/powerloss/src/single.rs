@@ -31,6 +31,9 @@ pub struct Single<'a> {
     scratch: PathBuf,
 }
 
+/// Who is told of each image.
+pub type Each<'a> = &'a mut dyn FnMut(&Image, &Disk, Result<Found>) -> Result<()>;
+
 /// What an image came to.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Found {
@@ -61,12 +64,7 @@ impl<'a> Single<'a> {
     ///
     /// # Errors
     /// An image cannot be built, or `each` has enough.
-    pub fn check(
-        &self,
-        timeline: &Timeline,
-        mut images: Vec<Image>,
-        each: &mut dyn FnMut(&Image, &Disk, Result<Found>) -> Result<()>,
-    ) -> Result<()> {
+    pub fn check(&self, timeline: &Timeline, mut images: Vec<Image>, each: Each) -> Result<()> {
         images.sort_by_key(|image| image.moment);
         let mut playback = Playback::new(timeline);
         let mut promises = Playback::new(&self.recording.timelines[0]);

@@ -68,7 +68,8 @@ impl<'a> Playback<'a> {
     /// The trace makes no sense.
     pub fn disk_at(&mut self, moment: u64) -> Result<Disk> {
         let mut disk = self.returned_by(moment)?.clone();
-        let begun = self.timeline.operations[self.returned..].iter().filter(|operation| operation.begin < moment);
+        let begun =
+            self.timeline.operations[self.returned..].iter().filter(|operation| operation.begin < moment);
         for operation in begun.filter(|operation| !matches!(operation.change, Change::Sync(_))) {
             disk.apply(operation).with_context(|| describe(operation))?;
         }
@@ -80,7 +81,9 @@ impl<'a> Playback<'a> {
     /// # Errors
     /// The trace makes no sense.
     pub fn returned_by(&mut self, moment: u64) -> Result<&Disk> {
-        while let Some(operation) = self.timeline.operations.get(self.returned).filter(|next| next.end <= moment) {
+        while let Some(operation) =
+            self.timeline.operations.get(self.returned).filter(|next| next.end <= moment)
+        {
             self.disk.apply(operation).with_context(|| describe(operation))?;
             self.returned += 1;
         }
