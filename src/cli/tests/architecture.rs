@@ -104,6 +104,21 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-cluster",
         ],
     ),
+    (
+        "synod-powerloss",
+        "tests/powerloss",
+        &[
+            "synod",
+            "synod-types",
+            "synod-auth",
+            "synod-client",
+            "synod-node",
+            "synod-journal",
+            "synod-content",
+            "synod-app-kv",
+            "synod-app-zones",
+        ],
+    ),
 ];
 
 /// The crates whose results depend on their arguments alone, and what they may use from outside the project.

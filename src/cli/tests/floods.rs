@@ -5,7 +5,6 @@
 //! `cargo test --release --workspace --test floods -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use synod_cluster::{Cluster, KV, PATIENCE, eventually, put};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::{ClientConnection, StreamOwned};
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, SubmitError};
+use synod_cluster::{Cluster, KV, PATIENCE, eventually, put};
 use synod_node::config::Address;
 use synod_types::limits::HTTP_HEAD_WAIT_MS_MAX;
 use synod_types::{RefusalCode, Seq, SignedCommand};

@@ -16,9 +16,12 @@ mod record;
 #[path = "../../../fuzz/checks/snapshot.rs"]
 mod snapshot;
 
+/// One of the checks that fuzz targets make.
+type Check = fn(&[u8]);
+
 #[test]
 fn no_seed_does_harm() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Check); 6] = [
         ("body", body::check),
         ("command", command::check),
         ("frame", frame::check),
