@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use synod_dns::{Identity, Reply, Source, Transport, answer};
+use synod_dns::{Freshness, Identity, Reply, Source, Transport, answer};
 use synod_types::StateNdx;
 use synod_zone::{Name, Rtype, Zone, Zones, zone_file};
 
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{bytes} bytes, {} a record", bytes / records);
 
     let zones = OneZone(origin.as_wire().to_vec(), zone);
-    let source = Source { zones: &zones, state_ndx: StateNdx(7), fresh: true };
+    let source = Source { zones: &zones, state_ndx: StateNdx(7), freshness: Freshness::Fresh };
     let text = std::fs::read_to_string(Path::new(&dir).join("queries"))?;
     for edns in [false, true] {
         let queries = text.lines().map(|line| query(line, edns)).collect::<Result<Vec<_>, _>>()?;

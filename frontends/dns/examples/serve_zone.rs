@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use synod_dns::{Answers, DnsConfig, DnsServer, Source};
+use synod_dns::{Answers, DnsConfig, DnsServer, Freshness, Source};
 use synod_types::StateNdx;
 use synod_zone::{Name, Zone, Zones};
 
@@ -25,7 +25,7 @@ impl Zones for OneZone {
 
 impl Answers for OneZone {
     fn look(&self, look: &mut dyn FnMut(&Source<'_>)) {
-        look(&Source { zones: self, state_ndx: StateNdx(1), fresh: true });
+        look(&Source { zones: self, state_ndx: StateNdx(1), freshness: Freshness::Fresh });
     }
 
     fn zone(&self, _: &Name) -> Option<Arc<Zone>> {

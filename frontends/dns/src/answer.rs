@@ -15,7 +15,7 @@
 //! | another class but IN and ANY, or a name in no zone | REFUSED |
 //! | AXFR over datagrams | NOTIMP; over a stream [`Reply::Transfer`], NOTAUTH for what is no zone (RFC 5936 2.2.1) |
 //! | IXFR | the whole zone over a stream; the SOA over datagrams, and to whom has it (RFC 1995 2, 4) |
-//! | zone data that is too old to be told, or a zone whose file is not here or does not load | SERVFAIL |
+//! | a zone that is not here, while this node does not know what it lacks; zone data that is too old to be told; a zone whose file is not here or does not load | SERVFAIL |
 //! | anything else | what the zone says |
 
 mod additional;
@@ -43,8 +43,26 @@ pub struct Source<'a> {
     pub zones: &'a dyn Zones,
     /// The state's number.
     pub state_ndx: StateNdx,
-    /// Whether this state is recent enough to answer from; if not, zone data is refused with SERVFAIL.
-    pub fresh: bool,
+    /// Whether this state is recent enough to answer from.
+    pub freshness: Freshness,
+}
+
+/// How much is known of the age of a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// It is recent enough.
+    Fresh,
+    /// It is too old: zone data is refused with SERVFAIL. Which zones there are is answered all the same.
+    Stale,
+    /// The node has not known since it started that it has everything: a zone that it does not find may be one of its own,
+    /// and gets SERVFAIL, too.
+    Unknown,
+}
+
+impl Source<'_> {
+    fn is_fresh(&self) -> bool {
+        self.freshness == Freshness::Fresh
+    }
 }
 
 /// What carries the message, and with it how long it may be.
@@ -139,8 +157,11 @@ pub fn answer<'a>(
         (CLASS_IN, Rtype::AXFR | Rtype::IXFR) => transfer(source, transport, &query, question, response),
         (_, Rtype::AXFR | Rtype::IXFR) => response.finish(Rcode::REFUSED),
         (CLASS_IN | CLASS_ANY, _) => match resolve::find_zone(source.zones, &question.name, question.qtype) {
+            None if source.freshness == Freshness::Unknown => {
+                response.finish_error(Rcode::SERVFAIL, ExtendedError::NotReady)
+            }
             None => response.finish_error(Rcode::REFUSED, ExtendedError::NotAuthoritative),
-            Some(_) if !source.fresh => response.finish_error(Rcode::SERVFAIL, ExtendedError::NotReady),
+            Some(_) if !source.is_fresh() => response.finish_error(Rcode::SERVFAIL, ExtendedError::NotReady),
             Some(Served::Broken) => response.finish_error(Rcode::SERVFAIL, ExtendedError::NotReady),
             Some(Served::Whole(zone)) => {
                 let rcode = resolve::resolve(source, zone, question, &mut response);
@@ -208,9 +229,9 @@ fn transfer(
         return response.finish(Rcode::NOTIMP);
     }
     let zone = match source.zones.served(question.name.as_wire()) {
-        None => return response.finish(Rcode::NOTAUTH),
-        Some(Served::Whole(zone)) if source.fresh => zone,
-        Some(Served::Whole(_) | Served::Broken) => {
+        None if source.freshness != Freshness::Unknown => return response.finish(Rcode::NOTAUTH),
+        Some(Served::Whole(zone)) if source.is_fresh() => zone,
+        None | Some(Served::Whole(_) | Served::Broken) => {
             return response.finish_error(Rcode::SERVFAIL, ExtendedError::NotReady);
         }
     };

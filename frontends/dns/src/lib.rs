@@ -37,7 +37,7 @@ mod streams;
 mod tcp;
 mod udp;
 
-pub use answer::{Client, Reply, Source, Transport, answer};
+pub use answer::{Client, Freshness, Reply, Source, Transport, answer};
 pub use answers::Answers;
 pub use config::{DnsConfig, Encrypted, RateLimitConfig, StreamLimits};
 pub use cookie::{ClientAddress, CookieSecret, Cookies};

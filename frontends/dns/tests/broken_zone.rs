@@ -1,6 +1,6 @@
 //! A zone that was published and cannot be answered from: its names fail, and the zone above does not answer for them.
 
-use synod_dns::{Identity, Reply, Source, Transport, answer};
+use synod_dns::{Freshness, Identity, Reply, Source, Transport, answer};
 use synod_types::StateNdx;
 use synod_zone::zone::Served;
 use synod_zone::{Name, Zone, Zones, zone_file};
@@ -45,7 +45,7 @@ fn the_names_of_a_broken_zone_fail_and_no_others() {
         let mut query = b"\0\x01\0\0\0\x01\0\0\0\0\0\0".to_vec();
         query.extend_from_slice(Name::parse(name).unwrap().as_wire());
         query.extend_from_slice(&[0, qtype, 0, 1]);
-        let source = Source { zones: &zones, state_ndx: StateNdx(3), fresh: true };
+        let source = Source { zones: &zones, state_ndx: StateNdx(3), freshness: Freshness::Fresh };
         let mut out = Vec::new();
         assert_eq!(answer(&source, &Identity::default(), transport, &query, &mut out), Reply::Send, "{name}");
         assert_eq!(out[3] & 15, rcode, "{name} TYPE{qtype}");

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The words: `stream` (instead of datagrams), `edns` or `edns=SIZE`, `version=N` (of EDNS), `do`, `nsid`, `zoneversion`,
-//! `option=CODE:HEX`, `class=N`, `opcode=N`, `rd`, `ad`, `cd`, `z`, `serial=N` (of an IXFR), `stale` (the state is too old).
+//! `option=CODE:HEX`, `class=N`, `opcode=N`, `rd`, `ad`, `cd`, `z`, `serial=N` (of an IXFR), `stale` (the state is too old), `unknown` (nobody knows how old).
 //!
 //! `SCENARIOS=write cargo test -p synod-dns --test scenarios` writes the answers into the files, for a person to read.
 
@@ -18,7 +18,7 @@ mod dig;
 use std::path::{Path, PathBuf};
 
 use dig::{Ask, Served};
-use synod_dns::{Identity, Reply, Source, Transport};
+use synod_dns::{Freshness, Identity, Reply, Source, Transport};
 use synod_types::StateNdx;
 use synod_zone::Rtype;
 
@@ -70,14 +70,15 @@ fn answer(zones: &Served, line: &str) -> String {
     let mut words = line.split_whitespace().skip(1);
     let (name, rtype) = (words.next().unwrap(), words.next().unwrap());
     let mut ask = Ask::new(name, rtype.parse::<Rtype>().unwrap());
-    let mut source = Source { zones, state_ndx: StateNdx(1_234_567), fresh: true };
+    let mut source = Source { zones, state_ndx: StateNdx(1_234_567), freshness: Freshness::Fresh };
     let mut transport = Transport::Udp;
     for word in words {
         let (word, value) = word.split_once('=').unwrap_or((word, ""));
         let number = || value.parse::<u16>().unwrap();
         match word {
             "stream" => transport = Transport::Stream,
-            "stale" => source.fresh = false,
+            "stale" => source.freshness = Freshness::Stale,
+            "unknown" => source.freshness = Freshness::Unknown,
             "edns" if value.is_empty() => edns(&mut ask).0 = 1232,
             "edns" => edns(&mut ask).0 = number(),
             "version" => edns(&mut ask).1 |= u32::from(number()) << 16,

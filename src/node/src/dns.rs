@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_app_zones::{ZoneName, ZonesApp};
-use synod_dns::{Answers, DnsConfig, DnsServer, Encrypted, Identity, Source, StreamLimits};
+use synod_dns::{Answers, DnsConfig, DnsServer, Encrypted, Freshness, Identity, Source, StreamLimits};
 use synod_gateway::{AppDoor, View};
 use synod_zone::{Name, Zone};
 
@@ -63,9 +63,13 @@ struct Served {
 impl Answers for Served {
     fn look(&self, look: &mut dyn FnMut(&Source<'_>)) {
         // Before the state is taken: what is known of the state of now holds for every later one.
-        let fresh = self.door.fresh_within(self.max_lag);
+        let freshness = match self.door.age() {
+            Some(age) if age <= self.max_lag => Freshness::Fresh,
+            Some(_) => Freshness::Stale,
+            None => Freshness::Unknown,
+        };
         let view = self.door.peek();
-        look(&Source { zones: zones(&view), state_ndx: view.state_ndx, fresh });
+        look(&Source { zones: zones(&view), state_ndx: view.state_ndx, freshness });
     }
 
     fn zone(&self, origin: &Name) -> Option<Arc<Zone>> {

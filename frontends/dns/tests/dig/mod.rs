@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use synod_dns::{Identity, Reply, Source, Transport};
+use synod_dns::{Freshness, Identity, Reply, Source, Transport};
 use synod_types::StateNdx;
 use synod_zone::{Name, Record, Rtype, Zone, Zones, rdata, zone_file};
 
@@ -404,5 +404,5 @@ pub fn ask(
 
 /// State 7, as fresh as can be.
 pub fn source(zones: &dyn Zones) -> Source<'_> {
-    Source { zones, state_ndx: StateNdx(7), fresh: true }
+    Source { zones, state_ndx: StateNdx(7), freshness: Freshness::Fresh }
 }

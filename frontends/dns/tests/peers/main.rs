@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use messages::Said;
 use servers::{Role, Server};
-use synod_dns::{Identity, Reply, Source, Transport, answer};
+use synod_dns::{Freshness, Identity, Reply, Source, Transport, answer};
 use synod_types::StateNdx;
 use synod_zone::{Name, Zone, Zones, zone_file};
 use zones::{Question, World, ZoneText};
@@ -120,7 +120,7 @@ impl Served {
     }
 
     fn say(&self, question: &Question, transport: Transport) -> Said {
-        let source = Source { zones: self, state_ndx: StateNdx(7), fresh: true };
+        let source = Source { zones: self, state_ndx: StateNdx(7), freshness: Freshness::Fresh };
         let identity = Identity { version: "x".to_owned(), hostname: "x".to_owned(), nsid: Vec::new() };
         let mut out = Vec::new();
         let reply = answer(&source, &identity, transport, &bytes(question, 1), &mut out);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::Message;
-use synod_dns::{Answers, DnsConfig, DnsServer, Source};
+use synod_dns::{Answers, DnsConfig, DnsServer, Freshness, Source};
 use synod_types::StateNdx;
 use synod_zone::{Name, Zone, Zones, zone_file};
 
@@ -127,7 +127,7 @@ impl Zones for One {
 
 impl Answers for One {
     fn look(&self, look: &mut dyn FnMut(&Source<'_>)) {
-        look(&Source { zones: self, state_ndx: StateNdx(1), fresh: true });
+        look(&Source { zones: self, state_ndx: StateNdx(1), freshness: Freshness::Fresh });
     }
 
     fn zone(&self, origin: &Name) -> Option<Arc<Zone>> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use synod_dns::{Answers, DnsConfig, DnsServer, Identity, Reply, Source, Transport, answer};
+use synod_dns::{Answers, DnsConfig, DnsServer, Freshness, Identity, Reply, Source, Transport, answer};
 use synod_types::StateNdx;
 use synod_zone::{Name, Rtype, Zone, Zones};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -49,7 +49,7 @@ impl World {
 
 impl Answers for World {
     fn look(&self, look: &mut dyn FnMut(&Source<'_>)) {
-        look(&Source { zones: &One(self.zone()), state_ndx: StateNdx(9), fresh: true });
+        look(&Source { zones: &One(self.zone()), state_ndx: StateNdx(9), freshness: Freshness::Fresh });
     }
 
     fn zone(&self, _: &Name) -> Option<Arc<Zone>> {
