@@ -127,7 +127,10 @@ pub fn answer<'a>(
     let Some(question) = &query.question else {
         let asked = query.cookie().and_then(|value| cookies?.answer(value));
         return match asked {
-            Some(cookie) => response.tell_cookie(cookie).finish(Rcode::NOERROR),
+            Some(cookie) => {
+                response.tell_cookie(cookie);
+                response.finish(Rcode::NOERROR)
+            }
             None => response.finish_bare(Rcode::FORMERR),
         };
     };
@@ -145,7 +148,7 @@ pub fn answer<'a>(
                 // A query has nothing to say in this option (RFC 9660 2.1).
                 option::ZONEVERSION => return response.finish(Rcode::FORMERR),
                 option::COOKIE => match cookies.map(|cookies| cookies.answer(value)) {
-                    Some(Some(cookie)) => response = response.tell_cookie(cookie),
+                    Some(Some(cookie)) => response.tell_cookie(cookie),
                     Some(None) => return response.finish(Rcode::FORMERR),
                     None => {}
                 },
@@ -201,7 +204,10 @@ pub(crate) fn hold_back(cookies: &Cookies<'_>, message: &[u8], out: &mut Vec<u8>
     let mut table = NameTable::new();
     let mut response = Response::new(&query, bytes_max(&query, Transport::Udp), out, &mut table);
     Some(match cookie.and_then(|value| cookies.answer(value)) {
-        Some(cookie) => response.tell_cookie(cookie).finish(Rcode::BADCOOKIE),
+        Some(cookie) => {
+            response.tell_cookie(cookie);
+            response.finish(Rcode::BADCOOKIE)
+        }
         None => {
             response.is_truncated = true;
             response.finish_bare(Rcode::NOERROR)

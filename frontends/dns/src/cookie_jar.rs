@@ -1,4 +1,4 @@
-//! The cookies of one server: its secret, and what the clock says.
+//! The cookies of one server: its secret, and whom they are for.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,13 +15,13 @@ impl CookieJar {
         random().map(|secret| CookieJar(CookieSecret(secret)))
     }
 
-    /// Those of a client, as of now.
-    pub(crate) fn of(&self, client: IpAddr) -> Cookies<'_> {
+    /// Those of a client at a moment.
+    pub(crate) fn of(&self, client: IpAddr, now: SystemTime) -> Cookies<'_> {
         let client = match client {
             IpAddr::V4(address) => ClientAddress::V4(address.octets()),
             IpAddr::V6(address) => ClientAddress::V6(address.octets()),
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u32::try_from(since.as_secs() & u64::from(u32::MAX)).expect("32 bits");
         Cookies { secret: &self.0, client, now }
     }

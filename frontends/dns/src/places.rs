@@ -4,10 +4,11 @@
 //! nothing cannot keep others out. One that is being answered stays; when all are, the new one is turned away.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use synod_places::client_of;
 use tokio::sync::Notify;
 
 use crate::counters::TrafficCounters;
@@ -154,14 +155,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.connections.remove(&self.id);
-    }
-}
-
-/// Whom an address stands for: one host has a whole /64 of IPv6.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 

@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use synod_types::limits::{DNS_TRANSFER_WAIT_MS_MAX, DNS_WRITE_BYTES};
@@ -117,7 +117,7 @@ impl Client<'_> {
         self.counters.queries.one();
         let mut reply = Reply::Silence;
         self.shared.answers.look(&mut |source| {
-            let cookies = Some(self.shared.cookies.of(self.peer.ip()));
+            let cookies = Some(self.shared.cookies.of(self.peer.ip(), SystemTime::now()));
             let asker = answer::Client { transport: Transport::Stream, cookies };
             reply = answer(source, &self.shared.identity, asker, query, message);
         });

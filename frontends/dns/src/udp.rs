@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use synod_types::limits::DNS_RATE_MAX;
 
@@ -100,10 +100,11 @@ impl Server {
                 }
             }
             let now_ms = self.limit.as_ref().map_or(0, |limit| limit.clock_ms(Instant::now()));
+            let now = SystemTime::now();
             let answers = Arc::clone(&self.answers);
             answers.look(&mut |source| {
                 datagrams.answer_each(&mut |from, query, out| {
-                    let cookies = self.cookies.of(from);
+                    let cookies = self.cookies.of(from, now);
                     let limit = self.limit.as_mut();
                     let admission = limit.map_or(Admission::Answer, |limit| limit.admit(from, now_ms));
                     self.reply(admission, source, cookies, query, out)

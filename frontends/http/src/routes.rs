@@ -175,24 +175,13 @@ mod tests {
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;
     use synod_app_kv::Kv;
-    use synod_gateway::{AppDoor, ClusterStatus};
+    use synod_gateway::AppDoor;
     use synod_machine::View;
-    use synod_types::{AppNdx, ClusterId, NodeId};
+    use synod_types::limits::HTTP_WATCHERS_MAX;
+    use synod_types::{AppNdx, ClusterId};
 
     use super::*;
-    use synod_types::limits::HTTP_WATCHERS_MAX;
-
-    fn status() -> ClusterStatus {
-        ClusterStatus {
-            cluster_id: ClusterId::default(),
-            cluster_name: "none".to_owned(),
-            node_id: NodeId::default(),
-            node_name: "none".to_owned(),
-            version: "1".to_owned(),
-            nodes: Vec::new(),
-            apps: Vec::new(),
-        }
-    }
+    use crate::watch::stage::status;
 
     #[tokio::test]
     async fn there_are_so_many_who_follow_and_no_more() {

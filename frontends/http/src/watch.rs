@@ -6,7 +6,7 @@
 
 mod feed;
 #[cfg(test)]
-mod stage;
+pub(crate) mod stage;
 mod stream;
 mod turns;
 

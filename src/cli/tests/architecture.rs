@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "frontends/http",
         &["synod-types", "synod-gateway", "synod-places", "synod-zone", "synod-app-kv", "synod-app-zones"],
     ),
-    ("synod-dns", "frontends/dns", &["synod-types", "synod-zone"]),
+    ("synod-dns", "frontends/dns", &["synod-types", "synod-places", "synod-zone"]),
     (
         "synod-node",
         "src/node",
@@ -117,6 +117,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-content",
             "synod-app-kv",
             "synod-app-zones",
+            "synod-cluster",
         ],
     ),
 ];

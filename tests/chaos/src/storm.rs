@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use synod_client::CommandOptions;
 use synod_cluster::disk::Disk;
 use synod_cluster::{Cluster, put};
-use synod_types::AppNdx;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::apps::BALLAST;
 use crate::fault::{Fault, Kind, Way};
@@ -20,8 +19,6 @@ use crate::schedule::{Schedule, Step, Strike};
 pub const DISK: &str = "1g";
 /// One write of what fills disks.
 const BALLAST_BYTES: usize = 256 << 10;
-/// How long a node may think about who leads.
-const LEADER_WAIT: Duration = Duration::from_millis(300);
 
 /// What was done.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,7 +50,7 @@ async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: 
     for Strike { fault, leader_of, order } in &step.strikes {
         let mut order = order.clone();
         if let Some(app) = leader_of
-            && let Some(leader) = leader(cluster, *app).await
+            && let Some(leader) = cluster.leader(*app).await
         {
             order.sort_by_key(|node| *node != leader);
         }
@@ -162,26 +159,4 @@ fn cut(network: &Network, directions: &[(usize, usize)], is_cut: bool) {
 
 fn share(percent: u8) -> f64 {
     f64::from(percent) / 100.0
-}
-
-#[derive(Deserialize)]
-struct App {
-    leader: Option<Leader>,
-}
-
-#[derive(Deserialize)]
-struct Leader {
-    name: String,
-}
-
-/// Who leads an application, as some node sees it.
-async fn leader(cluster: &Cluster, app: AppNdx) -> Option<usize> {
-    for node in 0..cluster.len() {
-        let path = format!("/v1/apps/{app}");
-        let asked = timeout(LEADER_WAIT, cluster.readers.get_json::<App>(node, &path)).await;
-        if let Ok(Ok(App { leader: Some(Leader { name }) })) = asked {
-            return (0..cluster.len()).find(|node| cluster.name(*node) == name);
-        }
-    }
-    None
 }

@@ -47,6 +47,8 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// How often a cluster is founded because another process took one of its ports in between.
 const FOUND_TRIES: usize = 5;
+/// How long a node may think about who leads.
+const LEADER_WAIT: Duration = Duration::from_millis(300);
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -158,7 +160,47 @@ fn free_ports(count: usize) -> Vec<u16> {
     held.into_iter().map(|(port, ..)| port).collect()
 }
 
+/// So many nodes on loopback, with ports of their own.
+///
+/// # Panics
+/// If there are no free ports.
+pub fn node_plans(nodes: usize) -> Vec<NodePlan> {
+    let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
+    let ports = free_ports(4 * nodes);
+    let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
+        name: format!("node{}", n + 1),
+        mesh: address(ports[0]),
+        backend: address(ports[1]),
+        http: address(ports[2]),
+        dns: Some(address(ports[3])),
+    });
+    plans.collect()
+}
+
+/// What `/v1/apps/{app}` says of who leads.
+#[derive(Deserialize)]
+struct Led {
+    leader: Option<Leader>,
+}
+
+#[derive(Deserialize)]
+struct Leader {
+    name: String,
+}
+
 impl Cluster {
+    /// Who leads an application, as some node sees it that answers at once.
+    pub async fn leader(&self, app: AppNdx) -> Option<usize> {
+        for node in 0..self.len() {
+            let path = format!("/v1/apps/{app}");
+            let asked = timeout(LEADER_WAIT, self.readers.get_json::<Led>(node, &path)).await;
+            if let Ok(Ok(Led { leader: Some(Leader { name }) })) = asked {
+                return (0..self.len()).find(|node| self.name(*node) == name);
+            }
+        }
+        None
+    }
+
     /// Founds a cluster; no node runs yet.
     pub fn found(nodes: usize) -> Cluster {
         Cluster::found_by(nodes, 1, 1)
@@ -181,18 +223,9 @@ impl Cluster {
         signatures_needed: u32,
     ) -> Cluster {
         let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
-        let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
-        let ports = free_ports(4 * nodes);
-        let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
-            name: format!("node{}", n + 1),
-            mesh: address(ports[0]),
-            backend: address(ports[1]),
-            http: address(ports[2]),
-            dns: Some(address(ports[3])),
-        });
         let plan = Plan {
             name: "processes".to_owned(),
-            nodes: plans.collect(),
+            nodes: node_plans(nodes),
             apps,
             administrators,
             signatures_needed,

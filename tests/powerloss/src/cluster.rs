@@ -2,8 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, mpsc};
@@ -11,19 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use synod::founding::{self, ADMIN_KEY, CA, Founded, FoundedNode, Layout, NodePlan, Plan, default_apps};
+use synod::founding::{self, ADMIN_KEY, CA, Founded, FoundedNode, Layout, Plan, default_apps};
 use synod_auth::{SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
+use synod_cluster::{PATIENCE, node_plans};
 use synod_journal::Stamp;
-use synod_node::config::Address;
 use synod_types::{ClusterId, NodeId};
 
 use crate::recorder;
-
-/// Far more than anything that is waited for takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Below the ports that Linux gives to clients, so that none of them takes the port of a node while it is down.
-const PORTS: Range<u16> = 12_000..32_000;
 
 /// A founded cluster in a directory; copies of it are in others.
 #[derive(Clone, Debug)]
@@ -53,18 +46,9 @@ impl Cluster {
     /// # Errors
     /// What is in the way.
     pub fn found(synod: &Path, directory: &Path, nodes: usize) -> Result<Cluster> {
-        let ports = free_ports(4 * nodes)?;
-        let address = |port: u16| Address { host: Ipv4Addr::LOCALHOST.to_string(), port };
-        let plans = ports.chunks_exact(4).enumerate().map(|(n, ports)| NodePlan {
-            name: format!("node{}", n + 1),
-            mesh: address(ports[0]),
-            backend: address(ports[1]),
-            http: address(ports[2]),
-            dns: Some(address(ports[3])),
-        });
         let plan = Plan {
             name: "power-loss".to_owned(),
-            nodes: plans.collect(),
+            nodes: node_plans(nodes),
             apps: default_apps(),
             administrators: 1,
             signatures_needed: 1,
@@ -185,22 +169,6 @@ impl Cluster {
         let timeouts = Timeouts { attempt: PATIENCE, total: PATIENCE, ..Timeouts::default() };
         Ok(Client::new(ClientConfig { endpoints, tls, commander, timeouts })?)
     }
-}
-
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let mut held = Vec::new();
-    for _ in 0..10_000 {
-        if held.len() == count {
-            break;
-        }
-        let port = rand::random_range(PORTS);
-        let address = (Ipv4Addr::LOCALHOST, port);
-        if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) {
-            held.push((port, tcp, udp));
-        }
-    }
-    ensure!(held.len() == count, "there are no free ports");
-    Ok(held.into_iter().map(|(port, ..)| port).collect())
 }
 
 /// A node that runs. It ends with this value; its standard input is a leash, in case that nobody lives to drop it.

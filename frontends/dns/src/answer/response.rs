@@ -102,12 +102,11 @@ impl<'q, 'a, 'i> Response<'q, 'a, 'i> {
     }
 
     /// The client gets a cookie (RFC 7873).
-    pub(super) fn tell_cookie(mut self, cookie: [u8; COOKIE_BYTES]) -> Self {
+    pub(super) fn tell_cookie(&mut self, cookie: [u8; COOKIE_BYTES]) {
         if self.cookie.is_none() {
             self.writer.reserve(OPTION_BYTES + COOKIE_BYTES);
             self.cookie = Some(cookie);
         }
-        self
     }
 
     /// The query asks for the zone's version (RFC 9660).

@@ -10,6 +10,19 @@ use super::{Follower, Followers};
 
 const APP: AppNdx = AppNdx(1);
 
+/// The status of no cluster.
+pub(crate) fn status() -> ClusterStatus {
+    ClusterStatus {
+        cluster_id: ClusterId::default(),
+        cluster_name: "none".to_owned(),
+        node_id: NodeId::default(),
+        node_name: "none".to_owned(),
+        version: "1".to_owned(),
+        nodes: Vec::new(),
+        apps: Vec::new(),
+    }
+}
+
 pub(super) struct Stage {
     kv: Kv,
     pub(super) state_ndx: StateNdx,
@@ -22,15 +35,6 @@ impl Stage {
     pub(super) fn open() -> Stage {
         let view = View::new(ClusterId::default(), APP, Box::new(Kv::new()));
         let (door, publisher, _questions) = AppDoor::open("kv", view);
-        let status = || ClusterStatus {
-            cluster_id: ClusterId::default(),
-            cluster_name: "none".to_owned(),
-            node_id: NodeId::default(),
-            node_name: "none".to_owned(),
-            version: "1".to_owned(),
-            nodes: Vec::new(),
-            apps: Vec::new(),
-        };
         let gateway = Gateway::new(vec![door], status);
         Stage { kv: Kv::new(), state_ndx: StateNdx(0), publisher, gateway, followers: Followers::new() }
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::NODES;
@@ -88,26 +87,11 @@ async fn strike(cluster: &mut Cluster, fault: Fault, victims: &[usize], hold: Du
     }
 }
 
-#[derive(Deserialize)]
-struct App {
-    leader: Option<Leader>,
-}
-
-#[derive(Deserialize)]
-struct Leader {
-    name: String,
-}
-
 /// The leader of the application, as some node sees it.
 async fn leader(cluster: &Cluster) -> usize {
     let mut leader = None;
     eventually("a node knows a leader", async || {
-        for node in 0..NODES {
-            let app: Result<App, _> = cluster.readers.get_json(node, &format!("/v1/apps/{KV}")).await;
-            if let Ok(App { leader: Some(Leader { name }) }) = app {
-                leader = (0..NODES).find(|&node| cluster.name(node) == name);
-            }
-        }
+        leader = cluster.leader(KV).await;
         leader.is_some()
     })
     .await;
