@@ -112,10 +112,12 @@ impl Journal {
         on_fatal: OnFatal,
         patience: Patience,
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
-        let mut recovered = BTreeMap::new();
+        let mut recovered: BTreeMap<AppNdx, Recovered> = BTreeMap::new();
         for &app in apps {
             recovered.insert(app, recovery::recover(&mut *store, app)?);
         }
+        let trimming = recovered.iter().filter(|(_, found)| found.cut > Slot(0));
+        let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
         let queue = Arc::new(Queue::default());
         let watch = Arc::new(Watch::default());
         let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
@@ -126,6 +128,7 @@ impl Journal {
             queue: queue.clone(),
             watch: watch.clone(),
             fatal: fatal.clone(),
+            trimming,
         };
         // The watch goes first: if there is no thread for the writer, it ends with the watch's last owner below.
         let watching = watch.clone();
@@ -145,7 +148,7 @@ impl Journal {
 
     /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
     /// A [`Record::Chosen`] is a hint: it is written with the others and synced with the next ones; records that only
-    /// hint cost no sync.
+    /// hint cost no sync. When a [`Record::Cut`] is durable, what it cuts off is removed, little by little.
     ///
     /// Returns at once as long as less than [`JOURNAL_QUEUE_BYTES_MAX`](synod_types::limits::JOURNAL_QUEUE_BYTES_MAX)
     /// waits for the disk, and waits for the disk otherwise; [`Journal::waiting_bytes`] tells beforehand. Not to be
@@ -154,8 +157,13 @@ impl Journal {
     pub fn append(&self, records: Vec<Record>, done: Done) {
         let (hints, facts): (Vec<&Record>, Vec<&Record>) =
             records.iter().partition(|record| matches!(record, Record::Chosen { .. }));
+        let cuts = facts.iter().filter_map(|record| match record {
+            Record::Cut { app, slot } => Some((*app, *slot)),
+            _ => None,
+        });
+        let cuts = cuts.collect();
         let encode = |records: Vec<&Record>| records.into_iter().flat_map(record::encode).collect();
-        self.0.queue.append(Append { entries: encode(facts), hints: encode(hints), done });
+        self.0.queue.append(Append { entries: encode(facts), hints: encode(hints), cuts, done });
     }
 
     /// Bytes of records that are not durable yet.

@@ -29,6 +29,8 @@ pub struct Append {
     pub entries: Vec<Entry>,
     /// Hints: to be written some time.
     pub hints: Vec<Entry>,
+    /// Up to where logs are cut off, when the facts are durable.
+    pub cuts: Vec<(AppNdx, Slot)>,
     /// What to call.
     pub done: Done,
 }
@@ -126,10 +128,16 @@ impl Queue {
     /// All that waits, as soon as there is something; `None` when there will be nothing more.
     pub fn take(&self) -> Option<Vec<Work>> {
         let idle = |state: &mut State| state.phase == Phase::Open && state.works.is_empty();
-        let waited = self.work.wait_while(self.lock(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(self.work.wait_while(self.lock(), idle));
+        self.take_now().filter(|works| !works.is_empty())
+    }
+
+    /// All that waits now, if anything does; `None` when there will be nothing more.
+    pub fn take_now(&self) -> Option<Vec<Work>> {
+        let mut state = self.lock();
         state.reads = 0;
-        Some(mem::take(&mut state.works)).filter(|works| !works.is_empty())
+        let works = mem::take(&mut state.works);
+        (state.phase == Phase::Open || !works.is_empty()).then_some(works)
     }
 
     /// Gives back the room of appends that are durable.
@@ -191,7 +199,7 @@ mod tests {
 
     fn append(bytes: usize) -> Append {
         let entry = Entry { key: Vec::new(), value: vec![0; bytes] };
-        Append { entries: vec![entry], hints: Vec::new(), done: Box::new(|| {}) }
+        Append { entries: vec![entry], hints: Vec::new(), cuts: Vec::new(), done: Box::new(|| {}) }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! key    tag (1) ‖ appNdx (u32) [‖ slot (u64) ‖ part (u16)]                      numbers big-endian, so that keys
-//!        tag 1 promised, 2 chosen (without slot and part), 3 accepted           sort by slot
+//!        tag 1 promised, 2 chosen, 4 cut (without slot and part), 3 accepted    sort by slot
 //! value  crc32 (u32) ‖ version (1) ‖ parts (u16) ‖ crc32 of the body (u32) ‖ a part of the body
-//! body   postcard: Ballot (promised), Slot (chosen), (Ballot, Decree) (accepted)
+//! body   postcard: Ballot (promised), Slot (chosen, cut), (Ballot, Decree) (accepted)
 //! ```
 //!
 //! The first crc32 is over the key and all of the value behind it, so that a value at another key is as wrong as a
@@ -23,6 +23,7 @@ pub const FORMAT_VERSION: u8 = 1;
 const TAG_PROMISED: u8 = 1;
 const TAG_CHOSEN: u8 = 2;
 const TAG_ACCEPTED: u8 = 3;
+const TAG_CUT: u8 = 4;
 
 const HEADER_BYTES: usize = 4 + 1 + 2 + 4;
 const ACCEPTED_KEY_BYTES: usize = 1 + 4 + 8 + 2;
@@ -63,6 +64,11 @@ pub fn chosen_key(app: AppNdx) -> Vec<u8> {
     app_key(TAG_CHOSEN, app)
 }
 
+/// The key of where an application's log was cut.
+pub fn cut_key(app: AppNdx) -> Vec<u8> {
+    app_key(TAG_CUT, app)
+}
+
 /// The key of one part of what was accepted in a slot.
 pub fn accepted_key(app: AppNdx, slot: Slot, part: u16) -> Vec<u8> {
     let mut key = app_key(TAG_ACCEPTED, app);
@@ -78,6 +84,11 @@ pub fn accepted_end(app: AppNdx) -> Vec<u8> {
     key
 }
 
+/// The keys of what was accepted up to `slot`: the first one, and one behind the last.
+pub fn accepted_through(app: AppNdx, slot: Slot) -> (Vec<u8>, Vec<u8>) {
+    (accepted_key(app, Slot(0), 0), accepted_key(app, slot.next(), 0))
+}
+
 /// The slot of an accepted record's key.
 pub fn slot_of(accepted_key: &[u8]) -> Option<Slot> {
     let key: &[u8; ACCEPTED_KEY_BYTES] = accepted_key.try_into().ok()?;
@@ -90,6 +101,7 @@ pub fn encode(record: &Record) -> Vec<Entry> {
     match record {
         Record::Promised { app, ballot } => vec![entry(promised_key(*app), 1, &wire::encode(ballot))],
         Record::Chosen { app, slot } => vec![entry(chosen_key(*app), 1, &wire::encode(slot))],
+        Record::Cut { app, slot } => vec![entry(cut_key(*app), 1, &wire::encode(slot))],
         Record::Accepted { app, slot, ballot, decree } => {
             let body = wire::encode(&(ballot, decree));
             let parts = body.chunks(PART_BYTES);
@@ -117,6 +129,14 @@ pub fn decode_promised(app: AppNdx, value: &[u8]) -> Result<Ballot, Damaged> {
 /// [`Damaged`].
 pub fn decode_chosen(app: AppNdx, value: &[u8]) -> Result<Slot, Damaged> {
     decode_single(&chosen_key(app), value)
+}
+
+/// Reads where the log was cut.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn decode_cut(app: AppNdx, value: &[u8]) -> Result<Slot, Damaged> {
+    decode_single(&cut_key(app), value)
 }
 
 /// One checked part of an accepted record.

@@ -2,7 +2,7 @@
 //!
 //! At the start only what is behind the hint is loaded; of what is before it, the last [`VERIFIED_SLOTS`] decrees are
 //! verified, since a crash can only have touched the end. Damage further back is found where it is read, at the latest
-//! when the node replays the log, which then calls [`end_chosen_before`].
+//! when the node replays the log, which then calls [`Recovered::end_chosen_before`].
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -26,6 +26,11 @@ pub enum RecoveryError {
     /// The hint is there and damaged; without it the whole log would have to be loaded.
     #[error("the record of what is chosen in application {0} is damaged; replace the node by a new one")]
     DamagedHint(AppNdx),
+    /// It is not known any more where the log begins.
+    #[error(
+        "the record of where the log of application {0} begins is damaged; replace the node by a new one"
+    )]
+    DamagedCut(AppNdx),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,9 +77,10 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
             record::decode_promised(app, &value).map_err(|_| RecoveryError::DamagedPromise(app))?
         }
     };
-    let hint = hint(store, app)?;
-    let chosen = last_readable(store, app, hint)?;
-    let mut recovered = Recovered { promised, chosen, ..Recovered::default() };
+    let cut = cut(store, app)?;
+    let hint = hint(store, app)?.max(cut);
+    let chosen = last_readable(store, app, cut, hint)?;
+    let mut recovered = Recovered { promised, cut, chosen, ..Recovered::default() };
     if chosen < hint {
         recovered.damaged_through = hint;
     }
@@ -99,6 +105,8 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
 /// How much of a log is known to be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
+    /// Every slot up to here was cut off.
+    pub cut: Slot,
     /// Every slot up to here is chosen, whether its record can be read or not.
     pub chosen: Slot,
     /// Slots behind it in which something was accepted, of which nobody can tell here whether it was chosen.
@@ -108,9 +116,10 @@ pub struct Known {
 /// Tells what is known to be chosen: up to the hint, and behind it what this node learned as chosen.
 ///
 /// # Errors
-/// [`RecoveryError::DamagedHint`]; [`RecoveryError::Store`].
+/// [`RecoveryError::DamagedHint`], [`RecoveryError::DamagedCut`]; [`RecoveryError::Store`].
 pub fn known(store: &mut dyn Store, app: AppNdx) -> Result<Known, RecoveryError> {
-    let mut chosen = hint(store, app)?;
+    let cut = cut(store, app)?;
+    let mut chosen = hint(store, app)?.max(cut);
     let mut behind = 0;
     for slot in accepted_behind(store, app, chosen)? {
         match read_slot(store, app, slot)? {
@@ -118,15 +127,7 @@ pub fn known(store: &mut dyn Store, app: AppNdx) -> Result<Known, RecoveryError>
             InSlot::Accepted { .. } | InSlot::Damaged | InSlot::Nothing => behind += 1,
         }
     }
-    Ok(Known { chosen, behind })
-}
-
-/// Corrects `recovered` when replay found that the record of `slot`, one of the chosen ones, cannot be read: what is
-/// chosen ends before it, and is learned again from the other nodes.
-pub fn end_chosen_before(slot: Slot, recovered: &mut Recovered) {
-    assert!(Slot(0) < slot && slot <= recovered.chosen, "{slot} is not among the recovered slots");
-    recovered.damaged_through = recovered.damaged_through.max(recovered.chosen);
-    recovered.chosen = Slot(slot.0 - 1);
+    Ok(Known { cut, chosen, behind })
 }
 
 /// Reads decrees from `from` up to `up_to`, in order, and stops before a hole, before a damaged record, and before the
@@ -170,6 +171,14 @@ fn hint(store: &mut dyn Store, app: AppNdx) -> Result<Slot, RecoveryError> {
     }
 }
 
+/// The last slot that was cut off.
+fn cut(store: &mut dyn Store, app: AppNdx) -> Result<Slot, RecoveryError> {
+    match store.read(&record::cut_key(app))? {
+        None => Ok(Slot(0)),
+        Some(value) => record::decode_cut(app, &value).map_err(|_| RecoveryError::DamagedCut(app)),
+    }
+}
+
 /// The slots behind `slot` in which something was accepted, in their order.
 fn accepted_behind(store: &mut dyn Store, app: AppNdx, slot: Slot) -> Result<BTreeSet<Slot>, StoreError> {
     let mut slots = BTreeSet::new();
@@ -181,9 +190,9 @@ fn accepted_behind(store: &mut dyn Store, app: AppNdx, slot: Slot) -> Result<BTr
     Ok(slots)
 }
 
-/// The slot before the first of the last ones up to `hint` that cannot be read, or `hint`.
-fn last_readable(store: &mut dyn Store, app: AppNdx, hint: Slot) -> Result<Slot, StoreError> {
-    let first = hint.0.saturating_sub(VERIFIED_SLOTS) + 1;
+/// The slot before the first of the last ones behind `cut` up to `hint` that cannot be read, or `hint`.
+fn last_readable(store: &mut dyn Store, app: AppNdx, cut: Slot, hint: Slot) -> Result<Slot, StoreError> {
+    let first = hint.0.saturating_sub(VERIFIED_SLOTS).max(cut.0) + 1;
     for slot in first..=hint.0 {
         let what = match read_slot(store, app, Slot(slot))? {
             InSlot::Accepted { .. } => continue,

@@ -7,13 +7,18 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
+use synod_types::{AppNdx, Slot};
+
 use crate::journal::{Fatal, JournalError};
 use crate::queue::{Queue, Read, Work};
-use crate::record::Entry;
+use crate::record::{self, Entry};
 use crate::recovery;
 use crate::stamp::DataDir;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::watch::Watch;
+
+/// Entries that are removed along with one commit.
+const TRIM_ENTRIES_MAX: usize = 128;
 
 /// Owns the store.
 pub struct Writer {
@@ -27,6 +32,8 @@ pub struct Writer {
     pub watch: Arc<Watch>,
     /// Whom to tell when it is over before its time.
     pub fatal: Arc<Fatal>,
+    /// Logs of which something may be left that was cut off: up to where.
+    pub trimming: BTreeMap<AppNdx, Slot>,
 }
 
 impl Writer {
@@ -57,7 +64,7 @@ impl Writer {
     }
 
     fn work(&mut self) -> Result<(), JournalError> {
-        while let Some(works) = self.queue.take() {
+        while let Some(works) = self.next() {
             self.commit(works)?;
         }
         if self.queue.has_ended() {
@@ -66,9 +73,25 @@ impl Writer {
         self.watch.clone().observe(|| self.store.make_durable()).map_err(JournalError::Sync)
     }
 
+    fn next(&self) -> Option<Vec<Work>> {
+        if self.trimming.is_empty() { self.queue.take() } else { self.queue.take_now() }
+    }
+
+    /// Removes some of what was cut off. Says whether anything was removed.
+    fn trim(&mut self) -> Result<bool, StoreError> {
+        let Some(log) = self.trimming.first_entry() else { return Ok(false) };
+        let (from, before) = record::accepted_through(*log.key(), *log.get());
+        let is_removed = self.store.truncate(&from, &before, TRIM_ENTRIES_MAX)? > 0;
+        if !is_removed {
+            log.remove();
+        }
+        Ok(is_removed)
+    }
+
     fn commit(&mut self, works: Vec<Work>) -> Result<(), JournalError> {
         let mut dones = Vec::new();
         let mut bytes = 0;
+        let mut cuts = Vec::new();
         self.watch.clone().observe(|| {
             let mut is_to_sync = false;
             // A later hint of an application makes the earlier ones superfluous.
@@ -81,6 +104,7 @@ impl Writer {
                         if !append.entries.is_empty() {
                             self.store.append(append.entries).map_err(JournalError::Write)?;
                         }
+                        cuts.extend(append.cuts);
                         hints.extend(append.hints.into_iter().map(|hint| (hint.key, hint.value)));
                         dones.push(append.done);
                     }
@@ -91,6 +115,7 @@ impl Writer {
             for (key, value) in hints {
                 self.store.append(vec![Entry { key, value }]).map_err(JournalError::Write)?;
             }
+            is_to_sync |= self.trim().map_err(JournalError::Write)?;
             if is_to_sync {
                 let begun = Instant::now();
                 self.store.make_durable().map_err(JournalError::Sync)?;
@@ -98,6 +123,7 @@ impl Writer {
             }
             Ok(())
         })?;
+        self.trimming.extend(cuts);
         // It may have been given up meanwhile, as stalled.
         if !self.queue.has_ended() {
             for done in dones {

@@ -27,14 +27,16 @@ impl Priority {
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::States(_) => {
                 Priority::Control
             }
-            Message::Content(message) => match message {
+            Message::Content(message) | Message::Chunk(message) => match message {
                 ContentMessage::Held(_)
                 | ContentMessage::Seek { .. }
                 | ContentMessage::NotHeld { .. }
                 | ContentMessage::PieceRequest { .. } => Priority::Control,
                 ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => Priority::Bulk,
             },
-            Message::Forward { .. } | Message::ForwardRefused { .. } => Priority::Replication,
+            Message::Forward { .. } | Message::ForwardRefused { .. } | Message::Checkpoint { .. } => {
+                Priority::Replication
+            }
             Message::Group { message, .. } => match message {
                 GroupMessage::Nack { .. }
                 | GroupMessage::Learn { .. }
@@ -46,7 +48,8 @@ impl Priority {
                 | GroupMessage::Promise { .. }
                 | GroupMessage::Accept { .. }
                 | GroupMessage::Accepted { .. }
-                | GroupMessage::CatchUpRequest { .. } => Priority::Replication,
+                | GroupMessage::CatchUpRequest { .. }
+                | GroupMessage::Snapshot { .. } => Priority::Replication,
                 GroupMessage::CatchUp { .. } => Priority::Bulk,
             },
         }

@@ -131,6 +131,13 @@ impl Acceptor {
         Some(decree)
     }
 
+    /// A snapshot has everything up to `slot`.
+    pub fn forget_through(&mut self, slot: Slot) {
+        let behind = self.accepted.split_off(&slot.next());
+        let forgotten = std::mem::replace(&mut self.accepted, behind);
+        self.accepted_bytes -= forgotten.values().map(|(_, decree)| decree.len()).sum::<usize>();
+    }
+
     /// Takes its own decree as a leader, whatever it holds already. Says whether that must be made durable.
     ///
     /// # Panics

@@ -134,6 +134,16 @@ impl Core {
                 Some((group, mut out)) => group.on_read(read, &mut out),
                 None => effects.push(Effect::ReadRefused { app, read, code: RefusalCode::UnknownApp }),
             },
+            Event::SnapshotFetched { app, slot } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_snapshot_fetched(slot, &mut out);
+                }
+            }
+            Event::CutLog { app, slot } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_cut(slot, &mut out);
+                }
+            }
             Event::Durable { up_to } => {
                 self.each_group(effects, |group, out| group.on_durable(up_to, out));
             }
@@ -161,7 +171,9 @@ impl Core {
             Message::Forward { .. }
             | Message::ForwardRefused { .. }
             | Message::Content(_)
-            | Message::States(_) => {}
+            | Message::Chunk(_)
+            | Message::States(_)
+            | Message::Checkpoint { .. } => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //! they come.
 
 use synod_types::{
-    AppNdx, Ballot, Decree, Message, NodeId, Record, RefusalCode, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Certificate, Decree, Message, NodeId, Record, RefusalCode, SignedCommand, Slot, TimeMs,
 };
 
 /// Numbers the [`Effect::Persist`] of one node from 1; durability is reported in this order.
@@ -54,6 +54,20 @@ pub enum Event {
         /// The last durable one.
         up_to: PersistNdx,
     },
+    /// A snapshot that [`Effect::FetchSnapshot`] asked for is whole, verified and durable here.
+    SnapshotFetched {
+        /// The application.
+        app: AppNdx,
+        /// The last slot that it contains.
+        slot: Slot,
+    },
+    /// Snapshots here, durable, have everything up to `slot`, and nobody shall be served the log from before.
+    CutLog {
+        /// The application.
+        app: AppNdx,
+        /// The last slot that is not needed.
+        slot: Slot,
+    },
 }
 
 /// What a node is to do, in this order.
@@ -76,8 +90,8 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// Apply this decree. Each slot comes once per start of the core, in order, without a hole, from the first slot
-    /// behind what was recovered as chosen.
+    /// Apply this decree. Each slot comes once per start of the core, in order, without a hole but those that
+    /// [`Effect::InstallSnapshot`] leaps, from the first slot behind what was recovered as chosen.
     Chosen {
         /// The application.
         app: AppNdx,
@@ -98,6 +112,27 @@ pub enum Effect {
         from: Slot,
         /// The last slot that is chosen.
         up_to: Slot,
+    },
+    /// Send the newest certified snapshot, as a [`synod_types::GroupMessage::Snapshot`]: who asked for the log asked from
+    /// before where it begins.
+    OfferSnapshot {
+        /// Who asked.
+        to: NodeId,
+        /// The application.
+        app: AppNdx,
+    },
+    /// Get this snapshot from whoever has it, make it durable, and report [`Event::SnapshotFetched`]. Asked for again and
+    /// again as long as this node is behind; other nodes may offer others meanwhile.
+    FetchSnapshot {
+        /// Which, of which application.
+        certificate: Certificate,
+    },
+    /// Go on from the snapshot that was reported: [`Effect::Chosen`] goes on behind its slot.
+    InstallSnapshot {
+        /// The application.
+        app: AppNdx,
+        /// The last slot that it contains.
+        slot: Slot,
     },
     /// A read may be answered from a state that has applied `index`.
     ReadGranted {

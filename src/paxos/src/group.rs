@@ -57,6 +57,8 @@ pub struct Group {
     config: GroupConfig,
     acceptor: Acceptor,
     learner: Learner,
+    /// Up to here the log was cut off.
+    cut: Slot,
     election: Election,
     role: Role,
     proposals: Proposals,
@@ -100,6 +102,8 @@ pub struct GroupStatus {
     pub chosen: Slot,
     /// The last slot up to which some node has said that everything is chosen.
     pub known: Slot,
+    /// The last slot that was cut off this node's log.
+    pub cut: Slot,
     /// Slots that this node proposed in and that are not chosen.
     pub open: usize,
     /// Commands that wait for a slot.
@@ -109,7 +113,7 @@ pub struct GroupStatus {
 impl Group {
     /// A group that goes on from what the journal recovered.
     pub fn new(app: AppNdx, members: Members, config: GroupConfig, recovered: Recovered) -> Group {
-        let Recovered { mut promised, chosen, accepted, damaged_through } = recovered;
+        let Recovered { mut promised, cut, chosen, accepted, damaged_through } = recovered;
         if config.broken.is(Fault::PromiseForgotten) {
             promised = Ballot::ZERO;
         }
@@ -118,6 +122,7 @@ impl Group {
             election: Election::new(&members, app.0, promised),
             acceptor: Acceptor::new(promised, accepted, damaged_through),
             learner: Learner::new(chosen),
+            cut,
             role: Role::Follower,
             proposals: Proposals::default(),
             own: VecDeque::new(),
@@ -142,6 +147,7 @@ impl Group {
             promised: self.acceptor.promised(),
             chosen: self.learner.chosen(),
             known: self.learner.known(),
+            cut: self.cut,
             open,
             queued: self.proposals.waiting(),
         }
@@ -189,7 +195,9 @@ impl Group {
             GroupMessage::Accepted { ballot, slot } => self.on_accepted(from, ballot, slot, out),
             GroupMessage::Nack { ballot, promised } => self.on_nack(ballot, promised, out),
             GroupMessage::CatchUpRequest { from: first } => {
-                if first <= self.learner.chosen() {
+                if first <= self.cut {
+                    out.offer_snapshot(from);
+                } else if first <= self.learner.chosen() {
                     out.serve_log(from, first, self.learner.chosen());
                 }
             }
@@ -205,6 +213,12 @@ impl Group {
                 }
             }
             GroupMessage::Confirmed { ballot, round } => self.on_confirmed(from, ballot, round, out),
+            GroupMessage::Snapshot { certificate } => {
+                let of = certificate.checkpoint;
+                if of.app == self.app && self.has_use_for(of.slot) {
+                    out.fetch_snapshot(certificate);
+                }
+            }
         }
         self.pump(out);
     }
@@ -315,6 +329,36 @@ impl Group {
         self.try_lead(out);
     }
 
+    /// Whether a snapshot of `slot` brings this node further. A leader needs none, for the same reason for which it takes
+    /// nothing from the others' logs.
+    fn has_use_for(&self, slot: Slot) -> bool {
+        slot > self.learner.chosen() && !matches!(self.role, Role::Leader(_))
+    }
+
+    /// A snapshot of `slot` is durable here.
+    pub fn on_snapshot_fetched(&mut self, slot: Slot, out: &mut Outbox<'_>) {
+        if !self.has_use_for(slot) {
+            return;
+        }
+        self.acceptor.forget_through(slot);
+        self.learner.leap_to(slot);
+        out.install_snapshot(slot);
+        // The log has a hole before the slot, so that is where it has to begin from now on.
+        self.on_cut(slot, out);
+        self.advance(out);
+        self.learner.ask(self.visible_leader().map(|leader| leader.node), out);
+        self.try_lead(out);
+        self.pump(out);
+    }
+
+    /// Snapshots here have everything up to `slot`.
+    pub fn on_cut(&mut self, slot: Slot, out: &mut Outbox<'_>) {
+        if slot > self.cut && slot <= self.learner.chosen() {
+            self.cut = slot;
+            out.persist(vec![Record::Cut { app: self.app, slot }], []);
+        }
+    }
+
     // Candidate.
 
     /// Stands for leader under `ballot`, which is this node's own and above every promise.
@@ -351,7 +395,7 @@ impl Group {
             return;
         };
         if chosen > self.learner.chosen() {
-            return self.learner.ask(out);
+            return self.learner.ask(None, out);
         }
         let ballot = candidate.ballot;
         let count = u64::try_from(decrees.len()).expect("usize has at most 64 bits");
@@ -566,7 +610,7 @@ impl Group {
             *waited < read_ticks
         });
         if !matches!(self.role, Role::Leader(_)) {
-            self.learner.on_tick(out);
+            self.learner.on_tick(self.visible_leader().map(|leader| leader.node), out);
         }
         self.pump(out);
     }

@@ -100,6 +100,13 @@ impl Learner {
         }
     }
 
+    /// A snapshot, durable here, has everything up to `slot`.
+    pub fn leap_to(&mut self, slot: Slot) {
+        self.chosen = slot;
+        self.waited = 0;
+        self.hint = Hint { pending: None, durable: slot, ..self.hint };
+    }
+
     /// Everything up to this persist is durable.
     pub fn on_durable(&mut self, up_to: PersistNdx, last_persist: PersistNdx) {
         if let Some((_, slot)) = self.hint.pending.take_if(|(ndx, _)| *ndx <= up_to) {
@@ -117,8 +124,8 @@ impl Learner {
         due.then_some(Record::Chosen { app, slot: self.hint.written })
     }
 
-    /// Asks for decrees if this node is behind and stays so.
-    pub fn on_tick(&mut self, out: &mut Outbox<'_>) {
+    /// Asks for decrees if this node is behind and stays so. `leader` is asked last.
+    pub fn on_tick(&mut self, leader: Option<NodeId>, out: &mut Outbox<'_>) {
         if self.peers.values().all(|&chosen| chosen <= self.chosen) {
             self.asked = None;
             self.waited = 0;
@@ -127,16 +134,19 @@ impl Learner {
         self.waited += 1;
         let patience = if self.asked.is_some() { CATCH_UP_TICKS } else { STALLED_TICKS };
         if self.waited >= patience {
-            self.ask(out);
+            self.ask(leader, out);
         }
     }
 
-    /// Asks a node that is ahead: the next one behind the one that was asked last, so that a dead one is passed over.
-    pub fn ask(&mut self, out: &mut Outbox<'_>) {
-        let ahead = |(_, chosen): &(&NodeId, &Slot)| **chosen > self.chosen;
-        let next = self.peers.iter().filter(ahead).find(|&(&node, _)| Some(node) > self.asked);
-        let donor = next.or_else(|| self.peers.iter().find(ahead)).map(|(&node, _)| node);
-        if let Some(donor) = donor {
+    /// Asks a node that is ahead: the next one behind the one that was asked last, so that a dead one is passed over, and
+    /// the leader, which has enough to do, behind all others.
+    pub fn ask(&mut self, leader: Option<NodeId>, out: &mut Outbox<'_>) {
+        let ahead = self.peers.iter().filter(|(_, chosen)| **chosen > self.chosen).map(|(&node, _)| node);
+        let (mut donors, last): (Vec<NodeId>, Vec<NodeId>) = ahead.partition(|&node| Some(node) != leader);
+        donors.extend(last);
+        let asked = donors.iter().position(|&donor| Some(donor) == self.asked);
+        let next = asked.map_or(0, |place| place + 1);
+        if let Some(&donor) = donors.get(next).or(donors.first()) {
             self.ask_node(donor, out);
         }
     }

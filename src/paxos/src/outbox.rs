@@ -1,7 +1,8 @@
 //! The only way out of a group: a group can persist and send, and a persist carries what it unlocks.
 
 use synod_types::{
-    AppNdx, Ballot, Decree, GroupMessage, Message, NodeId, Record, RefusalCode, SignedCommand, Slot,
+    AppNdx, Ballot, Certificate, Decree, GroupMessage, Message, NodeId, Record, RefusalCode, SignedCommand,
+    Slot,
 };
 
 use crate::event::{Effect, PersistNdx, ReadId};
@@ -49,6 +50,18 @@ impl<'a> Outbox<'a> {
 
     pub(crate) fn serve_log(&mut self, to: NodeId, from: Slot, up_to: Slot) {
         self.effects.push(Effect::ServeLog { to, app: self.app, from, up_to });
+    }
+
+    pub(crate) fn offer_snapshot(&mut self, to: NodeId) {
+        self.effects.push(Effect::OfferSnapshot { to, app: self.app });
+    }
+
+    pub(crate) fn fetch_snapshot(&mut self, certificate: Certificate) {
+        self.effects.push(Effect::FetchSnapshot { certificate });
+    }
+
+    pub(crate) fn install_snapshot(&mut self, slot: Slot) {
+        self.effects.push(Effect::InstallSnapshot { app: self.app, slot });
     }
 
     pub(crate) fn read_granted(&mut self, read: ReadId, index: Slot) {

@@ -27,7 +27,9 @@ pub fn is_plausible(message: &GroupMessage, known: Slot) -> bool {
         GroupMessage::CatchUpRequest { .. }
         | GroupMessage::CatchUp { .. }
         | GroupMessage::ReadIndexRequest { .. }
-        | GroupMessage::ReadIndex { .. } => true,
+        | GroupMessage::ReadIndex { .. }
+        // A majority has signed it.
+        | GroupMessage::Snapshot { .. } => true,
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use synod_paxos::{Config, Core, Effect, Event, ReadId, RoleName};
 use synod_types::{
-    AppNdx, Ballot, Decree, Digest, Message, NodeId, RefusalCode, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Certificate, Checkpoint, ContentKey, Decree, Digest, Message, NodeId, RefusalCode,
+    SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 const APP: AppNdx = AppNdx(0);
@@ -19,6 +20,9 @@ struct Cluster {
     chosen: BTreeMap<NodeId, Vec<(Slot, Decree)>>,
     reads: Vec<(NodeId, ReadId, Result<Slot, RefusalCode>)>,
     unproposed: Vec<(NodeId, usize)>,
+    /// Snapshots that nodes want.
+    fetches: Vec<(NodeId, Slot)>,
+    installed: Vec<(NodeId, Slot)>,
 }
 
 fn node(i: u8) -> NodeId {
@@ -27,6 +31,17 @@ fn node(i: u8) -> NodeId {
 
 fn command(i: u8) -> SignedCommand {
     SignedCommand { body: vec![i; 10].into(), signature: vec![].into(), key: vec![].into() }
+}
+
+fn certificate(slot: Slot) -> Certificate {
+    let checkpoint = Checkpoint {
+        app: APP,
+        slot,
+        state_ndx: StateNdx(slot.0),
+        chain: Digest([1; 32]),
+        index: ContentKey(Digest([2; 32])),
+    };
+    Certificate { checkpoint, signatures: Vec::new() }
 }
 
 impl Cluster {
@@ -41,6 +56,8 @@ impl Cluster {
             chosen: members.iter().map(|&id| (id, Vec::new())).collect(),
             reads: Vec::new(),
             unproposed: Vec::new(),
+            fetches: Vec::new(),
+            installed: Vec::new(),
         }
     }
 
@@ -68,6 +85,13 @@ impl Cluster {
                 Effect::ReadRefused { read, code, .. } => self.reads.push((id, read, Err(code))),
                 Effect::Unproposed { commands, .. } => self.unproposed.push((id, commands.len())),
                 Effect::LeaderChanged { .. } => {}
+                Effect::OfferSnapshot { to, app } => {
+                    let certificate = certificate(self.nodes[&id].status(app).unwrap().cut);
+                    let message = synod_types::GroupMessage::Snapshot { certificate };
+                    self.send(id, to, Message::Group { app, message });
+                }
+                Effect::FetchSnapshot { certificate } => self.fetches.push((id, certificate.checkpoint.slot)),
+                Effect::InstallSnapshot { slot, .. } => self.installed.push((id, slot)),
             }
         }
     }
@@ -184,4 +208,55 @@ fn a_ballot_is_taken_from_its_owner_only() {
     let message = synod_types::GroupMessage::Prepare { ballot: stolen, from: Slot(1) };
     cluster.step(node(1), Event::Message { from: node(3), message: Message::Group { app: APP, message } });
     assert_eq!(cluster.nodes[&node(1)].status(APP).unwrap().promised, Ballot::ZERO);
+}
+
+/// Node 3 misses slots 2 to 6, and the others cut their logs behind slot 5.
+fn cluster_with_a_node_far_behind() -> Cluster {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(20);
+    cluster.cut.insert(node(3));
+    for i in 1..=5 {
+        cluster.propose(node(1), vec![command(i)]);
+    }
+    for id in [1, 2] {
+        cluster.step(node(id), Event::CutLog { app: APP, slot: Slot(5) });
+    }
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn who_is_far_behind_goes_on_from_a_snapshot() {
+    let mut cluster = cluster_with_a_node_far_behind();
+    cluster.cut.clear();
+    cluster.ticks(40);
+    assert_eq!(cluster.fetches.first(), Some(&(node(3), Slot(5))));
+    let before = cluster.chosen[&node(3)].len();
+    cluster.step(node(3), Event::SnapshotFetched { app: APP, slot: Slot(5) });
+    cluster.settle();
+    assert_eq!(cluster.installed, [(node(3), Slot(5))]);
+    // What is behind the snapshot is asked for at once.
+    assert_eq!(cluster.chosen[&node(3)][before..], [cluster.chosen[&node(1)][5].clone()]);
+    let status = cluster.nodes[&node(3)].status(APP).unwrap();
+    assert_eq!((status.chosen, status.cut), (Slot(6), Slot(5)));
+}
+
+#[test]
+fn a_snapshot_that_brings_nothing_is_not_installed() {
+    let mut cluster = cluster_with_a_node_far_behind();
+    // Not over a newer state, and not by a leader, whatever it holds.
+    for (id, slot) in [(2, 5), (2, 6), (1, 9)] {
+        cluster.step(node(id), Event::SnapshotFetched { app: APP, slot: Slot(slot) });
+        let certificate = certificate(Slot(slot));
+        let message =
+            Message::Group { app: APP, message: synod_types::GroupMessage::Snapshot { certificate } };
+        cluster.step(node(id), Event::Message { from: node(3 - id), message });
+        cluster.settle();
+    }
+    assert!(cluster.installed.is_empty() && cluster.fetches.is_empty());
+    // Nothing is cut off that is not chosen, or twice.
+    for slot in [7, 4] {
+        cluster.step(node(2), Event::CutLog { app: APP, slot: Slot(slot) });
+    }
+    assert_eq!(cluster.nodes[&node(2)].status(APP).unwrap().cut, Slot(5));
 }

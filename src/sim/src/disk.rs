@@ -40,6 +40,8 @@ pub struct Image {
     pub promised: Ballot,
     /// The last hint.
     pub chosen: Slot,
+    /// Up to here it was cut off.
+    pub cut: Slot,
     entries: Vec<Entry>,
 }
 
@@ -105,6 +107,11 @@ impl Image {
                 *self.entry_mut(*slot) = Entry::Held(*ballot, decree.clone());
             }
             Record::Chosen { slot, .. } => self.chosen = *slot,
+            Record::Cut { slot, .. } => {
+                self.cut = *slot;
+                let cut = usize::try_from(slot.0).expect("few slots").min(self.entries.len());
+                self.entries[..cut].fill(Entry::Empty);
+            }
         }
     }
 }
@@ -117,13 +124,6 @@ fn place(slot: Slot) -> Option<usize> {
 /// Where an application is in lists that begin with application 1.
 pub fn group(app: AppNdx) -> usize {
     usize::try_from(app.0).expect("few applications").checked_sub(1).expect("applications count from 1")
-}
-
-/// Which application a record is about.
-pub fn app_of(record: &Record) -> AppNdx {
-    match record {
-        Record::Promised { app, .. } | Record::Accepted { app, .. } | Record::Chosen { app, .. } => *app,
-    }
 }
 
 impl Disk {
@@ -146,7 +146,7 @@ impl Disk {
     /// Appends a write; it is durable after the sync that follows.
     pub fn write(&mut self, write: Write) {
         for record in &write.records {
-            self.written[group(app_of(record))].take(record);
+            self.written[group(record.app())].take(record);
         }
         self.waiting.push(write);
     }
@@ -164,7 +164,7 @@ impl Disk {
     pub fn finish_sync(&mut self) -> Vec<Write> {
         let writes = std::mem::take(&mut self.syncing);
         for record in writes.iter().flat_map(|write| &write.records) {
-            self.durable[group(app_of(record))].take(record);
+            self.durable[group(record.app())].take(record);
         }
         writes
     }
@@ -172,6 +172,11 @@ impl Disk {
     /// Keeps a machine's snapshot, durable at once.
     pub fn keep_snapshot(&mut self, app: AppNdx, snapshot: Snapshot) {
         self.snapshots[group(app)] = Some(snapshot);
+    }
+
+    /// The snapshot is lost, or cannot be read any more. Says whether there was one.
+    pub fn lose_snapshot(&mut self, app: AppNdx) -> bool {
+        self.snapshots[group(app)].take().is_some()
     }
 
     /// The last snapshot.
@@ -199,7 +204,7 @@ impl Disk {
             };
             if !lost {
                 for record in &write.records {
-                    self.durable[group(app_of(record))].take(record);
+                    self.durable[group(record.app())].take(record);
                 }
                 survived.push(write);
             } else if torn {
@@ -240,21 +245,23 @@ impl Disk {
     pub fn recover(&self, app: AppNdx) -> Recovered {
         let image = self.durable(app);
         let readable = |slot| matches!(image.entry(slot), Entry::Held(..));
-        let mut chosen = Slot(0);
-        while chosen < image.chosen && readable(chosen.next()) {
+        let hint = image.chosen.max(image.cut);
+        let mut chosen = image.cut;
+        while chosen < hint && readable(chosen.next()) {
             chosen = chosen.next();
         }
-        let whole = chosen == image.chosen;
+        let whole = chosen == hint;
         while whole && matches!(image.entry(chosen.next()), Entry::Held(Ballot::CHOSEN, _)) {
             chosen = chosen.next();
         }
-        let mut recovered = Recovered { promised: image.promised, chosen, ..Recovered::default() };
+        let (promised, cut) = (image.promised, image.cut);
+        let mut recovered = Recovered { promised, cut, chosen, ..Recovered::default() };
         if !whole {
-            recovered.damaged_through = image.chosen;
+            recovered.damaged_through = hint;
         }
         for (slot, entry) in image.entries_behind(chosen) {
             match entry {
-                Entry::Held(ballot, decree) if slot > image.chosen => {
+                Entry::Held(ballot, decree) if slot > hint => {
                     recovered.accepted.insert(slot, (*ballot, decree.clone()));
                 }
                 Entry::Damaged => recovered.damaged_through = recovered.damaged_through.max(slot),

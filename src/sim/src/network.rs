@@ -133,6 +133,12 @@ impl Network {
         self.filters.push(filter);
     }
 
+    /// Whether two nodes reach each other.
+    pub fn is_open(&self, one: usize, other: usize) -> bool {
+        let is_cut = |from: usize, to: usize| self.roads[from * self.nodes + to].cut;
+        !is_cut(one, other) && !is_cut(other, one)
+    }
+
     /// When a message that is sent at `now_ms` arrives.
     pub fn route(
         &mut self,
@@ -177,6 +183,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Forward { .. } => "Forward",
         Message::ForwardRefused { .. } => "ForwardRefused",
         Message::Content(_) => "Content",
+        Message::Chunk(_) => "Chunk",
+        Message::Checkpoint { .. } => "Checkpoint",
         Message::States(_) => "States",
         Message::Group { message, .. } => match message {
             GroupMessage::Prepare { .. } => "Prepare",
@@ -191,6 +199,7 @@ pub fn kind(message: &Message) -> &'static str {
             GroupMessage::ReadIndex { .. } => "ReadIndex",
             GroupMessage::Confirm { .. } => "Confirm",
             GroupMessage::Confirmed { .. } => "Confirmed",
+            GroupMessage::Snapshot { .. } => "Snapshot",
         },
     }
 }

@@ -9,8 +9,8 @@ use synod_machine::{Founders, Machine};
 use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
-    AppNdx, ClusterId, CommandBody, CommandId, CommanderId, Decree, Digest, GroupMessage, Message, NodeId,
-    Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
+    AppNdx, Certificate, Checkpoint, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, Decree,
+    Digest, GroupMessage, Message, NodeId, Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
 };
 
 use crate::broken::{DriverFault, Mistake};
@@ -41,6 +41,10 @@ pub enum Output {
     Answer(Caller, Answer),
     /// A sync began; it is to be reported when it is through.
     Sync,
+    /// Get this snapshot from any node that has it.
+    Fetch(Checkpoint),
+    /// For the trace: the node went on from a snapshot.
+    Installed(AppNdx, Slot),
     /// For the trace: a decree was handed out.
     Chosen(AppNdx, Slot, Decree),
     /// For the trace: another node leads, or none.
@@ -58,6 +62,8 @@ pub struct Setting {
     pub administrators: Vec<Vec<Administrator>>,
     /// Decrees between two snapshots of a machine.
     pub snapshot_slots: Option<u64>,
+    /// Slots that the log keeps before the last snapshot; `None`: all.
+    pub kept_slots: Option<u64>,
     /// What is wrong on purpose.
     pub mistake: Option<Mistake>,
 }
@@ -90,6 +96,8 @@ struct Running {
     ticks: u64,
     reads: BTreeMap<ReadId, Caller>,
     read_last: u64,
+    /// Logs to cut once the effects of the present event are performed.
+    cuts: Vec<(AppNdx, Slot)>,
 }
 
 /// One application at one node.
@@ -105,6 +113,8 @@ struct Group {
     forwarded: BTreeMap<CommandId, (NodeId, u8)>,
     /// Reads that wait for a slot.
     readers: Vec<(Slot, Caller)>,
+    /// Whether a snapshot is on its way here.
+    is_fetching: bool,
 }
 
 struct Pending {
@@ -174,10 +184,15 @@ impl Node {
         let mut recovered_groups = BTreeMap::new();
         let mut groups = Vec::new();
         for &app in &self.setting.config.apps {
-            let recovered = self.recover(app);
+            let mut recovered = self.recover(app);
+            if let Some(snapshot) = self.usable_snapshot(app, &recovered) {
+                recovered.begin_behind(snapshot.applied);
+            } else if recovered.cut > Slot(0) {
+                recovered.end_chosen_before(Slot(1));
+            }
             around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
             around.checks.state.on_start(node, app);
-            let machine = self.rebuild(app, recovered.chosen, around);
+            let machine = self.rebuild(app, &recovered, around);
             groups.push(Group {
                 app,
                 machine,
@@ -186,6 +201,7 @@ impl Node {
                 pending: BTreeMap::new(),
                 forwarded: BTreeMap::new(),
                 readers: Vec::new(),
+                is_fetching: false,
             });
             recovered_groups.insert(app, recovered);
         }
@@ -197,6 +213,7 @@ impl Node {
             ticks: 0,
             reads: BTreeMap::new(),
             read_last: 0,
+            cuts: Vec::new(),
         });
     }
 
@@ -213,28 +230,37 @@ impl Node {
         recovered
     }
 
-    /// The machine as of `chosen`, from the last snapshot and the journal.
-    fn rebuild(&self, app: AppNdx, chosen: Slot, around: &mut Surroundings<'_>) -> Machine {
+    /// The snapshot, if the log goes on where it ends.
+    fn usable_snapshot(&self, app: AppNdx, recovered: &Recovered) -> Option<&Snapshot> {
+        self.disk.snapshot(app).filter(|snapshot| snapshot.applied >= recovered.cut)
+    }
+
+    /// The machine as of what is chosen, from the last snapshot and the journal.
+    fn rebuild(&self, app: AppNdx, recovered: &Recovered, around: &mut Surroundings<'_>) -> Machine {
         let node = self.setting.index;
         let founders = Founders::each_alone(&self.setting.administrators[group(app)]);
-        let broken = self.setting.mistake.map(Mistake::machine).unwrap_or_default();
         let mut machine = Machine::new(CLUSTER, app, &founders, operations::application());
-        if let Some(snapshot) = self.disk.snapshot(app) {
-            match Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application()) {
-                Ok(restored) => machine = restored,
-                Err(error) => around.checks.verdict.demand(false, "a snapshot is restored", || {
-                    format!("n{} cannot restore its snapshot of slot {}: {error}", node + 1, snapshot.applied)
-                }),
-            }
+        if let Some(snapshot) = self.usable_snapshot(app, recovered)
+            && let Some(restored) = self.restore(app, snapshot, around)
+        {
+            machine = restored;
         }
-        let mut machine = machine.with(broken);
+        let mut machine = machine.with(self.setting.mistake.map(Mistake::machine).unwrap_or_default());
         let first = machine.state().applied.next();
-        for slot in (first.0..=chosen.0).map(Slot) {
+        for slot in (first.0..=recovered.chosen.0).map(Slot) {
             let Entry::Held(_, decree) = self.disk.durable(app).entry(slot) else { break };
             let applied = machine.apply(slot, decree);
             around.checks.on_applied(node, app, decree, &machine, &applied);
         }
         machine
+    }
+
+    fn restore(&self, app: AppNdx, snapshot: &Snapshot, around: &mut Surroundings<'_>) -> Option<Machine> {
+        let restored = Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application());
+        around.checks.verdict.demand(restored.is_ok(), "a snapshot is restored", || {
+            format!("n{} cannot restore a snapshot of slot {}", self.setting.index + 1, snapshot.applied)
+        });
+        restored.ok()
     }
 
     /// Stops at once.
@@ -260,7 +286,7 @@ impl Node {
             // Kept here until executed, and tried again in time.
             Message::ForwardRefused { .. } => {}
             // The key-value application refers to no files, and nobody here asks how far the others are.
-            Message::Content(_) | Message::States(_) => {}
+            Message::Content(_) | Message::Chunk(_) | Message::States(_) | Message::Checkpoint { .. } => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);
             }
@@ -317,6 +343,18 @@ impl Node {
             }
         }
         self.step(Event::Durable { up_to }, around);
+    }
+
+    /// A snapshot came that was asked for, or nobody gave it.
+    pub fn on_fetched(&mut self, app: AppNdx, snapshot: Option<Snapshot>, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        running.groups[group(app)].is_fetching = false;
+        let Some(snapshot) = snapshot else { return };
+        let slot = snapshot.applied;
+        if self.disk.snapshot(app).is_none_or(|own| own.applied < slot) {
+            self.disk.keep_snapshot(app, snapshot);
+            self.step(Event::SnapshotFetched { app, slot }, around);
+        }
     }
 
     /// Proposes a tick for each application in which something has run out.
@@ -422,6 +460,9 @@ impl Node {
         if let Some(up_to) = persisted.filter(|_| self.has(DriverFault::DurableBeforeSync)) {
             self.step(Event::Durable { up_to }, around);
         }
+        while let Some((app, slot)) = self.running.as_mut().and_then(|running| running.cuts.pop()) {
+            self.step(Event::CutLog { app, slot }, around);
+        }
     }
 
     fn perform(&mut self, effect: Effect, around: &mut Surroundings<'_>) {
@@ -445,6 +486,20 @@ impl Node {
                     around.outputs.push(Output::Send(node_index(to), message));
                 }
             }
+            Effect::OfferSnapshot { to, app } => {
+                if let Some(checkpoint) = self.checkpoint(app) {
+                    let certificate = Certificate { checkpoint, signatures: Vec::new() };
+                    let message = Message::Group { app, message: GroupMessage::Snapshot { certificate } };
+                    around.outputs.push(Output::Send(node_index(to), message));
+                }
+            }
+            Effect::FetchSnapshot { certificate } => {
+                let group = &mut running.groups[group(certificate.checkpoint.app)];
+                if !std::mem::replace(&mut group.is_fetching, true) {
+                    around.outputs.push(Output::Fetch(certificate.checkpoint));
+                }
+            }
+            Effect::InstallSnapshot { app, slot } => self.on_install(app, slot, around),
             Effect::ReadGranted { app, read, index } => {
                 let group = &mut running.groups[group(app)];
                 let Some(caller) = running.reads.remove(&read) else { return };
@@ -490,10 +545,6 @@ impl Node {
         if let Some(term) = &mut group.term {
             term.on_chosen(slot, &decree);
         }
-        // A snapshot may be ahead of the journal's hint.
-        if slot <= group.machine.state().applied {
-            return;
-        }
         let applied = group.machine.apply(slot, &decree);
         checks.on_applied(node, app, &decree, &group.machine, &applied);
         outputs.push(Output::Chosen(app, slot, decree));
@@ -505,18 +556,35 @@ impl Node {
                 outputs.push(Output::Answer(caller, Answer::of(&applied)));
             }
         }
-        let (applied, state_ndx) = (group.machine.state().applied, group.machine.state().state_ndx);
-        group.readers.retain(|&(index, caller)| {
-            let waits = index > applied;
-            if !waits {
-                outputs.push(Output::Answer(caller, Answer::State { linearizable: true, state_ndx }));
-            }
-            waits
-        });
+        group.answer_readers(outputs);
         if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
             let bytes = group.machine.snapshot();
-            self.disk.keep_snapshot(app, Snapshot { applied, bytes });
+            self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
+            let cut = self.setting.kept_slots.map(|kept| Slot(slot.0.saturating_sub(kept)));
+            running.cuts.extend(cut.map(|cut| (app, cut)));
         }
+    }
+
+    /// The state of this node's snapshot.
+    fn checkpoint(&self, app: AppNdx) -> Option<Checkpoint> {
+        let snapshot = self.disk.snapshot(app)?;
+        let machine = Machine::restore(CLUSTER, app, &snapshot.bytes, operations::application()).ok()?;
+        let view = machine.state();
+        let (slot, state_ndx, chain) = (snapshot.applied, view.state_ndx, view.chain);
+        Some(Checkpoint { app, slot, state_ndx, chain, index: ContentKey::of(&snapshot.bytes) })
+    }
+
+    fn on_install(&mut self, app: AppNdx, slot: Slot, around: &mut Surroundings<'_>) {
+        let node = self.setting.index;
+        around.checks.protocol.on_installed(node, app, slot, &mut around.checks.verdict);
+        let snapshot = self.disk.snapshot(app).filter(|snapshot| snapshot.applied == slot);
+        let restored = snapshot.and_then(|snapshot| self.restore(app, snapshot, around));
+        let (Some(machine), Some(running)) = (restored, &mut self.running) else { return };
+        around.checks.state.on_installed(node, app, &machine, &mut around.checks.verdict);
+        let group = &mut running.groups[group(app)];
+        group.machine = machine.with(self.setting.mistake.map(Mistake::machine).unwrap_or_default());
+        around.outputs.push(Output::Installed(app, slot));
+        group.answer_readers(around.outputs);
     }
 }
 
@@ -527,6 +595,18 @@ fn receipt_of(machine: &Machine, command: &SignedCommand) -> Option<Receipt> {
 }
 
 impl Group {
+    /// Answers the reads whose slot is applied.
+    fn answer_readers(&mut self, outputs: &mut Vec<Output>) {
+        let (applied, state_ndx) = (self.machine.state().applied, self.machine.state().state_ndx);
+        self.readers.retain(|&(index, caller)| {
+            let waits = index > applied;
+            if !waits {
+                outputs.push(Output::Answer(caller, Answer::State { linearizable: true, state_ndx }));
+            }
+            waits
+        });
+    }
+
     /// Commands that this node cannot order go to who can; what came a long way goes back.
     fn on_unproposed(
         &mut self,

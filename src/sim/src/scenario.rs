@@ -156,6 +156,7 @@ fn set_up(setup: Setup, plan: &mut Plan) {
         Setup::Delay(delay_ms) => plan.weather = Weather::calm(delay_ms),
         Setup::Pipeline(slots) => plan.pipeline_slots = slots,
         Setup::Snapshots(slots) => plan.snapshot_slots = Some(slots),
+        Setup::Keep(slots) => plan.kept_slots = Some(slots),
     }
 }
 
@@ -195,6 +196,11 @@ impl Stage {
             Step::Damage(node, slot) => {
                 if !world.damage(node, APP, slot) {
                     return Err(format!("there is nothing to damage in slot {slot}"));
+                }
+            }
+            Step::DamageSnapshot(node) => {
+                if !world.damage_snapshot(node, APP) {
+                    return Err("there is no snapshot to damage".to_owned());
                 }
             }
             Step::Clock(node, by_ms) => world.nodes[node].clock.jump(by_ms),

@@ -195,7 +195,9 @@ impl Storm {
     fn crash(&mut self, node: usize, world: &mut World) {
         world.crash(node, self.plan.crash_loss);
         if self.may_rot && world.random.chance(500) {
-            self.may_rot = world.damage_any(node).is_none();
+            let app = *world.random.pick(&world.apps());
+            let rots_snapshot = world.random.chance(300) && world.damage_snapshot(node, app);
+            self.may_rot = !rots_snapshot && world.damage_any(node).is_none();
         }
         self.later(Alarm::Start(node), world);
     }

@@ -86,6 +86,10 @@ pub struct Plan {
     pub bit_rot: bool,
     /// Decrees between two snapshots of a machine; `None`: a machine starts from the first decree.
     pub snapshot_slots: Option<u64>,
+    /// Slots that a log keeps before the last snapshot; `None`: all.
+    pub kept_slots: Option<u64>,
+    /// How long a snapshot is under way from one node to another.
+    pub fetch_ms: RangeInclusive<u64>,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
     /// Ticks after which the core asks again.
@@ -142,6 +146,8 @@ impl Plan {
             crash_loss: crash_loss(random),
             bit_rot: random.chance(300),
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
+            kept_slots: random.chance(700).then(|| random.within(0..=60)),
+            fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),
             pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
             retry_ticks: *random.pick(&[5, 10, 25]),
             clients: random.index(3) + 1,
@@ -174,6 +180,8 @@ impl Plan {
             crash_loss: CrashLoss::Everything,
             bit_rot: false,
             snapshot_slots: None,
+            kept_slots: None,
+            fetch_ms: 20..=20,
             pipeline_slots: 16,
             retry_ticks: 25,
             clients: 4,

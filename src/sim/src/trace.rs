@@ -204,6 +204,7 @@ impl fmt::Display for Show<&Record> {
                 write!(f, "{}accepted {slot} {} {}", Show(*app), Show(*ballot), Show(decree))
             }
             Record::Chosen { app, slot } => write!(f, "{}chosen to {slot}", Show(*app)),
+            Record::Cut { app, slot } => write!(f, "{}cut to {slot}", Show(*app)),
         }
     }
 }
@@ -237,7 +238,9 @@ impl fmt::Display for Show<&Message> {
                 write!(f, "{}{name} {}", Show(*app), refused.len())?;
                 refused.first().map_or(Ok(()), |(_, refusal)| write!(f, " {}", refusal.code.name()))
             }
-            Message::Content(_) | Message::States(_) => f.write_str(name),
+            Message::Content(_) | Message::Chunk(_) | Message::States(_) | Message::Checkpoint { .. } => {
+                f.write_str(name)
+            }
         }
     }
 }
@@ -271,6 +274,7 @@ impl fmt::Display for Show<&GroupMessage> {
             GroupMessage::Confirm { ballot, round } | GroupMessage::Confirmed { ballot, round } => {
                 write!(f, "{} round {round}", Show(*ballot))
             }
+            GroupMessage::Snapshot { certificate } => write!(f, "of slot {}", certificate.checkpoint.slot),
         }
     }
 }
@@ -318,7 +322,9 @@ pub fn weight(message: &Message) -> Weight {
         Message::Group { .. }
         | Message::Forward { .. }
         | Message::ForwardRefused { .. }
-        | Message::Content(_) => Weight::Notable,
+        | Message::Content(_)
+        | Message::Chunk(_)
+        | Message::Checkpoint { .. } => Weight::Notable,
     }
 }
 

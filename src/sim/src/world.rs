@@ -5,12 +5,12 @@
 
 use bytes::Bytes;
 use synod_paxos::Config;
-use synod_types::{AppNdx, Message, RefusalCode, Slot};
+use synod_types::{AppNdx, Checkpoint, Message, RefusalCode, Slot};
 
 use crate::broken::Mistake;
 use crate::checks::{Checks, Violation};
 use crate::client::{Answer, Caller, Client, Doing, Habits, Request, client_key, commander_of};
-use crate::disk::CrashLoss;
+use crate::disk::{CrashLoss, Snapshot};
 use crate::network::Network;
 use crate::node::{Administrator, Node, Output, Setting, Surroundings};
 use crate::queue::Queue;
@@ -27,6 +27,7 @@ enum Happening {
     Tick { node: usize, incarnation: u32 },
     Deliver { from: usize, to: usize, message: Message },
     Synced { node: usize, incarnation: u32 },
+    Fetched { node: usize, incarnation: u32, of: Checkpoint, from: Option<(usize, Snapshot)> },
     Request { node: usize, caller: Caller, request: Request },
     Answer { node: usize, caller: Caller, answer: Answer },
     Wake { client: usize, wake: u64 },
@@ -98,6 +99,7 @@ impl World {
                 config,
                 administrators: administrators.clone(),
                 snapshot_slots: plan.snapshot_slots,
+                kept_slots: plan.kept_slots,
                 mistake,
             };
             Node::new(setting, clock.clone(), plan.sync_ms.clone())
@@ -153,6 +155,9 @@ impl World {
             Happening::Tick { node, incarnation } => self.on_tick(node, incarnation),
             Happening::Deliver { from, to, message } => self.on_deliver(from, to, message),
             Happening::Synced { node, incarnation } => self.on_synced(node, incarnation),
+            Happening::Fetched { node, incarnation, of, from } => {
+                self.on_fetched(node, incarnation, of, from)
+            }
             Happening::Request { node, caller, request } => self.on_request(node, caller, request),
             Happening::Answer { node, caller, answer } => self.on_answer(node, caller, answer),
             Happening::Wake { client, wake } => {
@@ -227,6 +232,16 @@ impl World {
             && self.nodes[node].disk.damage(app, slot);
         if damaged {
             self.note(format_args!("n{}'s record of {}slot {slot} is damaged", node + 1, Show(app)));
+        }
+        damaged
+    }
+
+    /// Damages a node's snapshot, unless too many disks are damaged. Says whether it did.
+    pub fn damage_snapshot(&mut self, node: usize, app: AppNdx) -> bool {
+        let damaged = take_place(&mut self.damaged, minority(self.plan.nodes), node)
+            && self.nodes[node].disk.lose_snapshot(app);
+        if damaged {
+            self.note(format_args!("n{}'s snapshot of {}is damaged", node + 1, Show(app)));
         }
         damaged
     }
@@ -318,6 +333,25 @@ impl World {
         let records: Vec<_> = records.cloned().collect();
         self.became_durable(node, &records);
         self.with_node(node, |node, around| node.on_synced(writes, around));
+    }
+
+    /// Whether a node can give another one something now.
+    fn gives(&self, donor: usize, node: usize) -> bool {
+        donor != node && self.nodes[donor].is_up() && self.network.is_open(node, donor)
+    }
+
+    /// The time is over that a snapshot takes from one node to another: it is there if some node gave it.
+    fn on_fetched(&mut self, node: usize, incarnation: u32, of: Checkpoint, from: Option<(usize, Snapshot)>) {
+        if self.is_over(node, incarnation) {
+            return;
+        }
+        if let Some(later_ms) = self.paused(node) {
+            return self.queue.put(later_ms, Happening::Fetched { node, incarnation, of, from });
+        }
+        let snapshot = from.filter(|(donor, _)| self.gives(*donor, node)).map(|(_, snapshot)| snapshot);
+        let came = if snapshot.is_some() { "got" } else { "did not get" };
+        self.note(format_args!("n{} {came} the {}snapshot of slot {}", node + 1, Show(of.app), of.slot));
+        self.with_node(node, |node, around| node.on_fetched(of.app, snapshot, around));
     }
 
     fn became_durable(&mut self, node: usize, records: &[synod_types::Record]) {
@@ -455,6 +489,21 @@ impl World {
                 let incarnation = self.nodes[node].incarnation;
                 let takes_ms = self.random.within(self.nodes[node].sync_ms.clone());
                 self.queue.put(self.now_ms + takes_ms, Happening::Synced { node, incarnation });
+            }
+            Output::Fetch(of) => {
+                let incarnation = self.nodes[node].incarnation;
+                let takes_ms = self.random.within(self.plan.fetch_ms.clone());
+                // Whoever gives it keeps it as long as somebody takes it.
+                let snapshot_of = |donor: &usize| {
+                    let snapshot = self.nodes[*donor].disk.snapshot(of.app);
+                    Some((*donor, snapshot.filter(|snapshot| snapshot.applied == of.slot)?.clone()))
+                };
+                let mut donors = (0..self.nodes.len()).filter(|&donor| self.gives(donor, node));
+                let from = donors.find_map(|donor| snapshot_of(&donor));
+                self.queue.put(self.now_ms + takes_ms, Happening::Fetched { node, incarnation, of, from });
+            }
+            Output::Installed(app, slot) => {
+                self.note(format_args!("n{} {}installs a snapshot of slot {slot}", node + 1, Show(app)));
             }
             Output::Chosen(app, slot, decree) => {
                 self.note(format_args!("n{} {}chosen {slot} {}", node + 1, Show(app), Show(&decree)));

@@ -135,6 +135,7 @@ impl Node {
                     self.durable.accepted.insert(*slot, (*ballot, decree.clone()));
                 }
                 Record::Chosen { slot, .. } => self.durable.chosen = *slot,
+                Record::Cut { .. } => {}
             }
         }
     }
@@ -211,7 +212,10 @@ impl State {
                     ));
                 }
             }
-            Effect::LeaderChanged { .. }
+            Effect::OfferSnapshot { .. }
+            | Effect::FetchSnapshot { .. }
+            | Effect::InstallSnapshot { .. }
+            | Effect::LeaderChanged { .. }
             | Effect::ReadGranted { .. }
             | Effect::ReadRefused { .. }
             | Effect::Unproposed { .. } => {}

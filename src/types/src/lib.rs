@@ -5,6 +5,7 @@
 //! (what a slot holds) and [`message`] (what nodes say to each other).
 
 pub mod broken;
+pub mod checkpoint;
 pub mod command;
 pub mod content;
 pub mod decree;
@@ -21,6 +22,7 @@ pub mod session;
 pub mod signed_body;
 pub mod wire;
 
+pub use checkpoint::{Certificate, Checkpoint, CheckpointSignature, SnapshotIndex};
 pub use command::{CommandBody, SignedCommand};
 pub use content::{ContentMessage, ContentReceipt, ContentTicket, Manifest};
 pub use decree::{Batch, Decree};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{Certificate, Checkpoint, CheckpointSignature};
 use crate::command::SignedCommand;
 use crate::content::ContentMessage;
 use crate::decree::Decree;
@@ -51,6 +52,17 @@ pub enum Message {
     Content(ContentMessage),
     /// How many commands the sender has executed, of each of its applications.
     States(Vec<(AppNdx, StateNdx)>),
+    /// The sender has made a snapshot, and this is its word for it.
+    Checkpoint {
+        /// What it is of.
+        checkpoint: Checkpoint,
+        /// The sender's word.
+        signature: CheckpointSignature,
+        /// Whether the sender has not got the word of a majority yet: who has made the same one answers.
+        asks: bool,
+    },
+    /// About the files that snapshots are made of.
+    Chunk(ContentMessage),
 }
 
 impl Message {
@@ -61,7 +73,9 @@ impl Message {
             | Message::HeartbeatReply { .. }
             | Message::ForwardRefused { .. }
             | Message::Content(_)
-            | Message::States(_) => None,
+            | Message::Chunk(_)
+            | Message::States(_)
+            | Message::Checkpoint { .. } => None,
             Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
             Message::Group { app, message } => {
                 let commands = match message {
@@ -80,7 +94,8 @@ impl Message {
                     | GroupMessage::ReadIndexRequest { .. }
                     | GroupMessage::ReadIndex { .. }
                     | GroupMessage::Confirm { .. }
-                    | GroupMessage::Confirmed { .. } => return None,
+                    | GroupMessage::Confirmed { .. }
+                    | GroupMessage::Snapshot { .. } => return None,
                 };
                 Some((*app, commands))
             }
@@ -158,7 +173,8 @@ pub enum GroupMessage {
         /// The last chosen slot.
         chosen: Slot,
     },
-    /// Asks any node for the chosen decrees from slot `from` on.
+    /// Asks any node for the chosen decrees from slot `from` on; answered by [`GroupMessage::CatchUp`], or by
+    /// [`GroupMessage::Snapshot`] from who has cut them off.
     CatchUpRequest {
         /// The first slot that is missing.
         from: Slot,
@@ -195,6 +211,11 @@ pub enum GroupMessage {
         ballot: Ballot,
         /// The number from the question.
         round: u64,
+    },
+    /// The log that was asked for begins further on: the sender has a snapshot instead.
+    Snapshot {
+        /// Of which state, with the word of a majority for it.
+        certificate: Certificate,
     },
 }
 

@@ -36,6 +36,26 @@ pub enum Record {
         /// The last chosen slot.
         slot: Slot,
     },
+    /// Everything up to `slot` is in a snapshot that this node has: what was accepted there is needed no longer, and
+    /// goes in time.
+    Cut {
+        /// The group.
+        app: AppNdx,
+        /// The last slot that is cut off.
+        slot: Slot,
+    },
+}
+
+impl Record {
+    /// The group that it is about.
+    pub fn app(&self) -> AppNdx {
+        match self {
+            Record::Promised { app, .. }
+            | Record::Accepted { app, .. }
+            | Record::Chosen { app, .. }
+            | Record::Cut { app, .. } => *app,
+        }
+    }
 }
 
 /// What a group finds in the journal when the node starts.
@@ -43,8 +63,10 @@ pub enum Record {
 pub struct Recovered {
     /// The promise.
     pub promised: Ballot,
-    /// Every slot up to here is chosen, and its decree can be read from the journal. A damaged or missing decree
-    /// ends this prefix; what is behind it is learned again from the other nodes.
+    /// Every slot up to here was cut off: a snapshot has it. 0: nothing was.
+    pub cut: Slot,
+    /// Every slot up to here is chosen, and its decree, if it is behind `cut`, can be read from the journal. A damaged or
+    /// missing decree ends this prefix; what is behind it is learned again from the other nodes.
     pub chosen: Slot,
     /// What was accepted behind `chosen` and can be read (of what was once known as chosen, nothing needs to be
     /// here).
@@ -52,4 +74,30 @@ pub struct Recovered {
     /// In the slots behind `chosen` up to this one, what is not in `accepted` may have been accepted and lost to
     /// damage. Never to be taken for "nothing". 0: nothing is damaged.
     pub damaged_through: Slot,
+}
+
+impl Recovered {
+    /// What is chosen ends before `slot`, whose record, one of the chosen ones, cannot be read: it is learned again from the
+    /// other nodes. Of a slot that was cut off it is the snapshot that cannot be read.
+    ///
+    /// # Panics
+    /// If `slot` is not among the chosen ones.
+    pub fn end_chosen_before(&mut self, slot: Slot) {
+        assert!(Slot(0) < slot && slot <= self.chosen, "{slot} is not among the recovered slots");
+        self.damaged_through = self.damaged_through.max(self.chosen);
+        self.chosen = Slot(slot.0 - 1);
+    }
+
+    /// A snapshot has everything up to `slot`, which may be more than the journal knows as chosen.
+    pub fn begin_behind(&mut self, slot: Slot) {
+        if slot <= self.chosen {
+            return;
+        }
+        self.chosen = slot;
+        self.accepted = self.accepted.split_off(&slot.next());
+        while let Some((Ballot::CHOSEN, _)) = self.accepted.get(&self.chosen.next()) {
+            self.chosen = self.chosen.next();
+            self.accepted.remove(&self.chosen);
+        }
+    }
 }

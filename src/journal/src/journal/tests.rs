@@ -176,7 +176,7 @@ fn a_hint_beyond_what_is_there_is_damage() {
 #[test]
 fn damage_that_replay_finds_ends_what_is_chosen() {
     let mut recovered = Recovered { chosen: Slot(5000), ..Recovered::default() };
-    recovery::end_chosen_before(Slot(12), &mut recovered);
+    recovered.end_chosen_before(Slot(12));
     assert_eq!((recovered.chosen, recovered.damaged_through), (Slot(11), Slot(5000)));
 }
 

@@ -214,10 +214,11 @@ impl ProtocolChecks {
             let (found, said) = (Show(recovered.promised), Show(said));
             format!("n{} promised {said} and finds {found} after a crash", node + 1)
         });
+        let in_snapshot = disk.snapshot(app).map_or(Slot(0), |snapshot| snapshot.applied);
         for slot in (1..=recovered.chosen.0).map(Slot) {
             let right = match disk.durable(app).entry(slot) {
-                Entry::Held(_, decree) => truth.chosen(slot) == Some(decree),
-                Entry::Empty | Entry::Damaged => false,
+                Entry::Held(_, decree) if slot > in_snapshot => truth.chosen(slot) == Some(decree),
+                _ => slot <= in_snapshot && truth.chosen(slot).is_some(),
             };
             verdict.demand(right, "the journal holds what is chosen", || {
                 format!(
@@ -228,6 +229,16 @@ impl ProtocolChecks {
             });
         }
         truth.nodes[node].handed_out = recovered.chosen;
+    }
+
+    /// A node goes on from a snapshot.
+    pub fn on_installed(&mut self, node: usize, app: AppNdx, slot: Slot, verdict: &mut Verdict) {
+        let truth = &mut self.groups[group(app)];
+        truth.demand_chosen(slot, verdict, || format!("a snapshot that n{} installs", node + 1));
+        let last = std::mem::replace(&mut truth.nodes[node].handed_out, slot);
+        verdict.demand(slot > last, "a snapshot brings a node further", || {
+            format!("n{} installs a snapshot of slot {slot} after slot {last}", node + 1)
+        });
     }
 
     /// A node hands out a decree as chosen.
@@ -279,7 +290,9 @@ impl ProtocolChecks {
             | Message::Forward { .. }
             | Message::ForwardRefused { .. }
             | Message::Content(_)
-            | Message::States(_) => {}
+            | Message::Chunk(_)
+            | Message::States(_)
+            | Message::Checkpoint { .. } => {}
         }
     }
 }
@@ -325,6 +338,11 @@ impl GroupTruth {
                 let promised = self.nodes[node].promised;
                 verdict.demand(promised <= *ballot, "a promise is kept", || {
                     format!("n{} confirms {} after {}", node + 1, Show(*ballot), Show(promised))
+                });
+            }
+            GroupMessage::Snapshot { certificate } => {
+                self.demand_chosen(certificate.checkpoint.slot, verdict, || {
+                    format!("a Snapshot of n{}", node + 1)
                 });
             }
             GroupMessage::Nack { .. }
@@ -469,9 +487,11 @@ impl GroupTruth {
 
     /// The sender's disk holds the vote, or at least what was chosen in that slot by others.
     fn on_accepted(&mut self, node: usize, ballot: Ballot, slot: Slot, disk: &Image, verdict: &mut Verdict) {
+        // What was cut off is in a snapshot.
+        let is_cut = slot <= disk.cut && self.chosen(slot).is_some();
         let backed = match disk.entry(slot) {
             Entry::Held(held, decree) => *held >= ballot || self.chosen(slot) == Some(decree),
-            Entry::Empty | Entry::Damaged => false,
+            Entry::Empty | Entry::Damaged => is_cut,
         };
         verdict.demand(backed, "nothing is sent before it is durable", || {
             format!("n{} says Accepted {} in slot {slot}, its disk does not", node + 1, Show(ballot))

@@ -106,6 +106,16 @@ impl StateChecks {
         }
     }
 
+    /// A node goes on from a snapshot: `machine` is what it held.
+    pub fn on_installed(&self, node: usize, app: AppNdx, machine: &Machine, verdict: &mut Verdict) {
+        let view = machine.state();
+        let (now, slot) = ((view.state_ndx, view.chain), view.applied);
+        let known = place(slot.0).and_then(|place| self.groups[group(app)].behind.get(place).copied());
+        verdict.demand(known == Some(now), "a snapshot is of a state that was reached", || {
+            format!("n{} installs state {} of slot {slot}, where it was {known:?}", node + 1, now.0)
+        });
+    }
+
     /// A client got a receipt.
     pub fn on_acknowledged(
         &mut self,

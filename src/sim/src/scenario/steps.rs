@@ -2,9 +2,9 @@
 //! from 1.
 //!
 //! ```text
-//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2         before anything else
+//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2 | keep 1  before anything else
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
-//! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | clock 2 +5000ms
+//! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | damage 2 snapshot | clock 2 +5000ms
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
 //! run 500ms
@@ -44,6 +44,8 @@ pub enum Setup {
     Pipeline(usize),
     /// Decrees between two snapshots.
     Snapshots(u64),
+    /// Slots that a log keeps before the last snapshot.
+    Keep(u64),
 }
 
 /// One step.
@@ -60,6 +62,7 @@ pub enum Step {
     SlowDisk(usize, u64),
     SyncError(usize),
     Damage(usize, Slot),
+    DamageSnapshot(usize),
     Clock(usize, i64),
     Cut(usize, usize),
     CutBoth(usize, usize),
@@ -118,6 +121,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["delay", delay] => Step::Setup(Setup::Delay(ms(delay)?)),
         ["pipeline", slots] => Step::Setup(Setup::Pipeline(slots.parse().ok()?)),
         ["snapshots", slots] => Step::Setup(Setup::Snapshots(slots.parse().ok()?)),
+        ["keep", slots] => Step::Setup(Setup::Keep(slots.parse().ok()?)),
         ["trace", "on"] => Step::Trace(true),
         ["trace", "off"] => Step::Trace(false),
         ["run", for_ms] => Step::Run(ms(for_ms)?),
@@ -127,6 +131,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["pause", node, for_ms] => Step::Pause(node_of(node)?, ms(for_ms)?),
         ["slow-disk", node, takes] => Step::SlowDisk(node_of(node)?, ms(takes)?),
         ["sync-error", node] => Step::SyncError(node_of(node)?),
+        ["damage", node, "snapshot"] => Step::DamageSnapshot(node_of(node)?),
         ["damage", node, "slot", slot] => Step::Damage(node_of(node)?, slot.parse().ok()?),
         ["clock", node, by] => Step::Clock(node_of(node)?, by.strip_suffix("ms")?.parse().ok()?),
         ["cut", from, ">", to] => Step::Cut(node_of(from)?, node_of(to)?),
