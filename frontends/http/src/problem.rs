@@ -74,6 +74,8 @@ problem_types! {
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
     /// This node does not have a file that it should have; another one does.
     FileNotHere = SERVICE_UNAVAILABLE, "file-not-here", "This node does not have the file";
+    /// That part of the log was cut off; what it made is in the node's snapshots.
+    LogCut = GONE, "log-cut", "That part of the log was cut off";
     /// This node cannot read that part of its log; another one can.
     LogNotHere = SERVICE_UNAVAILABLE, "log-not-here", "This node cannot read that part of its log";
     /// The client takes none of the forms that there are.
@@ -232,6 +234,7 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
         GatewayError::Timeout { .. } => ProblemType::Timeout,
         GatewayError::NotAQuery { .. } => ProblemType::NotAQuery,
         GatewayError::Busy { .. } => ProblemType::Busy,
+        GatewayError::LogCut { .. } => ProblemType::LogCut,
         GatewayError::LogNotHere { .. } => ProblemType::LogNotHere,
         GatewayError::Stopping { .. } => ProblemType::Stopping,
     };

@@ -104,8 +104,8 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, LogNotHere, NoSuchKey, NoSuchLease, NoSuchVersion,
-        NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchKey, NoSuchLease,
+        NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -114,7 +114,7 @@ fn routes() -> Routes {
         .add(APP, routes!(commanders::all))
         .add(APP, routes!(commanders::log))
         .add(APP, routes!(commanders::pending))
-        .add(&[APP, &[LogNotHere, NotAcceptable]].concat(), routes!(log::page))
+        .add(&[APP, &[LogCut, LogNotHere, NotAcceptable]].concat(), routes!(log::page))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
         .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))

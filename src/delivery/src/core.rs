@@ -30,6 +30,8 @@ pub struct Config {
     pub node: NodeId,
     /// All other nodes of the cluster.
     pub others: BTreeSet<NodeId>,
+    /// Whether files are given to who seeks them, and offered to nobody.
+    pub is_quiet: bool,
     /// What is wrong on purpose.
     pub broken: Broken,
 }
@@ -65,7 +67,7 @@ impl Config {
     /// If `node` is among `others`.
     pub fn new(node: NodeId, others: BTreeSet<NodeId>) -> Config {
         assert!(!others.contains(&node), "{node:?} is its own peer");
-        Config { node, others, broken: Broken::NOT }
+        Config { node, others, is_quiet: false, broken: Broken::NOT }
     }
 }
 
@@ -171,7 +173,9 @@ impl Core {
         self.up.insert(peer);
         self.with(effects, |core, cx| {
             core.fetches.on_down(peer, cx);
-            core.offering.on_up(peer, cx);
+            if !core.config.is_quiet {
+                core.offering.on_up(peer, cx);
+            }
             core.fetches.on_up(cx);
         });
     }
@@ -179,7 +183,7 @@ impl Core {
     fn on_stored(&mut self, key: ContentKey, effects: &mut Vec<Effect>) {
         self.with(effects, |core, cx| {
             let arrived = core.fetches.on_stored(key, cx);
-            if core.held.insert(key) {
+            if core.held.insert(key) && !core.config.is_quiet {
                 core.collected.remove(&key);
                 for &to in cx.up {
                     cx.effects.push(Effect::SendHeld { to, key });

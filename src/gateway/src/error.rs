@@ -64,6 +64,18 @@ pub enum GatewayError {
         /// The first slot that was asked for.
         slot: Slot,
     },
+    /// A part of the log that was cut off.
+    #[error(
+        "the log of application {app} begins behind slot {cut} at this node; what was before is in its snapshots"
+    )]
+    LogCut {
+        /// The application.
+        app: AppNdx,
+        /// Its state on this node.
+        state_ndx: StateNdx,
+        /// The last slot that was cut off.
+        cut: Slot,
+    },
     /// The node is stopping and lets nobody wait any more.
     #[error("this node is stopping; ask another node")]
     Stopping {
@@ -102,6 +114,7 @@ impl GatewayError {
             | GatewayError::NotAQuery { state_ndx, .. }
             | GatewayError::Busy { state_ndx, .. }
             | GatewayError::LogNotHere { state_ndx, .. }
+            | GatewayError::LogCut { state_ndx, .. }
             | GatewayError::Stopping { state_ndx, .. } => Some(state_ndx),
         }
     }

@@ -218,7 +218,7 @@ impl Gateway {
     /// then.
     ///
     /// # Errors
-    /// As for [`Gateway::view`], and [`GatewayError::LogNotHere`].
+    /// As for [`Gateway::view`], and [`GatewayError::LogNotHere`], [`GatewayError::LogCut`].
     pub async fn log(
         &self,
         app: AppNdx,
@@ -233,6 +233,7 @@ impl Gateway {
             let (slot, state_ndx) = (after.next(), view.state_ndx);
             decrees = self.0.log.read(app, slot, up_to).await.map_err(|why| match why {
                 LogUnread::Busy => GatewayError::Busy { app, state_ndx },
+                LogUnread::Cut(cut) => GatewayError::LogCut { app, state_ndx, cut },
                 LogUnread::NotHere => GatewayError::LogNotHere { app, state_ndx, slot },
             })?;
         }

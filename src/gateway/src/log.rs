@@ -21,6 +21,9 @@ pub enum LogUnread {
     /// Too many are reading.
     #[error("too many are reading the log")]
     Busy,
+    /// It was cut off: the log begins behind this slot.
+    #[error("the log begins behind slot {0}")]
+    Cut(Slot),
     /// This node cannot read its first decree.
     #[error("this node cannot read this part of its log")]
     NotHere,

@@ -89,6 +89,10 @@ async fn what_cannot_be_given_is_said() {
         // Where there is nothing to read, nothing can fail.
         assert_eq!(house.get("/v1/apps/1/log?after=3").await.status, 200);
     }
+    *house.log.refusal.lock().unwrap() = Some(LogUnread::Cut(Slot(2)));
+    let gone = house.get(path).await;
+    gone.assert_problem(410, "log-cut", path);
+    assert!(gone.json()["detail"].as_str().unwrap().contains("begins behind slot 2"));
     for wrong in ["limit=0", "limit=4097", "after=-1", "slot=1"] {
         house.get(&format!("{path}?{wrong}")).await.assert_problem(400, "invalid-parameters", path);
     }
