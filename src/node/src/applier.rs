@@ -17,7 +17,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::driver::Next;
 use crate::intake::Intake;
+use crate::snapshots::pace::Pace;
+use crate::snapshots::{Ask, Snapshots};
 
 /// Decrees that are applied before their state is published and their commands are answered.
 const DECREES_MAX: usize = 64;
@@ -37,7 +40,8 @@ pub(crate) async fn run<F>(
     machine: Machine,
     publisher: Arc<AppPublisher>,
     intake: Arc<Intake>,
-    chosen: mpsc::UnboundedReceiver<(Slot, Decree)>,
+    snapshots: (Snapshots, Pace),
+    chosen: mpsc::UnboundedReceiver<Next>,
     obtain: impl Fn(ContentKey) -> F,
 ) where
     F: Future<Output = Option<Bytes>> + Send + 'static,
@@ -46,8 +50,18 @@ pub(crate) async fn run<F>(
     let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
     let results = Results { app, counters: BTreeMap::new() };
     let machine = Some(machine);
-    let mut applier =
-        Applier { machine, publisher, intake, chosen, applied: Vec::new(), apply_seconds, results };
+    let (snapshots, pace) = snapshots;
+    let mut applier = Applier {
+        machine,
+        publisher,
+        intake,
+        snapshots,
+        pace,
+        chosen,
+        applied: Vec::new(),
+        apply_seconds,
+        results,
+    };
     // First of all for what the journal's replay made: a file of it may have been lost.
     while applier.supply(&obtain).await {
         applier.show();
@@ -62,7 +76,9 @@ struct Applier {
     machine: Option<Machine>,
     publisher: Arc<AppPublisher>,
     intake: Arc<Intake>,
-    chosen: mpsc::UnboundedReceiver<(Slot, Decree)>,
+    snapshots: Snapshots,
+    pace: Pace,
+    chosen: mpsc::UnboundedReceiver<Next>,
     /// What became of commands whose state is not published yet.
     applied: Vec<Applied>,
     apply_seconds: Histogram,
@@ -98,16 +114,31 @@ impl Applier {
 
     /// Waits for decrees and applies them. `false`: there will be none any more.
     async fn apply_next(&mut self) -> bool {
-        let mut decrees = Vec::new();
-        let count = self.chosen.recv_many(&mut decrees, DECREES_MAX).await;
-        for (slot, decree) in decrees {
-            let begun = Instant::now();
-            let applied = self.machine().apply(slot, &decree);
-            self.apply_seconds.record(begun.elapsed());
-            applied.iter().for_each(|one| self.results.count(one));
-            self.applied.extend(applied);
+        let mut all = Vec::new();
+        let count = self.chosen.recv_many(&mut all, DECREES_MAX).await;
+        for next in all {
+            match next {
+                Next::Decree(slot, decree) => self.apply(slot, &decree),
+                Next::Install(machine) => {
+                    self.pace.restart(machine.state().time);
+                    self.machine = Some(*machine);
+                }
+            }
         }
         count > 0
+    }
+
+    fn apply(&mut self, slot: Slot, decree: &Decree) {
+        let begun = Instant::now();
+        let applied = self.machine().apply(slot, decree);
+        self.apply_seconds.record(begun.elapsed());
+        applied.iter().for_each(|one| self.results.count(one));
+        self.applied.extend(applied);
+        let time = self.machine().state().time;
+        if self.pace.on_applied(decree, time) {
+            let view = self.machine().view();
+            self.snapshots.tell(Ask::Due(view));
+        }
     }
 
     /// Publishes the state, and then answers.

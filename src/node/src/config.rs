@@ -15,6 +15,7 @@ mod files;
 mod http;
 mod log;
 mod mistakes;
+mod snapshots;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use http::{Http, HttpTls};
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
+pub use snapshots::Every;
 
 /// What a node needs to know. Every path is absolute, or relative to the working directory.
 #[derive(Clone, PartialEq, Debug)]
@@ -50,6 +52,9 @@ pub struct Config {
     pub http: Http,
     /// The name server's port; without it, none is opened.
     pub dns: Option<Dns>,
+    /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
+    /// sign each other's.
+    pub snapshots: Every,
     /// Where signatures are verified.
     pub verify: Verify,
     /// Threads that do everything else.
@@ -207,6 +212,7 @@ struct Draft {
     http: Option<Http>,
     dns_is_given: bool,
     dns: Option<Dns>,
+    snapshots: Option<Every>,
     verify: Verify,
     worker_threads: Option<NonZero<usize>>,
     verify_threads: Option<NonZero<usize>>,
@@ -237,6 +243,7 @@ impl Draft {
         draft.backend = draft.read_backend(&mut fields, mistakes);
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
+        draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
 
         let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
         draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
@@ -370,6 +377,7 @@ impl Draft {
             backend: Listen { addr: self.backend? },
             http: self.http?,
             dns: self.dns,
+            snapshots: self.snapshots?,
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),

@@ -180,8 +180,23 @@ impl Content {
         self.on_disk(call).await
     }
 
+    /// A file was stored here by this node itself.
+    pub(crate) fn is_stored(&self, key: ContentKey) {
+        // The task is gone only when the node stops.
+        let _ = self.0.asks.send(Ask::Stored(key));
+    }
+
+    /// These files are gone, since nothing refers to them.
+    pub(crate) fn are_collected(&self, keys: Vec<ContentKey>) {
+        // As above.
+        let _ = self.0.asks.send(Ask::Collected(keys));
+    }
+
     /// Does something that waits for the disk, on a thread that may. `None`: the runtime ends.
-    async fn on_disk<T: Send + 'static>(&self, call: impl FnOnce(&Store) -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Option<T> {
         let content = self.clone();
         match tokio::task::spawn_blocking(move || call(&content.0.store)).await {
             Ok(done) => Some(done),

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
+use synod_machine::Machine;
 use synod_mesh::Mesh;
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::freshness::Freshness;
 use crate::intake::Intake;
+use crate::snapshots::{Ask, Snapshots};
 use crate::states::States;
 
 /// The core counts in these.
@@ -42,13 +44,25 @@ pub type Groups = BTreeMap<AppNdx, GroupStatus>;
 pub(crate) enum Input {
     Durable(PersistNdx),
     Read(AppNdx, ReadQuestion),
+    /// A snapshot of this slot came, and holds this state.
+    SnapshotFetched(AppNdx, Slot, Box<Machine>),
+    /// Certified snapshots have everything up to here.
+    CutLog(AppNdx, Slot),
+}
+
+/// What an applier gets.
+pub(crate) enum Next {
+    /// Apply this.
+    Decree(Slot, Decree),
+    /// Go on from this state.
+    Install(Box<Machine>),
 }
 
 /// One application, as the driver sees it.
 pub(crate) struct App {
     door: Arc<AppDoor>,
     publisher: Arc<AppPublisher>,
-    chosen: mpsc::UnboundedSender<(Slot, Decree)>,
+    chosen: mpsc::UnboundedSender<Next>,
     leader: Option<Ballot>,
     /// What there is while this node leads.
     term: Option<Term>,
@@ -60,7 +74,7 @@ pub(crate) struct App {
 
 impl App {
     /// An application whose chosen decrees go to `chosen`.
-    pub(crate) fn new(publisher: Arc<AppPublisher>, chosen: mpsc::UnboundedSender<(Slot, Decree)>) -> App {
+    pub(crate) fn new(publisher: Arc<AppPublisher>, chosen: mpsc::UnboundedSender<Next>) -> App {
         let door = Arc::clone(publisher.door());
         App {
             door,
@@ -85,6 +99,7 @@ pub(crate) struct Ways {
     pub mesh: Arc<Mesh>,
     pub journal: Journal,
     pub intake: Arc<Intake>,
+    pub snapshots: Snapshots,
     /// How far the other nodes are.
     pub states: Arc<NodeStates>,
     /// Back to the driver itself.
@@ -111,6 +126,8 @@ pub(crate) struct Driver {
     states: States,
     clocks: Clocks,
     effects: Vec<Effect>,
+    /// The state of a snapshot that the core is being told of.
+    fetched: Option<Box<Machine>>,
     /// Commands to hand on once the effects of the present event are performed: a persist must never overtake one
     /// that was asked for earlier.
     later: Vec<(AppNdx, Vec<SignedCommand>)>,
@@ -125,7 +142,7 @@ impl Driver {
         ways: Ways,
         groups: Arc<ArcSwap<Groups>>,
     ) -> Driver {
-        Driver {
+        let driver = Driver {
             core,
             node,
             names,
@@ -137,8 +154,11 @@ impl Driver {
             states: States::default(),
             clocks: Clocks { started: Instant::now() },
             effects: Vec::new(),
+            fetched: None,
             later: Vec::new(),
-        }
+        };
+        driver.tell_groups();
+        driver
     }
 
     /// Runs until `stop` is set.
@@ -189,6 +209,17 @@ impl Driver {
         match input {
             Input::Durable(up_to) => self.step(Event::Durable { up_to }),
             Input::Read(app, question) => self.ask(app, Asker::Readers(question)),
+            Input::SnapshotFetched(app, slot, machine) => {
+                self.fetched = Some(machine);
+                self.step(Event::SnapshotFetched { app, slot });
+                // The core may have come further meanwhile.
+                self.fetched = None;
+                self.tell_groups();
+            }
+            Input::CutLog(app, slot) => {
+                self.step(Event::CutLog { app, slot });
+                self.tell_groups();
+            }
         }
     }
 
@@ -317,17 +348,23 @@ impl Driver {
         for (app, commands) in again {
             self.hand_on(app, commands);
         }
-        let groups: Groups =
-            self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?))).collect();
-        for (app, status) in &groups {
+        let groups = self.tell_groups();
+        for (app, status) in &*groups {
             let Some(state) = self.apps.get_mut(app) else { continue };
             if status.leader.is_some() && state.door.peek().applied >= status.known && state.is_complete() {
                 state.publisher.set_caught_up();
             }
         }
-        self.groups.store(Arc::new(groups));
         self.refresh();
         self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+    }
+
+    /// Says where every group stands, for those who look at it from elsewhere.
+    fn tell_groups(&self) -> Arc<Groups> {
+        let groups = self.apps.keys().filter_map(|&app| Some((app, self.core.status(app)?)));
+        let groups: Arc<Groups> = Arc::new(groups.collect());
+        self.groups.store(Arc::clone(&groups));
+        groups
     }
 
     /// Finds out, for each application, whether its state is the newest.
@@ -388,10 +425,24 @@ impl Driver {
                         term.on_chosen(slot, &decree);
                     }
                     // The applier is gone only when the node stops.
-                    let _ = state.chosen.send((slot, decree));
+                    let _ = state.chosen.send(Next::Decree(slot, decree));
                 }
             }
             Effect::ServeLog { to, app, from, up_to } => self.serve_log(to, app, from, up_to),
+            Effect::OfferSnapshot { to, app } => {
+                if let Some(certificate) = self.ways.snapshots.certified(app) {
+                    let message = GroupMessage::Snapshot { certificate };
+                    self.ways.mesh.send(to, &Message::Group { app, message });
+                }
+            }
+            Effect::FetchSnapshot { certificate } => self.ways.snapshots.tell(Ask::Fetch(certificate)),
+            Effect::InstallSnapshot { app, slot } => {
+                if let (Some(state), Some(machine)) = (self.apps.get(&app), self.fetched.take()) {
+                    info!(%app, %slot, "goes on from a snapshot");
+                    // As above.
+                    let _ = state.chosen.send(Next::Install(machine));
+                }
+            }
             Effect::ReadGranted { app, read, index } => {
                 match (self.reads.remove(&read), self.apps.get_mut(&app)) {
                     (Some(Asker::Readers(question)), _) => question.grant(index),

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use synod_auth::{Unverified, Verified, VerifyPool, verify_content_receipt};
-use synod_types::{ContentMessage, Message, NodeId, Refusal};
+use synod_auth::{
+    Unverified, Verified, VerifyPool, verify_certificate, verify_checkpoint, verify_content_receipt,
+};
+use synod_types::{ContentMessage, GroupMessage, Message, NodeId, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::config::Verify;
+use crate::snapshots::{Ask, Snapshots, Word};
 
 /// Commands that are verified where they arrive; more go to the verifying threads.
 const INLINE_MAX: usize = 4;
@@ -21,6 +24,11 @@ pub(crate) struct Inbox {
     pub messages: mpsc::Sender<(NodeId, Message)>,
     /// For what is about files.
     pub content: mpsc::Sender<(NodeId, ContentMessage)>,
+    /// For what is about the files of snapshots.
+    pub chunks: mpsc::Sender<(NodeId, ContentMessage)>,
+    pub snapshots: Snapshots,
+    /// Whose word counts.
+    pub members: Arc<[NodeId]>,
 }
 
 impl Inbox {
@@ -28,7 +36,12 @@ impl Inbox {
     /// than its messages are dealt with.
     pub(crate) async fn take(&self, from: NodeId, message: Unverified<Message>) {
         let message = match self.verify(message).await {
-            Ok(Message::Content(message)) => return self.take_content(from, message).await,
+            Ok(Message::Content(message)) => return self.take_content(from, message, &self.content).await,
+            Ok(Message::Chunk(message)) => return self.take_content(from, message, &self.chunks).await,
+            Ok(Message::Checkpoint { checkpoint, signature, asks }) => {
+                return self.take_word(Word { from, checkpoint, signature, asks });
+            }
+            Ok(message) if !self.is_certified(from, &message) => return,
             Ok(message) => message,
             Err(refusal) => {
                 warn!(%from, %refusal, "a node sent a command that does not verify; its message is dropped");
@@ -39,7 +52,33 @@ impl Inbox {
         let _ = self.messages.send((from, message)).await;
     }
 
-    async fn take_content(&self, from: NodeId, message: ContentMessage) {
+    fn take_word(&self, word: Word) {
+        let signed = verify_checkpoint(&word.checkpoint, &word.signature, self.pool.verifier().cluster());
+        if signed == Ok(word.from) {
+            self.snapshots.tell(Ask::Heard(word));
+        } else {
+            warn!(from = %word.from, "a node sent a checkpoint that it did not sign; dropped");
+        }
+    }
+
+    /// Whether a snapshot that is offered has the word of a majority; everything else needs none.
+    fn is_certified(&self, from: NodeId, message: &Message) -> bool {
+        let Message::Group { message: GroupMessage::Snapshot { certificate }, .. } = message else {
+            return true;
+        };
+        let verified = verify_certificate(certificate, self.pool.verifier().cluster(), &self.members);
+        if let Err(why) = &verified {
+            warn!(%from, %why, "a node offered a snapshot whose certificate proves nothing; dropped");
+        }
+        verified.is_ok()
+    }
+
+    async fn take_content(
+        &self,
+        from: NodeId,
+        message: ContentMessage,
+        queue: &mpsc::Sender<(NodeId, ContentMessage)>,
+    ) {
         match &message {
             ContentMessage::Held(receipt) => {
                 let cluster = self.pool.verifier().cluster();
@@ -54,12 +93,12 @@ impl Inbox {
             | ContentMessage::PieceRequest { .. } => {}
             ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => {
                 // The content task is gone only when the node stops.
-                let _ = self.content.send((from, message)).await;
+                let _ = queue.send((from, message)).await;
                 return;
             }
         }
         // As above, or there is no room.
-        let _ = self.content.try_send((from, message));
+        let _ = queue.try_send((from, message));
     }
 
     async fn verify(&self, message: Unverified<Message>) -> Result<Message, Refusal> {
@@ -98,7 +137,10 @@ mod tests {
         let pool = VerifyPool::new(Arc::new(Verifier::new(CLUSTER)), 1).unwrap();
         let (messages, _) = mpsc::channel(1);
         let (content, received) = mpsc::channel(2);
-        (Inbox { verify: Verify::Entry, pool: Arc::new(pool), messages, content }, received)
+        let (chunks, _) = mpsc::channel(1);
+        let snapshots = Snapshots::new(mpsc::channel(1).0);
+        let (pool, members) = (Arc::new(pool), Arc::new([]));
+        (Inbox { verify: Verify::Entry, pool, messages, content, chunks, snapshots, members }, received)
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ pub mod node;
 mod progress;
 #[cfg(test)]
 mod shelf;
+mod snapshots;
 mod states;
 mod status;
 mod tasks;

@@ -239,6 +239,6 @@ fn count(number: usize) -> u64 {
 
 /// Prometheus knows no other numbers; above 2^53 the last digits are lost.
 #[expect(clippy::as_conversions, reason = "there is no other conversion, and the loss is known")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }

@@ -16,14 +16,14 @@ use synod_delivery::Config as DeliveryConfig;
 use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
-use synod_journal::recovery::end_chosen_before;
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
-use synod_machine::Machine;
+use synod_machine::{Machine, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
 use synod_paxos::{Config as CoreConfig, Core};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
-use synod_types::{AppNdx, ClusterId, NodeId, Recovered, Slot};
+use synod_types::{AppNdx, ClusterId, Message, NodeId, Recovered};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::applier;
@@ -40,6 +40,9 @@ use crate::intake::Intake;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::snapshots::disk::{Folder, Kept};
+use crate::snapshots::pace::{Every, Pace};
+use crate::snapshots::{self, Ask, Snapshots};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -47,6 +50,8 @@ use crate::tasks::{Fatal, Tasks};
 const MESSAGES_MAX: usize = 1024;
 /// Messages about files that wait; small, or a piece of a file.
 const CONTENT_MESSAGES_MAX: usize = 256;
+/// What waits for the task that takes care of snapshots.
+const SNAPSHOT_ASKS_MAX: usize = 1024;
 
 /// Where a node listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +125,14 @@ pub enum StartError {
     /// The files to which commands refer cannot be opened.
     #[error(transparent)]
     Content(#[from] synod_content::OpenError),
+    /// The snapshots cannot be opened.
+    #[error("cannot open the snapshots in {}: {source}", .path.display())]
+    Snapshots {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The mesh does not start.
     #[error(transparent)]
     Mesh(#[from] MeshError),
@@ -150,6 +163,7 @@ pub struct Node {
     gateway: Gateway,
     intake: Arc<Intake>,
     content: Content,
+    chunks: Content,
     journal: Journal,
     fatal: Fatal,
     tasks: Tasks,
@@ -183,14 +197,29 @@ impl Node {
         let store = Store::open(&config.data_dir.join("content"))?;
         let content = Content::new(store, cluster, Arc::clone(&identity), asks);
 
-        let (mut rooms, mut doors) = (Vec::new(), BTreeMap::new());
+        let (chunk_asks, chunks_asked) = mpsc::unbounded_channel();
+        let unopened = |source| StartError::Snapshots { path: config.data_dir.clone(), source };
+        let folder = Folder::open(&config.data_dir).map_err(unopened)?;
+        let chunk_store = Store::open(&folder.chunks())?;
+        let kept = folder.load(&chunk_store).map_err(unopened)?;
+        let chunks = Content::new(chunk_store, cluster, Arc::clone(&identity), chunk_asks);
+        let (snapshot_asks, snapshots_asked) = mpsc::channel(SNAPSHOT_ASKS_MAX);
+        let snapshots = Snapshots::new(snapshot_asks);
+
+        let (mut rooms, mut doors, mut snapshot_apps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for app in &genesis.apps {
             let state = recovered.entry(app.ndx).or_default();
-            let mut machine = machine(&genesis, cluster, app, &journal, state)?;
+            let kept: Vec<Kept> =
+                kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
+            let found =
+                Found { genesis: &genesis, cluster, app, kept: &kept, chunks: &chunks, journal: &journal };
+            let Replayed { mut machine, pace, due } = found.replay(state, config.snapshots)?;
+            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(view)));
             supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             doors.insert(app.ndx, door);
-            rooms.push(Room { app: app.ndx, machine, publisher: Arc::new(publisher), questions });
+            rooms.push(Room { app: app.ndx, machine, pace, publisher: Arc::new(publisher), questions });
+            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), kept));
         }
 
         let (gate, gated) = mpsc::unbounded_channel();
@@ -200,8 +229,16 @@ impl Node {
         let pool = Arc::new(pool);
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
-        let inbox =
-            Inbox { verify: config.verify, pool: Arc::clone(&pool), messages, content: content_messages };
+        let (chunk_messages, chunks_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
+        let inbox = Inbox {
+            verify: config.verify,
+            pool: Arc::clone(&pool),
+            messages,
+            content: content_messages,
+            chunks: chunk_messages,
+            snapshots: snapshots.clone(),
+            members: genesis.members().into(),
+        };
         let mesh_config = mesh_config(&config, &genesis, cluster, &identity).await?;
         let mesh = Mesh::start(mesh_config, move |from, _, message| {
             let inbox = inbox.clone();
@@ -211,23 +248,33 @@ impl Node {
 
         let mut tasks = Tasks::new(fatal.clone());
         let others = genesis.members().into_iter().filter(|&member| member != node).collect();
-        let delivery =
-            content::task::Task::new(DeliveryConfig::new(node, others), content.clone(), Arc::clone(&mesh));
-        tasks.spawn("content task".to_owned(), delivery.run(asked, content_received, tasks.stopping()));
+        let delivery = DeliveryConfig::new(node, others);
+        let quiet = DeliveryConfig { is_quiet: true, ..delivery.clone() };
+        let delivering = |config, content: &Content, wrap| {
+            content::task::Task::new(config, content.clone(), Arc::clone(&mesh), wrap)
+        };
+        let files = delivering(delivery, &content, Message::Content);
+        tasks.spawn("content task".to_owned(), files.run(asked, content_received, tasks.stopping()));
+        let of_snapshots = delivering(quiet, &chunks, Message::Chunk);
+        tasks.spawn(
+            "chunk task".to_owned(),
+            of_snapshots.run(chunks_asked, chunks_received, tasks.stopping()),
+        );
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
         let (inputs, input_queue) = mpsc::unbounded_channel();
         let mut driven = BTreeMap::new();
-        for Room { app, machine, publisher, questions } in rooms {
+        for Room { app, machine, pace, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
+            let snapshots = (snapshots.clone(), pace);
             driven.insert(app, App::new(Arc::clone(&publisher), chosen));
             let files = content.clone();
             let obtain = move |key| {
                 let files = files.clone();
                 async move { files.obtain(key).await }
             };
-            let applying = applier::run(machine, publisher, Arc::clone(&intake), decrees, obtain);
+            let applying = applier::run(machine, publisher, Arc::clone(&intake), snapshots, decrees, obtain);
             tasks.spawn(format!("applier of application {app}"), applying);
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
@@ -242,12 +289,28 @@ impl Node {
             mesh: Arc::clone(&mesh),
             journal: journal.clone(),
             intake: Arc::clone(&intake),
+            snapshots: snapshots.clone(),
             states: Arc::clone(&states),
-            inputs,
+            inputs: inputs.clone(),
         };
         let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
+        let snapshotting = snapshots::task::Task {
+            cluster,
+            node,
+            members: genesis.members(),
+            identity: Arc::clone(&identity),
+            folder,
+            content: chunks.clone(),
+            mesh: Arc::clone(&mesh),
+            snapshots,
+            inputs,
+            apps: snapshot_apps,
+            jobs: JoinSet::new(),
+        };
+        let stopping = tasks.stopping();
+        tasks.spawn("snapshot task".to_owned(), snapshotting.run(snapshots_asked, stopping));
 
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
@@ -258,14 +321,14 @@ impl Node {
             name,
             address: config.me.addr.to_string(),
             mesh: Arc::clone(&mesh),
-            groups,
+            groups: Arc::clone(&groups),
             doors: doors.clone(),
         });
         let asked_status = Arc::clone(&status);
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
             .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
-            .with_log(Arc::new(OwnLog::new(journal.clone())))
+            .with_log(Arc::new(OwnLog::new(journal.clone(), groups)))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
         tasks.spawn("gate".to_owned(), gate.run(gated));
@@ -296,7 +359,20 @@ impl Node {
             dns: dns.as_ref().map(DnsServer::addr),
         };
         info!(mesh = %addresses.mesh, backend = %addresses.backend, http = %addresses.http, "node runs");
-        Ok(Node { addresses, mesh, backend, http, dns, gateway, intake, content, journal, fatal, tasks })
+        Ok(Node {
+            addresses,
+            mesh,
+            backend,
+            http,
+            dns,
+            gateway,
+            intake,
+            content,
+            chunks,
+            journal,
+            fatal,
+            tasks,
+        })
     }
 
     /// Where it listens, with the real ports.
@@ -330,6 +406,7 @@ impl Node {
         self.mesh.close().await;
         drop(self.gateway);
         self.content.close().await;
+        self.chunks.close().await;
         let journal = self.journal;
         if let Err(why) = tokio::task::spawn_blocking(move || journal.close()).await {
             error!(%why, "the journal did not close by itself");
@@ -342,6 +419,7 @@ impl Node {
 struct Room {
     app: AppNdx,
     machine: Machine,
+    pace: Pace,
     publisher: Arc<AppPublisher>,
     questions: ReadQuestions,
 }
@@ -364,44 +442,84 @@ impl Files {
     }
 }
 
-/// The machine of one application, with everything applied that the journal holds as chosen. What cannot be read is
-/// fetched from the other nodes later: the core is told that it may have been accepted.
-fn machine(
-    genesis: &Genesis,
+/// What a node has of one application when it starts.
+struct Found<'a> {
+    genesis: &'a Genesis,
     cluster: ClusterId,
-    app: &synod_auth::GenesisApp,
-    journal: &Journal,
-    recovered: &mut Recovered,
-) -> Result<Machine, StartError> {
-    let mut machine = apps::machine(genesis, cluster, app)
-        .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-    let (begun, mut told) = (Instant::now(), Instant::now());
-    let chosen = recovered.chosen;
-    let mut slot = Slot(0);
-    while slot < chosen {
-        let decrees = match journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
-            Ok(decrees) => decrees,
-            Err(ReadError::Damaged { .. }) => Vec::new(),
-            Err(source) => return Err(StartError::Replay { app: app.ndx, source }),
+    app: &'a synod_auth::GenesisApp,
+    /// Snapshots, oldest first.
+    kept: &'a [Kept],
+    chunks: &'a Content,
+    journal: &'a Journal,
+}
+
+/// What that comes to.
+struct Replayed {
+    machine: Machine,
+    pace: Pace,
+    /// The last state on the way of which a snapshot was due.
+    due: Option<View>,
+}
+
+impl Found<'_> {
+    /// The machine with everything applied that snapshots and journal hold as chosen. What cannot be read is fetched from
+    /// the other nodes later: the core is told that it may have been accepted.
+    fn replay(&self, recovered: &mut Recovered, every: Every) -> Result<Replayed, StartError> {
+        let begun = Instant::now();
+        let Found { app, .. } = *self;
+        let mut machine = match self.newest_snapshot(recovered) {
+            Some(machine) => machine,
+            None => apps::machine(self.genesis, self.cluster, app)
+                .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?,
         };
-        if decrees.is_empty() {
-            error!(app = %app.ndx, slot = %slot.next(), "the journal cannot be read here; the other nodes are asked");
-            end_chosen_before(slot.next(), recovered);
-            break;
+        let mut pace = Pace::new(every, machine.state().time);
+        let (mut due, mut told) = (None, Instant::now());
+        let first = machine.state().applied;
+        recovered.begin_behind(first);
+        let chosen = recovered.chosen;
+        let mut slot = first;
+        while slot < chosen {
+            // What was cut off is not to be read, even if something is left of it.
+            let decrees = if slot < recovered.cut {
+                Vec::new()
+            } else {
+                match self.journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
+                    Ok(decrees) => decrees,
+                    Err(ReadError::Damaged { .. }) => Vec::new(),
+                    Err(source) => return Err(StartError::Replay { app: app.ndx, source }),
+                }
+            };
+            if decrees.is_empty() {
+                error!(app = %app.ndx, slot = %slot.next(), "the journal cannot be read here; the other nodes are asked");
+                recovered.end_chosen_before(slot.next());
+                break;
+            }
+            for (at, _, decree) in decrees {
+                machine.apply(at, &decree);
+                if pace.on_applied(&decree, machine.state().time) {
+                    due = Some(machine.view());
+                }
+                slot = at;
+            }
+            if told.elapsed() > Duration::from_secs(2) {
+                told = Instant::now();
+                info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
+            }
         }
-        for (at, _, decree) in decrees {
-            machine.apply(at, &decree);
-            slot = at;
-        }
-        if told.elapsed() > Duration::from_secs(2) {
-            told = Instant::now();
-            info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
-        }
+        let state_ndx = machine.state().state_ndx;
+        let took_ms = begun.elapsed().as_millis();
+        info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");
+        Ok(Replayed { machine, pace, due })
     }
-    let state = machine.state();
-    let took_ms = begun.elapsed().as_millis();
-    info!(app = app.name, state_ndx = %state.state_ndx, applied = %slot, took_ms, "application is recovered");
-    Ok(machine)
+
+    /// The state of the newest snapshot that can be read, if the log goes on where it ends.
+    fn newest_snapshot(&self, recovered: &Recovered) -> Option<Machine> {
+        let usable = self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut);
+        usable.into_iter().find_map(|kept| {
+            let snapshot = snapshots::disk::assemble(&kept.index, |key| self.chunks.read_blocking(key))?;
+            snapshots::task::restore(self.cluster, kept.checkpoint(), &self.app.kind, &snapshot)
+        })
+    }
 }
 
 /// Supplies the files to which the state refers, as far as they are on this disk; the applier gets the others from the

@@ -90,7 +90,9 @@ fn refusal(why: GatewayError) -> Refusal {
         GatewayError::NoLeader { .. } => RefusalCode::NoLeader,
         GatewayError::Timeout { .. } => RefusalCode::Timeout,
         GatewayError::NotAQuery { .. } => RefusalCode::Malformed,
-        GatewayError::Busy { .. } | GatewayError::LogNotHere { .. } => RefusalCode::Busy,
+        GatewayError::Busy { .. } | GatewayError::LogNotHere { .. } | GatewayError::LogCut { .. } => {
+            RefusalCode::Busy
+        }
         GatewayError::Stopping { .. } => RefusalCode::Stopping,
     };
     Refusal::new(code, why)

@@ -7,17 +7,22 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::Every;
 use crate::shelf::{APP, Author, batch, verified};
 
 /// How long anything is waited for, by the tests' clock.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// Commands from one snapshot to the next.
+const EVERY: u64 = 5;
 
 /// An applier with files that appear when the test says so.
 struct Stage {
     author: Author,
     door: Arc<AppDoor>,
     intake: Arc<Intake>,
-    chosen: mpsc::UnboundedSender<(Slot, Decree)>,
+    chosen: mpsc::UnboundedSender<Next>,
+    due: mpsc::Receiver<Ask>,
     slot: Slot,
     asked: mpsc::UnboundedReceiver<(ContentKey, oneshot::Sender<Bytes>)>,
     task: tokio::task::JoinHandle<()>,
@@ -42,17 +47,28 @@ impl Stage {
             asks.send((key, sender)).unwrap();
             async move { file.await.ok() }
         };
-        let task = tokio::spawn(run(machine, Arc::new(publisher), Arc::clone(&intake), decrees, obtain));
-        Stage { author, door, intake, chosen, slot, asked, task }
+        let (snapshot_asks, due) = mpsc::channel(16);
+        let every = Every { bytes: 1 << 30, commands: EVERY, time: Duration::from_secs(3600) };
+        let snapshots = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state().time));
+        let publisher = Arc::new(publisher);
+        let task = tokio::spawn(run(machine, publisher, Arc::clone(&intake), snapshots, decrees, obtain));
+        Stage { author, door, intake, chosen, due, slot, asked, task }
     }
 
     fn choose(&mut self, seq: u64, file: &[u8]) {
         self.choose_at(seq, 0, file);
     }
 
+    /// A command without files, whose seq is its slot.
+    fn choose_nothing(&mut self, slot: u64) {
+        self.slot = Slot(slot);
+        self.chosen.send(Next::Decree(self.slot, batch(self.author.clear(slot)))).unwrap();
+    }
+
     fn choose_at(&mut self, seq: u64, place: u8, file: &[u8]) {
         self.slot = self.slot.next();
-        self.chosen.send((self.slot, batch(self.author.put_at(seq, place, file)))).unwrap();
+        let decree = batch(self.author.put_at(seq, place, file));
+        self.chosen.send(Next::Decree(self.slot, decree)).unwrap();
     }
 
     /// The next file that is asked for.
@@ -163,7 +179,7 @@ async fn who_waits_for_a_command_is_answered_when_its_file_is_there() {
         Answer::from_fn(move |answer| *answered.lock().unwrap() = Some(answer))
     };
     stage.intake.submit(verified(&one), answer);
-    stage.chosen.send((Slot(1), batch(one))).unwrap();
+    stage.chosen.send(Next::Decree(Slot(1), batch(one))).unwrap();
     stage.slot = Slot(1);
     let awaited = stage.asked_for(b"one").await;
     // Further decrees are applied meanwhile, and what became of the command is not forgotten.
@@ -186,4 +202,27 @@ async fn a_node_that_stops_shows_nothing_half() {
     drop(stage.asked_for(b"one").await);
     stage.task.await.unwrap();
     assert_eq!(stage.door.state_ndx(), StateNdx(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_due_at_its_slot_and_a_state_that_is_installed_is_gone_on_from() {
+    let mut stage = Stage::set(&[]);
+    for slot in 1..=EVERY {
+        stage.choose_nothing(slot);
+    }
+    let Some(Ask::Due(view)) = stage.due.recv().await else { panic!("a snapshot is due") };
+    assert_eq!(view.applied, Slot(EVERY));
+
+    // A state further on, as another node made it.
+    let mut further = stage.author.machine();
+    for slot in 1..=9 {
+        further.apply(Slot(slot), &batch(stage.author.clear(slot)));
+    }
+    stage.chosen.send(Next::Install(Box::new(further))).unwrap();
+    for slot in 10..10 + EVERY {
+        stage.choose_nothing(slot);
+    }
+    let Some(Ask::Due(view)) = stage.due.recv().await else { panic!("a snapshot is due") };
+    assert_eq!(view.applied, Slot(9 + EVERY), "counted from the state that was installed");
+    assert_eq!(view.state_ndx, StateNdx(9 + EVERY));
 }

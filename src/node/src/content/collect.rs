@@ -14,7 +14,7 @@ use synod_types::limits::CONTENT_UNREFERRED_MS_MAX;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
-use super::{Ask, Content};
+use super::Content;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -34,8 +34,7 @@ pub(crate) async fn run(content: Content, doors: Vec<Arc<AppDoor>>) {
         let keys = collected.unwrap_or_default();
         if !keys.is_empty() {
             info!(files = keys.len(), "removed files to which nothing refers");
-            // The task is gone only when the node stops.
-            let _ = content.0.asks.send(Ask::Collected(keys));
+            content.are_collected(keys);
         }
     }
 }

@@ -22,10 +22,14 @@ const MESSAGES_MAX: usize = 64;
 /// Things to do with the disk beyond which no further message is taken.
 const DISK_JOBS_MAX: usize = 1024;
 
+/// Which of the mesh's messages carries those of one store.
+pub(crate) type Wrap = fn(ContentMessage) -> Message;
+
 pub(crate) struct Task {
     core: Core,
     content: Content,
     mesh: Arc<Mesh>,
+    wrap: Wrap,
     lanes: Lanes,
     /// Who waits for a file.
     wants: BTreeMap<ContentKey, Vec<oneshot::Sender<()>>>,
@@ -40,12 +44,13 @@ pub(crate) struct Task {
 
 impl Task {
     /// A task that goes on from what the store holds.
-    pub(crate) fn new(config: Config, content: Content, mesh: Arc<Mesh>) -> Task {
+    pub(crate) fn new(config: Config, content: Content, mesh: Arc<Mesh>, wrap: Wrap) -> Task {
         Task {
             core: Core::new(config, content.0.store.keys()),
             lanes: Lanes::new(&content),
             content,
             mesh,
+            wrap,
             wants: BTreeMap::new(),
             awaits: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -140,18 +145,20 @@ impl Task {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send { to, message } => self.mesh.send(to, &Message::Content(message)),
+            Effect::Send { to, message } => self.mesh.send(to, &(self.wrap)(message)),
             Effect::SendHeld { to, key } => match self.content.receipt(key) {
-                Some(receipt) => self.mesh.send(to, &Message::Content(ContentMessage::Held(receipt))),
+                Some(receipt) => self.mesh.send(to, &(self.wrap)(ContentMessage::Held(receipt))),
                 None => self.events.push_back(Event::Removed { key, why: Removed::Lost }),
             },
             Effect::SendOffer { to, key } => {
-                let mesh = Arc::clone(&self.mesh);
-                self.lanes.submit(&key, move |store| send_offer(store, &mesh, to, key));
+                let (mesh, wrap) = (Arc::clone(&self.mesh), self.wrap);
+                let send = move |message| mesh.send(to, &wrap(message));
+                self.lanes.submit(&key, move |store| send_offer(store, send, key));
             }
             Effect::SendPiece { to, key, number } => {
-                let mesh = Arc::clone(&self.mesh);
-                self.lanes.submit(&key, move |store| send_piece(store, &mesh, to, key, number));
+                let (mesh, wrap) = (Arc::clone(&self.mesh), self.wrap);
+                let send = move |message| mesh.send(to, &wrap(message));
+                self.lanes.submit(&key, move |store| send_piece(store, send, to, key, number));
             }
             Effect::Begin { key, attempt, manifest } => {
                 self.lanes.submit(&key, move |store| begin(store, key, attempt, &manifest));
@@ -201,26 +208,34 @@ impl Task {
 
 // What the disk does; each gives the events that answer the effect.
 
-fn send_offer(store: &Store, mesh: &Mesh, to: NodeId, key: ContentKey) -> Vec<Event> {
+fn send_offer(store: &Store, send: impl Fn(ContentMessage), key: ContentKey) -> Vec<Event> {
     match store.manifest(&key) {
         Ok(manifest) => {
             let manifest = Manifest::clone(&manifest);
-            mesh.send(to, &Message::Content(ContentMessage::Offer { content: key, manifest }));
+            send(ContentMessage::Offer { content: key, manifest });
             Vec::new()
         }
         Err(why) => lost(key, &why),
     }
 }
 
-fn send_piece(store: &Store, mesh: &Mesh, to: NodeId, key: ContentKey, number: u32) -> Vec<Event> {
+fn send_piece(
+    store: &Store,
+    send: impl Fn(ContentMessage),
+    to: NodeId,
+    key: ContentKey,
+    number: u32,
+) -> Vec<Event> {
+    // Whoever is given one piece is going to ask for the next.
+    store.touch(&key);
     let mut events = match store.piece(&key, number) {
         Ok(bytes) => {
-            mesh.send(to, &Message::Content(ContentMessage::Piece { content: key, number, bytes }));
+            send(ContentMessage::Piece { content: key, number, bytes });
             Vec::new()
         }
         Err(ReadError::NoPiece { .. }) => Vec::new(),
         Err(why) => {
-            mesh.send(to, &Message::Content(ContentMessage::NotHeld { content: key }));
+            send(ContentMessage::NotHeld { content: key });
             lost(key, &why)
         }
     };

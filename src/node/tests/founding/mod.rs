@@ -27,7 +27,7 @@ pub struct Founded {
     pub dir: TempDir,
     pub cluster: ClusterId,
     ports: Vec<[u16; 3]>,
-    max_lag: &'static str,
+    settings: String,
 }
 
 impl Founded {
@@ -36,8 +36,21 @@ impl Founded {
         Founded::with_max_lag(count, "1h")
     }
 
+    /// With snapshots after so many commands.
+    pub fn with_snapshots(count: usize, commands: u64) -> Founded {
+        Founded::with(
+            count,
+            format!("snapshots = {{ commands = {commands} }}\ndns = {{ addr = \"127.0.0.1:0\" }}\n"),
+        )
+    }
+
     /// Nodes that answer DNS from a state of which they knew, at most so long ago, that it was the newest.
     pub fn with_max_lag(count: usize, max_lag: &'static str) -> Founded {
+        Founded::with(count, format!("dns = {{ addr = \"127.0.0.1:0\", max_lag = \"{max_lag}\" }}\n"))
+    }
+
+    /// With further lines at the beginning of each configuration.
+    fn with(count: usize, settings: String) -> Founded {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path();
         let ca = CertificateAuthority::generate("test").expect("an authority");
@@ -62,7 +75,7 @@ impl Founded {
         let apps = vec![app(1, "kv"), app(2, "zones")];
         let genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps).to_bytes();
         std::fs::write(path.join("genesis.json"), &genesis).expect("written");
-        let founded = Founded { cluster: ClusterId(Digest::of(&[&genesis])), dir, ports, max_lag };
+        let founded = Founded { cluster: ClusterId(Digest::of(&[&genesis])), dir, ports, settings };
         for i in 0..count {
             std::fs::write(founded.config_path(i), founded.config(i)).expect("written");
         }
@@ -84,9 +97,9 @@ impl Founded {
 
     fn config(&self, i: usize) -> String {
         let [mesh, backend, http] = self.ports[i];
-        let (name, max_lag) = (name(i), self.max_lag);
+        let (name, settings) = (name(i), &self.settings);
         let mut text = format!(
-            "retry_delay = 50\ndns = {{ addr = \"127.0.0.1:0\", max_lag = \"{max_lag}\" }}\nbackend = {{ addr = \"127.0.0.1:{backend}\" }}\nhttp = {{ addr = \"127.0.0.1:{http}\" }}\n\
+            "retry_delay = 50\n{settings}backend = {{ addr = \"127.0.0.1:{backend}\" }}\nhttp = {{ addr = \"127.0.0.1:{http}\" }}\n\
              [me]\nid = \"{name}\"\naddr = \"127.0.0.1:{mesh}\"\n[me.tls_config_info]\n\
              cert_path = \"{name}.pem\"\nkey_path = \"{name}-key.pem\"\nca_cert_path = \"ca.pem\"\n"
         );

@@ -1,0 +1,190 @@
+//! Snapshots on disk: the chunks and their lists in a content store of their own, and beside it a small file for each
+//! snapshot, whose name is the application and the slot, and whose content says what is in the snapshot and who has signed
+//! it. Without that file the chunks are nobody's, and go when nobody has asked for them for a while.
+//!
+//! ```text
+//! snapshots/chunks/…      see synod-content
+//! snapshots/1-900         "synod/snapshot/v1\0" ‖ Certificate, wire-encoded, perhaps of few signatures ‖ SHA3-256 of both
+//! snapshots/1-900.new     one that is being written
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use synod_content::{BeginError, PutError, Store};
+use synod_machine::View;
+use synod_types::limits::{CONTENT_PIECE_BYTES, SNAPSHOT_CHUNK_BYTES};
+use synod_types::{AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, wire};
+use tracing::error;
+
+const DOMAIN: &[u8] = b"synod/snapshot/v1\0";
+const DIGEST_BYTES: usize = 32;
+/// End of the name of a file that is not complete.
+const NEW: &str = ".new";
+
+/// Where this node keeps its snapshots.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(PathBuf);
+
+/// A snapshot of this node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Kept {
+    /// What it is of, and who has signed that.
+    pub certificate: Certificate,
+    /// Its chunks.
+    pub index: SnapshotIndex,
+}
+
+impl Kept {
+    /// What it is of.
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        &self.certificate.checkpoint
+    }
+
+    /// All its files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        self.index.chunks.iter().copied().chain([self.checkpoint().index])
+    }
+}
+
+/// Why a snapshot is not stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// A chunk cannot be begun.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// A chunk cannot be written.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The small file cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Folder {
+    /// The folder in a data directory, made where it is missing.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Folder> {
+        let folder = data_dir.join("snapshots");
+        fs::create_dir_all(&folder)?;
+        File::open(data_dir)?.sync_all()?;
+        Ok(Folder(folder))
+    }
+
+    /// Where the chunks are.
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.0.join("chunks")
+    }
+
+    /// Every snapshot whose files are here, oldest first; what is damaged is logged, and left out.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn load(&self, chunks: &Store) -> io::Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == &NEW[1..]) {
+                fs::remove_file(&path)?;
+            } else if path.is_file() {
+                match read(&path).and_then(|certificate| with_index(certificate, chunks)) {
+                    Some(kept) => all.push(kept),
+                    None => error!(file = %path.display(), "a snapshot is damaged, and not used"),
+                }
+            }
+        }
+        all.sort_by_key(|kept| (kept.checkpoint().app, kept.checkpoint().slot));
+        Ok(all)
+    }
+
+    /// Says durably that a snapshot is here; its chunks are.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn write(&self, certificate: &Certificate) -> io::Result<()> {
+        let path = self.path(&certificate.checkpoint);
+        let new = path.with_extension(&NEW[1..]);
+        let mut bytes = DOMAIN.to_vec();
+        bytes.extend_from_slice(&wire::encode(certificate));
+        let digest = Digest::of(&[&bytes]);
+        bytes.extend_from_slice(&digest.0);
+        let mut file = File::create(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Forgets a snapshot. Its chunks stay until nobody asks for them any more.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn forget(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        fs::remove_file(self.path(checkpoint))?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn path(&self, checkpoint: &Checkpoint) -> PathBuf {
+        let Checkpoint { app: AppNdx(app), slot: Slot(slot), .. } = checkpoint;
+        self.0.join(format!("{app}-{slot}"))
+    }
+}
+
+fn read(path: &Path) -> Option<Certificate> {
+    let bytes = fs::read(path).ok()?;
+    let (content, digest) = bytes.split_last_chunk::<DIGEST_BYTES>()?;
+    if Digest::of(&[content]).0 != *digest {
+        return None;
+    }
+    wire::decode(content.strip_prefix(DOMAIN)?).ok()
+}
+
+fn with_index(certificate: Certificate, chunks: &Store) -> Option<Kept> {
+    let index = chunks.read(&certificate.checkpoint.index).ok()?;
+    let index: SnapshotIndex = wire::decode(&index).ok()?;
+    index.chunks.iter().all(|key| chunks.has(key).is_some()).then_some(Kept { certificate, index })
+}
+
+/// Writes a snapshot of a state, as far as it is not there already.
+///
+/// # Errors
+/// [`StoreError`]; what was written goes in time.
+pub(crate) fn make(view: &View, chunks: &Store) -> Result<Kept, StoreError> {
+    let snapshot = view.snapshot();
+    let mut keys = Vec::new();
+    for chunk in snapshot.chunks(SNAPSHOT_CHUNK_BYTES) {
+        keys.push(put(chunk, chunks)?);
+    }
+    let bytes = u64::try_from(snapshot.len()).expect("usize has at most 64 bits");
+    let index = SnapshotIndex { bytes, chunks: keys };
+    let checkpoint = Checkpoint {
+        app: view.app_ndx,
+        slot: view.applied,
+        state_ndx: view.state_ndx,
+        chain: view.chain,
+        index: put(&wire::encode(&index), chunks)?,
+    };
+    Ok(Kept { certificate: Certificate { checkpoint, signatures: Vec::new() }, index })
+}
+
+fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
+    let (key, manifest) = (ContentKey::of(file), Manifest::of(file).expect("neither empty nor too large"));
+    chunks.begin(&key, &manifest)?;
+    for (number, piece) in (0..).zip(file.chunks(CONTENT_PIECE_BYTES)) {
+        chunks.put(&key, &manifest, number, piece)?;
+    }
+    Ok(key)
+}
+
+/// The bytes of a snapshot whose chunks are here; `None` if one cannot be read. `read` gives a chunk.
+pub(crate) fn assemble(index: &SnapshotIndex, read: impl Fn(ContentKey) -> Option<Bytes>) -> Option<Vec<u8>> {
+    let mut snapshot = Vec::with_capacity(usize::try_from(index.bytes).ok()?);
+    for key in &index.chunks {
+        snapshot.extend_from_slice(&read(*key)?);
+    }
+    Some(snapshot)
+}

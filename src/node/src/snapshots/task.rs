@@ -1,0 +1,470 @@
+//! The task that makes, signs, gives and gets snapshots, one application after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use synod_auth::{TlsIdentity, sign_checkpoint};
+use synod_content::Store;
+use synod_machine::{Machine, View};
+use synod_mesh::Mesh;
+use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
+use synod_types::{
+    AppNdx, Certificate, Checkpoint, CheckpointSignature, ClusterId, ContentKey, Digest, Message, NodeId,
+    Slot, SnapshotIndex, wire,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use super::disk::{self, Folder, Kept, StoreError};
+use super::{Ask, Snapshots, Word};
+use crate::apps;
+use crate::content::Content;
+use crate::driver::Input;
+use crate::metrics::float;
+
+/// How often a node asks again for the word of the others.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How often chunks of no snapshot are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(20);
+/// How long they stay when nobody asks for them any more: another node may be fetching them.
+const UNREFERRED: Duration = Duration::from_secs(60);
+/// Snapshots of an application that are kept, certified or not. Of those that are not certified, the last ones.
+const KEPT_MAX: usize = 2;
+/// Chunks that are fetched at a time.
+const CHUNKS_MAX: usize = 4;
+/// How long nothing may come of a fetch before another one may take its place.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the task works with.
+pub(crate) struct Task {
+    pub cluster: ClusterId,
+    pub node: NodeId,
+    /// All nodes.
+    pub members: Vec<NodeId>,
+    pub identity: Arc<TlsIdentity>,
+    pub folder: Folder,
+    /// The chunks.
+    pub content: Content,
+    pub mesh: Arc<Mesh>,
+    pub snapshots: Snapshots,
+    /// To the driver.
+    pub inputs: mpsc::UnboundedSender<Input>,
+    pub apps: BTreeMap<AppNdx, App>,
+    pub jobs: JoinSet<Done>,
+}
+
+/// The snapshots of one application.
+pub(crate) struct App {
+    kind: String,
+    /// Oldest first.
+    kept: Vec<Kept>,
+    /// What other nodes said last of states of which this node has no snapshot yet.
+    heard: BTreeMap<NodeId, Word>,
+    is_making: bool,
+    /// The next one to make.
+    waiting: Option<View>,
+    fetching: Option<Fetching>,
+}
+
+struct Fetching {
+    slot: Slot,
+    job: AbortHandle,
+    /// Chunks that came, and those that had when it was looked at last.
+    chunks: Arc<AtomicUsize>,
+    seen: (usize, Instant),
+}
+
+/// What came of a job.
+pub(crate) enum Done {
+    Made(AppNdx, Result<Kept, StoreError>),
+    Fetched(AppNdx, Option<(Kept, Box<Machine>)>),
+}
+
+impl App {
+    /// With the snapshots that were found at the start.
+    pub(crate) fn new(kind: String, kept: Vec<Kept>) -> App {
+        App { kind, kept, heard: BTreeMap::new(), is_making: false, waiting: None, fetching: None }
+    }
+}
+
+impl Task {
+    /// Runs until `stop` is set.
+    pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: watch::Receiver<bool>) {
+        let mut asking = tokio::time::interval(ASK_EVERY);
+        asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut collecting = tokio::time::interval(COLLECT_EVERY);
+        collecting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let apps: Vec<AppNdx> = self.apps.keys().copied().collect();
+        for app in apps {
+            self.on_certified(app).await;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = async { drop(stop.wait_for(|&stop| stop).await) } => return,
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.on_done(done).await,
+                    Err(why) => match why.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_called_off) => {}
+                    },
+                },
+                Some(ask) = asks.recv() => match ask {
+                    Ask::Due(view) => self.on_due(view),
+                    Ask::Heard(word) => self.on_heard(word).await,
+                    Ask::Fetch(certificate) => self.on_fetch(certificate),
+                },
+                _ = asking.tick() => {
+                    self.give_up_stalled();
+                    self.ask();
+                }
+                _ = collecting.tick() => self.collect().await,
+            }
+        }
+    }
+
+    // Making.
+
+    fn on_due(&mut self, view: View) {
+        let Some(app) = self.apps.get_mut(&view.app_ndx) else { return };
+        if app.is_making {
+            app.waiting = Some(view);
+            return;
+        }
+        app.is_making = true;
+        let (content, folder, identity, cluster) =
+            (self.content.clone(), self.folder.clone(), Arc::clone(&self.identity), self.cluster);
+        self.jobs.spawn(async move {
+            let app = view.app_ndx;
+            let made = content.on_disk(move |chunks| {
+                let begun = std::time::Instant::now();
+                let mut kept = disk::make(&view, chunks)?;
+                let own = sign_checkpoint(identity.signing_key(), cluster, kept.checkpoint());
+                kept.certificate.signatures.push(own);
+                folder.write(&kept.certificate)?;
+                metrics::histogram!("synod_snapshot_seconds", "app" => app.to_string())
+                    .record(begun.elapsed());
+                Ok(kept)
+            });
+            match made.await {
+                Some(made) => Done::Made(app, made),
+                // The runtime ends, and this task with it.
+                None => std::future::pending().await,
+            }
+        });
+    }
+
+    async fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Made(ndx, made) => {
+                let Some(app) = self.apps.get_mut(&ndx) else { return };
+                app.is_making = false;
+                match made {
+                    Ok(kept) => {
+                        kept.files().for_each(|key| self.content.is_stored(key));
+                        self.keep(kept).await;
+                        self.ask();
+                    }
+                    Err(why) => {
+                        error!(app = %ndx, %why, "cannot make a snapshot; the log stays as long as it is")
+                    }
+                }
+                let waiting = self.apps.get_mut(&ndx).and_then(|app| app.waiting.take());
+                if let Some(view) = waiting {
+                    self.on_due(view);
+                }
+            }
+            Done::Fetched(ndx, fetched) => {
+                if let Some(app) = self.apps.get_mut(&ndx) {
+                    app.fetching = None;
+                }
+                if let Some((kept, machine)) = fetched {
+                    let slot = kept.checkpoint().slot;
+                    self.keep(kept).await;
+                    // The driver is gone only when the node stops.
+                    let _ = self.inputs.send(Input::SnapshotFetched(ndx, slot, machine));
+                }
+            }
+        }
+    }
+
+    /// Takes a snapshot, whose files are here, among those that are kept.
+    async fn keep(&mut self, kept: Kept) {
+        let checkpoint = *kept.checkpoint();
+        let Some(app) = self.apps.get_mut(&checkpoint.app) else { return };
+        info!(
+            app = %checkpoint.app,
+            slot = %checkpoint.slot,
+            state_ndx = %checkpoint.state_ndx,
+            bytes = kept.index.bytes,
+            "snapshot"
+        );
+        let labels = [("app", checkpoint.app.to_string())];
+        metrics::gauge!("synod_snapshot_bytes", &labels).set(float(kept.index.bytes));
+        metrics::gauge!("synod_snapshot_slot", &labels).set(float(checkpoint.slot.0));
+        app.kept.retain(|other| other.checkpoint().slot != checkpoint.slot);
+        app.kept.push(kept);
+        app.kept.sort_by_key(|kept| kept.checkpoint().slot);
+        let heard = std::mem::take(&mut app.heard);
+        for word in heard.into_values() {
+            if word.checkpoint.slot >= checkpoint.slot {
+                self.take_word(word);
+            }
+        }
+        self.on_certified(checkpoint.app).await;
+    }
+
+    // The others' word.
+
+    async fn on_heard(&mut self, word: Word) {
+        if let Some(ndx) = self.take_word(word) {
+            self.on_certified(ndx).await;
+        }
+    }
+
+    /// Counts a node's word; says of which application, if one of its snapshots is certified by it.
+    fn take_word(&mut self, word: Word) -> Option<AppNdx> {
+        let ndx = word.checkpoint.app;
+        let members = self.members.len();
+        let app = self.apps.get_mut(&ndx)?;
+        let same_slot = |kept: &&mut Kept| kept.checkpoint().slot == word.checkpoint.slot;
+        let Some(kept) = app.kept.iter_mut().find(same_slot) else {
+            let newest = app.kept.last().map_or(Slot(0), |kept| kept.checkpoint().slot);
+            if word.checkpoint.slot > newest {
+                app.heard.insert(word.from, word);
+            }
+            return None;
+        };
+        let own = *kept.checkpoint();
+        if own != word.checkpoint {
+            let (own, other) = (own.state_ndx, word.checkpoint.state_ndx);
+            metrics::counter!("synod_divergences_total", "app" => ndx.to_string()).increment(1);
+            error!(app = %ndx, slot = %word.checkpoint.slot, from = word.from.short(), %own, %other,
+                "another node has signed a state that this one did not come to; one of the two is wrong");
+            return None;
+        }
+        let was_certified = is_certified(kept, members);
+        if !signers(&kept.certificate).contains(&word.from) {
+            kept.certificate.signatures.push(word.signature);
+        }
+        let is_certified = is_certified(kept, members);
+        if word.asks {
+            let own = kept.certificate.signatures.iter().find(|signature| signer(signature) == self.node);
+            if let Some(signature) = own.cloned() {
+                let checkpoint = word.checkpoint;
+                self.mesh.send(word.from, &Message::Checkpoint { checkpoint, signature, asks: false });
+            }
+        }
+        (is_certified && !was_certified).then_some(ndx)
+    }
+
+    /// Asks the others for their word where it is missing.
+    fn ask(&self) {
+        let others: Vec<NodeId> = self.members.iter().copied().filter(|&node| node != self.node).collect();
+        for kept in self.apps.values().filter_map(|app| app.kept.last()) {
+            let own = kept.certificate.signatures.iter().find(|signature| signer(signature) == self.node);
+            if let Some(signature) = own.cloned()
+                && !is_certified(kept, self.members.len())
+            {
+                let message = Message::Checkpoint { checkpoint: *kept.checkpoint(), signature, asks: true };
+                self.mesh.send_to(&others, &message);
+            }
+        }
+    }
+
+    /// Writes down who has signed, forgets what is not needed any more, and has the log cut.
+    async fn on_certified(&mut self, ndx: AppNdx) {
+        let members = self.members.len();
+        let Some(app) = self.apps.get_mut(&ndx) else { return };
+        let is_certified = |kept: &&Kept| is_certified(kept, members);
+        let certified: Vec<Certificate> =
+            app.kept.iter().filter(is_certified).map(|kept| kept.certificate.clone()).collect();
+        let newest = certified.last().cloned();
+        // The log goes back to the last but one.
+        let oldest = certified.iter().rev().nth(KEPT_MAX - 1).map(|certificate| certificate.checkpoint.slot);
+        let (mut kept, mut uncertified) = (Vec::new(), 0);
+        let mut dropped = Vec::new();
+        for one in std::mem::take(&mut app.kept).into_iter().rev() {
+            let is_old = oldest.is_some_and(|oldest| one.checkpoint().slot < oldest);
+            let is_certified = is_certified(&&one);
+            uncertified += usize::from(!is_certified);
+            if is_old || (!is_certified && uncertified > KEPT_MAX) { &mut dropped } else { &mut kept }
+                .push(one);
+        }
+        kept.reverse();
+        app.kept = kept;
+        let folder = self.folder.clone();
+        let to_write = newest.clone();
+        let written = self.content.on_disk(move |_| {
+            if let Some(certificate) = to_write
+                && let Err(why) = folder.write(&certificate)
+            {
+                warn!(%why, "who has signed a snapshot cannot be written down");
+            }
+            for old in &dropped {
+                if let Err(why) = folder.forget(old.checkpoint()) {
+                    warn!(%why, "an old snapshot cannot be removed now");
+                }
+            }
+        });
+        written.await;
+        if let Some(newest) = newest {
+            self.snapshots.set_certified(newest);
+        }
+        if let Some(slot) = oldest {
+            // As above.
+            let _ = self.inputs.send(Input::CutLog(ndx, slot));
+        }
+    }
+
+    /// Removes the chunks of no snapshot.
+    async fn collect(&self) {
+        if self.apps.values().any(|app| app.is_making || app.fetching.is_some()) {
+            return;
+        }
+        let used: BTreeSet<ContentKey> =
+            self.apps.values().flat_map(|app| &app.kept).flat_map(Kept::files).collect();
+        let collect = move |chunks: &Store| {
+            chunks.collect(std::time::Instant::now(), UNREFERRED, |key| used.contains(key))
+        };
+        let Some(collected) = self.content.on_disk(collect).await else { return };
+        if let Some(why) = collected.failed {
+            warn!(%why, "files of old snapshots cannot be removed now");
+        }
+        self.content.are_collected(collected.files);
+    }
+
+    // Getting.
+
+    fn on_fetch(&mut self, certificate: Certificate) {
+        let Checkpoint { app: ndx, slot, .. } = certificate.checkpoint;
+        let Some(app) = self.apps.get_mut(&ndx) else { return };
+        if app.fetching.is_some() {
+            return;
+        }
+        info!(app = %ndx, %slot, "this node is far behind, and fetches a snapshot");
+        let chunks = Arc::new(AtomicUsize::new(0));
+        let fetch = Fetch {
+            certificate,
+            kind: app.kind.clone(),
+            cluster: self.cluster,
+            content: self.content.clone(),
+            folder: self.folder.clone(),
+            chunks: Arc::clone(&chunks),
+        };
+        let job = self.jobs.spawn(async move { Done::Fetched(ndx, fetch.run().await) });
+        app.fetching = Some(Fetching { slot, job, chunks, seen: (0, Instant::now()) });
+    }
+
+    /// Gives up what nobody gives any more. What came of it stays for a while; the driver asks for another one.
+    fn give_up_stalled(&mut self) {
+        for (ndx, app) in &mut self.apps {
+            let stalled = app.fetching.take_if(|fetching| {
+                let chunks = fetching.chunks.load(Ordering::Relaxed);
+                if fetching.seen.0 != chunks {
+                    fetching.seen = (chunks, Instant::now());
+                }
+                fetching.seen.1.elapsed() > PATIENCE
+            });
+            if let Some(Fetching { slot, job, .. }) = stalled {
+                warn!(app = %ndx, %slot, "no node gives this snapshot; another one is fetched, if it is still needed");
+                job.abort();
+            }
+        }
+    }
+}
+
+/// A snapshot on its way here.
+struct Fetch {
+    certificate: Certificate,
+    kind: String,
+    cluster: ClusterId,
+    content: Content,
+    folder: Folder,
+    chunks: Arc<AtomicUsize>,
+}
+
+impl Fetch {
+    /// Gets all files, makes the state of them, and writes down that the snapshot is here. `None`: it is no snapshot, or
+    /// the node stops.
+    async fn run(self) -> Option<(Kept, Box<Machine>)> {
+        let checkpoint = self.certificate.checkpoint;
+        let index = self.content.obtain(checkpoint.index).await?;
+        let Some(index) = read_index(&index) else {
+            error!(app = %checkpoint.app, slot = %checkpoint.slot, "a snapshot's list of chunks makes no sense");
+            return None;
+        };
+        let mut left = index.chunks.iter().copied();
+        let mut fetching = JoinSet::new();
+        loop {
+            while fetching.len() < CHUNKS_MAX
+                && let Some(key) = left.next()
+            {
+                let content = self.content.clone();
+                fetching.spawn(async move { content.obtain(key).await.is_some() });
+            }
+            match fetching.join_next().await {
+                None => break,
+                Some(Ok(true)) => drop(self.chunks.fetch_add(1, Ordering::Relaxed)),
+                Some(_) => return None,
+            }
+        }
+        let Fetch { certificate, kind, cluster, content, folder, .. } = self;
+        let reader = content.clone();
+        let restored = content.on_disk(move |_| {
+            let snapshot = disk::assemble(&index, |key| reader.read_blocking(key))?;
+            let machine = restore(cluster, &checkpoint, &kind, &snapshot)?;
+            if let Err(why) = folder.write(&certificate) {
+                error!(%why, "a snapshot that was fetched cannot be kept");
+                return None;
+            }
+            Some((Kept { certificate, index }, Box::new(machine)))
+        });
+        restored.await.flatten()
+    }
+}
+
+/// The state that a snapshot holds, if it is the one that its checkpoint names. What is wrong is logged.
+pub(crate) fn restore(
+    cluster: ClusterId,
+    checkpoint: &Checkpoint,
+    kind: &str,
+    snapshot: &[u8],
+) -> Option<Machine> {
+    let Checkpoint { app, slot, state_ndx, chain, .. } = *checkpoint;
+    let machine = match Machine::restore(cluster, app, snapshot, apps::new(kind)?) {
+        Ok(machine) => machine,
+        Err(why) => {
+            error!(%app, %slot, %why, "a snapshot cannot be used");
+            return None;
+        }
+    };
+    let view = machine.state();
+    if (view.applied, view.state_ndx, view.chain) != (slot, state_ndx, chain) {
+        error!(%app, %slot, "a snapshot is not of the state that was signed");
+        return None;
+    }
+    Some(machine)
+}
+
+fn read_index(bytes: &[u8]) -> Option<SnapshotIndex> {
+    let index: SnapshotIndex = wire::decode(bytes).ok()?;
+    let bytes = usize::try_from(index.bytes).ok()?;
+    (bytes.div_ceil(SNAPSHOT_CHUNK_BYTES) == index.chunks.len()).then_some(index)
+}
+
+fn signer(signature: &CheckpointSignature) -> NodeId {
+    NodeId(Digest::of(&[&signature.key]))
+}
+
+fn signers(certificate: &Certificate) -> Vec<NodeId> {
+    certificate.signatures.iter().map(signer).collect()
+}
+
+fn is_certified(kept: &Kept, members: usize) -> bool {
+    synod_auth::checkpoint::is_majority(kept.certificate.signatures.len(), members)
+}
