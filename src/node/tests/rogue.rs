@@ -13,15 +13,16 @@ use bytes::Bytes;
 use founding::Founded;
 use rogue_member::Rogue;
 use synod_app_kv::{KvAnswer, KvOp, KvQuery};
-use synod_auth::{Algorithm, SigningKey};
+use synod_auth::{Algorithm, SigningKey, TlsIdentity, sign_checkpoint};
 use synod_client::{Client, CommandOptions, Commander};
 use synod_gateway::{Consistency, Read};
 use synod_machine::{AuthorityOp, Grant, Role};
 use synod_node::Node;
 use synod_types::message::{AcceptedSlot, GroupBeat};
 use synod_types::{
-    AppNdx, Ballot, Batch, ClusterId, ContentKey, ContentTicket, Decree, Digest, GroupMessage, Message,
-    Refusal, RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, Certificate, Checkpoint, CheckpointSignature, ClusterId, ContentKey,
+    ContentTicket, Decree, Digest, GroupMessage, Message, Refusal, RefusalCode, Seq, SignedCommand, Slot,
+    StateNdx, TimeMs,
 };
 
 const KV: AppNdx = AppNdx(1);
@@ -49,6 +50,19 @@ impl Stage {
         let client = founded.client(founded.endpoints()[..2].to_vec());
         let rogue = Rogue::start(&founded, 2, &[0, 1]).await;
         Stage { founded, nodes, rogue, client, seq: 0 }
+    }
+
+    /// A state that never was, signed by the rogue twice and, it says, by an honest node.
+    fn forged_certificate(&self, slot: Slot) -> Certificate {
+        let (state_ndx, chain, index) = (StateNdx(slot.0), Digest([6; 32]), ContentKey::of(b"no index"));
+        let checkpoint = Checkpoint { app: KV, slot, state_ndx, chain, index };
+        let sign = |identity: &TlsIdentity| {
+            sign_checkpoint(identity.signing_key(), self.founded.cluster, &checkpoint)
+        };
+        let own = sign(&self.founded.identity(2));
+        let honest = self.founded.identity(0).signing_key().public().spki_der().clone();
+        let forged = CheckpointSignature { key: honest, ..own.clone() };
+        Certificate { checkpoint, signatures: vec![own.clone(), own, forged] }
     }
 
     fn commander(&self, key: SigningKey) -> Commander {
@@ -260,6 +274,7 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
                 GroupMessage::ReadIndex { read: u64::MAX, index: slot },
                 GroupMessage::Confirm { ballot, round: u64::MAX },
                 GroupMessage::Confirmed { ballot, round: u64::MAX },
+                GroupMessage::Snapshot { certificate: stage.forged_certificate(slot) },
             ] {
                 stage.rogue.say(KV, message.clone());
                 stage.rogue.say(AppNdx(u32::MAX), message);
@@ -271,6 +286,12 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
         }
     }
     stage.rogue.send(&Message::States(vec![(KV, StateNdx(u64::MAX)), (AppNdx(9), StateNdx(0))]));
+    for slot in [Slot(1), Slot(1 << 40), far] {
+        let Certificate { checkpoint, signatures } = stage.forged_certificate(slot);
+        for signature in signatures {
+            stage.rogue.send(&Message::Checkpoint { checkpoint, signature, asks: true });
+        }
+    }
     stage.goes_on("numbers").await;
 
     // Whoever does not lead refuses nothing: the client hears of the execution.

@@ -14,7 +14,8 @@ use rand::{RngExt, SeedableRng};
 use synod_paxos::{Config, Core, Effect, Event};
 use synod_types::message::{AcceptedSlot, GroupBeat};
 use synod_types::{
-    AppNdx, Ballot, Batch, Decree, Digest, GroupMessage, Message, NodeId, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Batch, Certificate, Checkpoint, ContentKey, Decree, Digest, GroupMessage, Message,
+    NodeId, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 const APP: AppNdx = AppNdx(1);
@@ -78,7 +79,7 @@ impl Hostile {
 
     fn message(&mut self) -> Message {
         let (ballot, slot, chosen) = (self.ballot(), self.slot(), self.slot());
-        let message = match self.random.random_range(0..15) {
+        let message = match self.random.random_range(0..17) {
             0 => return Message::Heartbeat { round: self.number() },
             1 | 2 => {
                 let happy = self.random.random_ratio(1, 4);
@@ -107,7 +108,13 @@ impl Hostile {
             12 => GroupMessage::ReadIndexRequest { read: self.number() },
             13 => GroupMessage::ReadIndex { read: self.number(), index: slot },
             14 => GroupMessage::Confirm { ballot, round: self.number() },
-            _ => GroupMessage::Confirmed { ballot, round: self.number() },
+            15 => GroupMessage::Confirmed { ballot, round: self.number() },
+            _ => {
+                let (state_ndx, chain) = (StateNdx(self.number()), Digest([0; 32]));
+                let index = ContentKey(chain);
+                let checkpoint = Checkpoint { app: APP, slot, state_ndx, chain, index };
+                GroupMessage::Snapshot { certificate: Certificate { checkpoint, signatures: Vec::new() } }
+            }
         };
         Message::Group { app: APP, message }
     }
