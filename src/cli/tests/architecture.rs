@@ -101,6 +101,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-app-kv",
             "synod-app-zones",
             "synod-history",
+            "synod-journal",
             "synod-cluster",
         ],
     ),
