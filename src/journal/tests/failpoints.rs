@@ -86,7 +86,11 @@ impl Open {
         match is_done.recv_timeout(LIMIT) {
             Ok(now) => assert_eq!(now, before, "reported as durable although its disk had failed"),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(self.fatal.recv_timeout(LIMIT).expect("a journal that stops says why").to_string());
+                return Err(self
+                    .fatal
+                    .recv_timeout(LIMIT)
+                    .expect("a journal that stops says why")
+                    .to_string());
             }
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("the journal hangs"),
         }
@@ -178,7 +182,8 @@ fn copy(from: &Path, to: &Path) {
 fn each_point_is_reached_in_the_life_of_a_journal() {
     // Whoever has it is alone with all points.
     let _alone = FailScenario::setup();
-    let missed: Vec<Point> = reaches().into_iter().filter(|(_, times)| *times == 0).map(|one| one.0).collect();
+    let missed: Vec<Point> =
+        reaches().into_iter().filter(|(_, times)| *times == 0).map(|one| one.0).collect();
     assert_eq!(missed, []);
 }
 
