@@ -17,7 +17,7 @@ pub const FILE: &str = "FAILPOINTS_FILE";
 pub enum Stage {
     /// When a data directory is made.
     Founding,
-    /// When the journal is opened.
+    /// When the journal is opened; `get` also when something is read later.
     Opening,
     /// While it works; most of them also when it is opened.
     Working,
@@ -85,6 +85,7 @@ points! {
         LogDirOpen "log-dir-open",
         LogDirSync "log-dir-sync",
         Scan "scan",
+        Get "get",
     }
     Working {
         AheadLength "ahead-length",
@@ -95,7 +96,6 @@ points! {
         Flush "flush",
         BlobsList "blobs-list",
         Sync "sync",
-        Get "get",
     }
     Rare {
         SnapshotRemove "snapshot-remove",

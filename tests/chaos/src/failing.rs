@@ -60,6 +60,11 @@ pub struct Failing {
 }
 
 impl Failing {
+    /// Whether this is called only at a start, for which the node has to be killed.
+    pub fn begins_with_kill(point: Point) -> bool {
+        point.stage() == Stage::Opening
+    }
+
     /// Lets a call of a node that runs fail when it was made so often; for what is called only at a start it is killed and started.
     pub async fn begin(
         cluster: &mut Cluster,
@@ -68,7 +73,7 @@ impl Failing {
         (point, passes): (Point, u32),
     ) -> Failing {
         let failing = Failing { node, point, logged: cluster.log(node).len() };
-        if point.stage() == Stage::Opening {
+        if Failing::begins_with_kill(point) {
             cluster.kill(node);
             failpoints.fail(node, point, passes);
             cluster.spawn(node);

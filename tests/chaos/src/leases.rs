@@ -18,6 +18,8 @@ use crate::registers::Ground;
 
 /// How often in its time a lease is kept alive.
 const KEEPS: u64 = 6;
+/// After how many times a keeper lets go of it at most, and takes another one.
+const KEEPS_MAX: u32 = 40;
 /// The part of its time that a lease lasts at least (docs/PROTOCOL.md, Time): the leader's clock may be drawn by as much.
 const LASTS: (u64, u64) = (20, 21);
 
@@ -34,7 +36,7 @@ pub struct Kept {
     pub violation: Option<String>,
 }
 
-/// Keeps one lease after the other alive, with a key, until it is told to stop.
+/// Keeps one lease after the other alive for a while, with a key, until it is told to stop.
 pub async fn keeper(
     number: u32,
     connection: Client,
@@ -51,9 +53,13 @@ pub async fn keeper(
             continue;
         };
         kept.granted += 1;
-        let (key, value) = (format!("keeper-{number}").into(), lease.to_string().into());
+        // A key of its own, which ends with the lease that is let go of.
+        let (key, value) = (format!("{number}/{lease}").into(), lease.to_string().into());
         execute(&connection, &KvOp::PutBound { key, value, lease }).await;
-        while !*stopped.borrow() {
+        for _ in 0..random.random_range(1..=KEEPS_MAX) {
+            if *stopped.borrow() {
+                break;
+            }
             sleep(Duration::from_millis(ttl_ms / KEEPS)).await;
             let invoked = ground.now();
             let Some((_, reply)) = execute(&connection, &KvOp::KeepAlive { leases: vec![lease] }).await

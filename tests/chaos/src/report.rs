@@ -51,6 +51,8 @@ pub struct Figures {
     pub kept_alive: usize,
     /// How many ran out although somebody tried to keep them alive.
     pub ran_out: usize,
+    /// By how much the time of a decree differed at most from what time it was, milliseconds.
+    pub clocks_off_ms: u64,
     /// Changes of zones.
     pub zone_changes: usize,
     /// How often one was waited for until it was live everywhere.
@@ -232,6 +234,7 @@ impl fmt::Display for Total {
         self.row(f, "leases", |one| of(one.leases))?;
         self.row(f, "  kept alive, how often", |one| of(one.kept_alive))?;
         self.row(f, "  ran out, unheard for their time", |one| of(one.ran_out))?;
+        self.bounds(f, "times of decrees, off by at most, s", "", |one| one.clocks_off_ms / 1_000)?;
         self.row(f, "states that watchers were told", |one| of(one.watched))?;
         self.row(f, "  their reconnects", |one| of(one.reconnects))?;
         self.row(f, "changes of zones", |one| of(one.zone_changes))?;

@@ -154,7 +154,7 @@ fn disk_error(random: &mut StdRng) -> Fault {
     let points: Vec<Point> = Point::ALL.iter().filter(can_come).copied().collect();
     let point = points[random.random_range(0..points.len())];
     let passes = match point.stage() {
-        Stage::Working => random.random_range(0..100),
+        Stage::Working => random.random_range(0..50),
         _ => random.random_range(0..2),
     };
     Fault::DiskError { point, passes }

@@ -145,6 +145,7 @@ async fn strike(cluster: &mut Cluster, grounds: &Grounds<'_>, step: &Step, storm
     storm.pauses += paused.len();
     let mut broken = Vec::new();
     for (node, call) in failing {
+        storm.kills += usize::from(Failing::begins_with_kill(call.0));
         broken.push(Failing::begin(cluster, grounds.failpoints(), node, call).await);
     }
 
@@ -171,7 +172,9 @@ async fn strike(cluster: &mut Cluster, grounds: &Grounds<'_>, step: &Step, storm
     }
     for failing in broken {
         killed.push(failing.node);
-        storm.broken += usize::from(failing.end(cluster, grounds.failpoints()).await);
+        let is_by_itself = failing.end(cluster, grounds.failpoints()).await;
+        storm.broken += usize::from(is_by_itself);
+        storm.kills += usize::from(!is_by_itself);
     }
     for (node, _) in slow {
         grounds.failpoints().heal(node);

@@ -2,7 +2,8 @@
 //! does not run faster than time does.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use synod_cluster::Cluster;
 use synod_types::{AppNdx, Ballot, Decree, LogPage, Slot};
@@ -12,17 +13,22 @@ use crate::apps;
 /// The leader's clock is drawn towards the wall clock by no more than 1 ms in 20 ms (docs/PROTOCOL.md, Time).
 const DRAWN: u64 = 20;
 
-/// Reads the log of each application at the first node, and checks its times; the cluster is no older than `age`.
+/// Reads the log of each application at the first node, and checks its times; the cluster is no older than `age`. Gives by how many
+/// milliseconds a time differed at most from what time it was, which is what became of clocks that were set.
 ///
 /// # Errors
 /// What does not hold, or that a log cannot be read.
-pub async fn check(cluster: &Cluster, age: impl Fn() -> Duration) -> Result<(), String> {
+pub async fn check(cluster: &Cluster, age: impl Fn() -> Duration) -> Result<u64, String> {
+    let mut off_ms = 0;
     for app in apps::ALL {
         let log = log(cluster, app).await?;
         let age_ms = u64::try_from(age().as_millis()).expect("a run has an end");
         check_log(&log, age_ms).map_err(|why| format!("application {app}: {why}"))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        let now_ms = u64::try_from(now).expect("it is before the end of all time");
+        off_ms = off_ms.max(most_off_ms(&log, now_ms - age_ms..=now_ms));
     }
-    Ok(())
+    Ok(off_ms)
 }
 
 async fn log(cluster: &Cluster, app: AppNdx) -> Result<Vec<(Slot, Decree)>, String> {
@@ -39,6 +45,16 @@ async fn log(cluster: &Cluster, app: AppNdx) -> Result<Vec<(Slot, Decree)>, Stri
             return Ok(log);
         }
     }
+}
+
+/// By how much a time is outside of those at which the cluster ran.
+fn most_off_ms(log: &[(Slot, Decree)], ran: RangeInclusive<u64>) -> u64 {
+    let times = log.iter().filter_map(|(_, decree)| match decree {
+        Decree::Batch(batch) => Some(batch.time.0),
+        Decree::Noop => None,
+    });
+    let off = |time: u64| time.saturating_sub(*ran.end()).max(ran.start().saturating_sub(time));
+    times.map(off).max().unwrap_or_default()
 }
 
 fn check_log(log: &[(Slot, Decree)], age_ms: u64) -> Result<(), String> {
@@ -92,6 +108,14 @@ mod tests {
     fn a_new_term_may_have_any_time_and_no_lease_ages_by_it() {
         assert_eq!(check_log(&log(&[(1, 5_000), (1, 5_100), (2, 900_000), (3, 10), (3, 30)]), 200), Ok(()));
         assert_eq!(check_log(&log(&[(1, 5_000), (0, 0), (1, 900_000)]), 200), Ok(()));
+    }
+
+    #[test]
+    fn how_far_off_clocks_were_is_told() {
+        let log = log(&[(1, 5_000), (0, 0), (2, 900), (3, 7_500)]);
+        assert_eq!(most_off_ms(&log, 1_000..=8_000), 100);
+        assert_eq!(most_off_ms(&log, 800..=7_000), 500);
+        assert_eq!(most_off_ms(&log, 0..=9_000), 0);
     }
 
     #[test]

@@ -202,6 +202,7 @@ impl Workloads {
         let alike = alike::check(cluster).await;
         let audited = alike::audit(cluster);
         let times = times::check(cluster, || begun.elapsed()).await;
+        let times = times.map(|off_ms| figures.clocks_off_ms = off_ms);
         let leases = leases::check(&done.kept);
         let zones = zones_settled.and_then(|()| zones::check(&changes, &done.answers));
         let counters = counters::check(counters_start, &done.counted, &shown);
