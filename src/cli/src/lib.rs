@@ -76,6 +76,8 @@ enum Command {
 
 /// Reads the arguments, does what they say, and says how it ended.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    synod_journal::failpoint::obey_environment();
     let cli = Cli::parse();
     let output = cli.output;
     match cli.run() {

@@ -101,6 +101,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-app-kv",
             "synod-app-zones",
             "synod-history",
+            "synod-journal",
             "synod-cluster",
         ],
     ),
@@ -264,8 +265,28 @@ fn pure_crates_use_nothing_that_is_not_pure() {
 /// Every package that `name` needs to be built by itself. The lock file would not do: it joins the features that all
 /// crates ask for.
 fn packages_below(name: &str) -> BTreeSet<String> {
+    packages(&["--edges", "normal", "--package", name])
+}
+
+#[test]
+fn disks_fail_on_purpose_only_where_somebody_asks_for_it() {
+    let needed = |arguments: &[&str]| packages(arguments).contains("fail");
+    assert!(!needed(&["--workspace"]), "the whole project has failpoints");
+    assert!(needed(&["--package", "synod-chaos", "--features", "failpoints"]));
+    let asking: Vec<&str> =
+        ARROWS.iter().map(|(_, folder, _)| *folder).filter(|folder| asks(folder)).collect();
+    assert_eq!(asking, ["src/journal", "src/cli", "tests/chaos"], "each of them only hands it on");
+}
+
+/// Whether a crate says anything of failpoints in what it is built of.
+fn asks(folder: &str) -> bool {
+    read(Path::new(folder).join("Cargo.toml")).contains("failpoints = [")
+}
+
+/// Every package that is named by a tree of dependencies.
+fn packages(arguments: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", name]);
+    cargo.args(["tree", "--offline", "--prefix", "none"]).args(arguments);
     let output = cargo.current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();

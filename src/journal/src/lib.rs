@@ -15,6 +15,7 @@
 //! Start reading at [`journal`], then [`record`] (what is on disk) and [`sled_store`] (how it gets there). [`stopped`] is for
 //! audits of a node that does not run.
 
+pub mod failpoint;
 pub mod journal;
 pub mod memory_store;
 pub mod record;

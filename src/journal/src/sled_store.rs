@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::failpoint::{Point, reach};
 use crate::record::Entry;
 use crate::space_ahead;
 use crate::store::{Store, StoreError};
@@ -57,6 +58,7 @@ impl SledStore {
     }
 
     fn open_sized(dir: &Path, segment_bytes: usize) -> Result<SledStore, StoreError> {
+        reach(Point::LogDirCreate)?;
         fs::create_dir_all(dir)?;
         wait_for_release(&dir.join("db"))?;
         remove_unfinished_snapshots(dir)?;
@@ -66,17 +68,20 @@ impl SledStore {
             .cache_capacity(CACHE_BYTES)
             .segment_size(segment_bytes)
             .flush_every_ms(None);
+        reach(Point::SledOpen)?;
         let db = panic::catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| StoreError::Broken("sled panicked while it opened its files".to_owned()))??;
+        reach(Point::LogOpen)?;
         let file = OpenOptions::new().read(true).write(true).open(dir.join("db"))?;
         let blobs = dir.join("blobs");
         let segment_bytes = u64::try_from(segment_bytes).expect("at most 16 MiB");
         let mut store = SledStore { db, file, blobs, segment_bytes, settled: false };
         store.make_durable()?;
-        File::open(dir.join("conf"))?.sync_all()?;
+        sync_path(&dir.join("conf"), [Point::ConfOpen, Point::ConfSync])?;
+        reach(Point::LogSync)?;
         store.file.sync_all()?;
         for dir in [&store.blobs, dir, dir.parent().unwrap_or(dir)] {
-            File::open(dir)?.sync_all()?;
+            sync_path(dir, [Point::LogDirOpen, Point::LogDirSync])?;
         }
         Ok(store)
     }
@@ -85,31 +90,44 @@ impl SledStore {
     /// the reading of an empty directory.
     fn sync_blobs(&self) -> io::Result<usize> {
         let mut count = 0;
+        reach(Point::BlobsList)?;
         for blob in fs::read_dir(&self.blobs)? {
-            File::open(blob?.path())?.sync_all()?;
+            sync_path(&blob?.path(), [Point::BlobOpen, Point::BlobSync])?;
             count += 1;
         }
         if count > 0 {
             tracing::warn!(count, "the log has pages outside its file; each is synced by itself");
-            File::open(&self.blobs)?.sync_all()?;
+            sync_path(&self.blobs, [Point::BlobDirOpen, Point::BlobDirSync])?;
         }
         Ok(count)
     }
+}
+
+/// Makes a file or a directory durable.
+fn sync_path(path: &Path, [open, sync]: [Point; 2]) -> io::Result<()> {
+    reach(open)?;
+    let file = File::open(path)?;
+    reach(sync)?;
+    file.sync_all()
 }
 
 /// Waits, for a limited time, until sled's lock on its file is free. A database that was closed in this process is let
 /// go by sled's own threads, a moment later; one that is open is for sled to refuse.
 fn wait_for_release(db: &Path) -> io::Result<()> {
     for _ in 0..RELEASE_TRIES {
-        let file = match File::open(db) {
+        let file = match reach(Point::ReleaseOpen).and_then(|()| File::open(db)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
+        reach(Point::ReleaseLock)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => thread::sleep(RELEASE_WAIT),
             Err(TryLockError::Error(error)) => return Err(error),
-            Ok(()) => return file.unlock(),
+            Ok(()) => {
+                reach(Point::ReleaseUnlock)?;
+                return file.unlock();
+            }
         }
     }
     Ok(())
@@ -122,6 +140,7 @@ impl Store for SledStore {
         }
         if entries.len() == 1 {
             for entry in entries {
+                reach(Point::Insert)?;
                 self.db.insert(entry.key, entry.value)?;
             }
         } else {
@@ -129,14 +148,17 @@ impl Store for SledStore {
             for entry in entries {
                 batch.insert(entry.key, entry.value);
             }
+            reach(Point::Batch)?;
             self.db.apply_batch(batch)?;
         }
         Ok(())
     }
 
     fn make_durable(&mut self) -> Result<(), StoreError> {
+        reach(Point::Flush)?;
         self.db.flush()?;
         self.sync_blobs()?;
+        reach(Point::Sync)?;
         self.file.sync_data()?;
         self.settled = true;
         Ok(())
@@ -144,6 +166,7 @@ impl Store for SledStore {
 
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.settled = false;
+        reach(Point::Get)?;
         Ok(self.db.get(key)?.map(|value| value.to_vec()))
     }
 
@@ -154,6 +177,7 @@ impl Store for SledStore {
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.settled = false;
+        reach(Point::Scan)?;
         for entry in self.db.range(from..before) {
             if visit(&entry?.0).is_break() {
                 break;
@@ -165,7 +189,9 @@ impl Store for SledStore {
     fn truncate(&mut self, from: &[u8], before: &[u8], entries_max: usize) -> Result<usize, StoreError> {
         self.settled = false;
         let mut count = 0;
+        reach(Point::RemoveScan)?;
         for entry in self.db.range(from..before).take(entries_max) {
+            reach(Point::Remove)?;
             self.db.remove(entry?.0)?;
             count += 1;
         }
@@ -183,9 +209,11 @@ impl From<sled::Error> for StoreError {
 }
 
 fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    reach(Point::SnapshotsList)?;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "generating") {
+            reach(Point::SnapshotRemove)?;
             fs::remove_file(path)?;
         }
     }

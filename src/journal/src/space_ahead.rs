@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::failpoint::{Point, reach};
+
 /// Bytes of a segment's header.
 const HEADER_BYTES: usize = 20;
 
@@ -18,10 +20,12 @@ const HEADER_BYTES: usize = 20;
 /// # Errors
 /// The operating system's, a full disk for one.
 pub fn extend(file: &File, segment_bytes: u64) -> io::Result<()> {
+    reach(Point::AheadLength)?;
     let len = file.metadata()?.len();
     let end = len.next_multiple_of(segment_bytes);
     if len == end && end > 0 {
         let mut header = [0; HEADER_BYTES];
+        reach(Point::AheadRead)?;
         file.read_exact_at(&mut header, end - segment_bytes)?;
         if header == [0; HEADER_BYTES] {
             return Ok(());
@@ -32,6 +36,7 @@ pub fn extend(file: &File, segment_bytes: u64) -> io::Result<()> {
     while at < end + segment_bytes {
         let rest = usize::try_from(end + segment_bytes - at).unwrap_or(usize::MAX);
         let piece = &zeros[..rest.min(zeros.len())];
+        reach(Point::AheadWrite)?;
         file.write_all_at(piece, at)?;
         at += u64::try_from(piece.len()).expect("a length fits 64 bits");
     }

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use synod_types::{ClusterId, NodeId};
 
+use crate::failpoint::{Point, reach};
+
 const FIRST_LINE: &str = "synod data directory, format 1";
 pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
@@ -106,10 +108,11 @@ impl DataDir {
             let path = path.to_path_buf();
             move |source| StampError::Io { what, path, source }
         };
-        fs::create_dir_all(dir).map_err(io("create", dir))?;
+        reach(Point::DirCreate).and_then(|()| fs::create_dir_all(dir)).map_err(io("create", dir))?;
         let lock_path = dir.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(io("create", &lock_path))?;
+        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = reach(Point::LockOpen).and_then(|()| open()).map_err(io("create", &lock_path))?;
+        reach(Point::Lock).map_err(io("lock", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StampError::InUse(dir.to_path_buf())),
@@ -117,7 +120,7 @@ impl DataDir {
         }
         let path = dir.join(STAMP);
         let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, log_created: false, _lock: lock };
-        match fs::read(&path) {
+        match reach(Point::StampRead).and_then(|()| fs::read(&path)) {
             Ok(bytes) => {
                 let (found, log_created) =
                     decode(&bytes).ok_or_else(|| StampError::Unreadable(dir.to_path_buf()))?;
@@ -129,11 +132,15 @@ impl DataDir {
                     return Err(StampError::Missing { dir: dir.to_path_buf(), found });
                 }
                 data_dir.write().map_err(io("write", &path))?;
-                let parent = dir.canonicalize().map_err(io("read", dir))?;
-                let parent = parent.parent().unwrap_or(dir);
-                sync_dir(parent).map_err(io("sync", parent))?;
             }
             Err(source) => return Err(io("read", &path)(source)),
+        }
+        // Also where an earlier start made the directory and came no further.
+        if !data_dir.log_created {
+            let parent = reach(Point::ParentFind).and_then(|()| dir.canonicalize());
+            let parent = parent.map_err(io("read", dir))?;
+            let parent = parent.parent().unwrap_or(dir);
+            sync_dir(parent, [Point::ParentOpen, Point::ParentSync]).map_err(io("sync", parent))?;
         }
         Ok(data_dir)
     }
@@ -164,29 +171,43 @@ impl DataDir {
         if found.node != expected.node {
             return Err(StampError::OtherNode { dir, found: found.node, expected: expected.node });
         }
-        if self.log_created && !self.log().join("db").exists() {
-            return Err(StampError::LogLost(dir));
+        if !self.log_created {
+            return Ok(());
         }
-        Ok(())
+        let path = self.log().join("db");
+        match reach(Point::LogFind).and_then(|()| path.try_exists()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StampError::LogLost(dir)),
+            // It may well be there.
+            Err(source) => Err(StampError::Io { what: "find", path, source }),
+        }
     }
 
     /// A whole new file takes the old one's place, so that a crash leaves one of the two.
     fn write(&self) -> io::Result<()> {
         let new = self.dir.join(STAMP_NEW);
+        reach(Point::StampCreate)?;
         let mut file = File::create(&new)?;
+        reach(Point::StampWrite)?;
         file.write_all(&encode(self.stamp, self.log_created))?;
+        reach(Point::StampSync)?;
         file.sync_all()?;
+        reach(Point::StampRename)?;
         fs::rename(&new, self.dir.join(STAMP))?;
-        sync_dir(&self.dir)
+        sync_dir(&self.dir, [Point::DirOpen, Point::DirSync])
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+fn sync_dir(dir: &Path, [open, sync]: [Point; 2]) -> io::Result<()> {
+    reach(open)?;
+    let file = File::open(dir)?;
+    reach(sync)?;
+    file.sync_all()
 }
 
 /// Something in `dir` that does not stem from a first start that was cut short.
 fn first_stranger(dir: &Path) -> io::Result<Option<String>> {
+    reach(Point::DirList)?;
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         if name != LOCK && name != STAMP_NEW {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use synod_types::{AppNdx, Ballot, Decree, Slot};
 
+use crate::failpoint::{Point, reach};
 use crate::recovery::{self, Known, ReadError, RecoveryError};
 use crate::sled_store::SledStore;
 use crate::stamp::{self, Stamp, StampError};
@@ -67,19 +68,23 @@ impl StoppedLog {
     /// # Errors
     /// [`StoppedError`].
     pub fn copy(dir: &Path, scratch: &Path) -> Result<StoppedLog, StoppedError> {
-        let stamp = match fs::read(dir.join(stamp::STAMP)) {
+        let stamp = match reach(Point::LookStampRead).and_then(|()| fs::read(dir.join(stamp::STAMP))) {
             Ok(bytes) => stamp::decode(&bytes).ok_or_else(|| StampError::Unreadable(dir.to_owned()))?.0,
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 return Err(StoppedError::NotOne { dir: dir.to_owned(), what: stamp::STAMP });
             }
-            Err(source) => return Err(StoppedError::Io { what: "read", path: dir.to_owned(), source }),
+            Err(source) => {
+                return Err(StoppedError::Io { what: "read", path: dir.join(stamp::STAMP), source });
+            }
         };
-        let log = dir.join(stamp::LOG);
-        if !log.join("db").exists() {
-            return Err(StoppedError::NotOne { dir: dir.to_owned(), what: stamp::LOG });
+        let (log, db) = (dir.join(stamp::LOG), dir.join(stamp::LOG).join("db"));
+        match reach(Point::LookLogFind).and_then(|()| db.try_exists()) {
+            Ok(true) => {}
+            Ok(false) => return Err(StoppedError::NotOne { dir: dir.to_owned(), what: stamp::LOG }),
+            Err(source) => return Err(StoppedError::Io { what: "find", path: db, source }),
         }
         let _node = lock(dir, &dir.join(stamp::LOCK))?;
-        let _sled = lock(dir, &log.join("db"))?;
+        let _sled = lock(dir, &db)?;
         copy_files(&log, scratch)?;
         let store =
             SledStore::open(scratch).map_err(|source| StoppedError::Log { dir: dir.to_owned(), source })?;
@@ -127,11 +132,12 @@ impl StoppedLog {
 /// Takes the lock that a node holds on a file. One that is not there cannot be held: this may be a copy.
 fn lock(dir: &Path, path: &Path) -> Result<Option<File>, StoppedError> {
     let io = |what, source| StoppedError::Io { what, path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match reach(Point::LookLockOpen).and_then(|()| File::open(path)) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(io("open", why)),
     };
+    reach(Point::LookLock).map_err(|why| io("lock", why))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(StoppedError::InUse(dir.to_owned())),
@@ -142,14 +148,17 @@ fn lock(dir: &Path, path: &Path) -> Result<Option<File>, StoppedError> {
 /// Copies the files of a directory, and of the directories in it.
 fn copy_files(from: &Path, to: &Path) -> Result<(), StoppedError> {
     let io = |what, path: &Path, source| StoppedError::Io { what, path: path.to_owned(), source };
-    fs::create_dir_all(to).map_err(|why| io("create", to, why))?;
-    for entry in fs::read_dir(from).map_err(|why| io("read", from, why))? {
+    reach(Point::CopyDirCreate).and_then(|()| fs::create_dir_all(to)).map_err(|why| io("create", to, why))?;
+    let entries = reach(Point::CopyList).and_then(|()| fs::read_dir(from));
+    for entry in entries.map_err(|why| io("read", from, why))? {
         let entry = entry.map_err(|why| io("read", from, why))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().map_err(|why| io("read", &source, why))?.is_dir() {
+        let kind = reach(Point::CopyKind).and_then(|()| entry.file_type());
+        if kind.map_err(|why| io("read", &source, why))?.is_dir() {
             copy_files(&source, &target)?;
         } else {
-            fs::copy(&source, &target).map_err(|why| io("copy", &source, why))?;
+            let copied = reach(Point::CopyFile).and_then(|()| fs::copy(&source, &target));
+            copied.map_err(|why| io("copy", &source, why))?;
         }
     }
     Ok(())

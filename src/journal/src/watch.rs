@@ -1,16 +1,18 @@
 //! Notices a disk that does not answer. A write that never returns is as fatal as one that fails: the node must stop
 //! rather than hang with its groups. sled can also wait forever for a write of its own that failed in another thread.
+//!
+//! Each write, sync and read is watched by itself: a disk that is slow, and takes its time for each of many, does answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a commit may take, counted in ticks: a machine that was suspended wakes up to one tick, not to all.
+/// How long a call may take, counted in ticks: a machine that was suspended wakes up to one tick, not to all.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// The time between two looks.
     pub tick: Duration,
-    /// Looks that find the same commit unfinished before it is called stalled.
+    /// Looks that find the same call unfinished before it is called stalled.
     pub ticks_max: u32,
 }
 
@@ -18,7 +20,7 @@ impl Patience {
     /// Half a minute.
     pub const DEFAULT: Patience = Patience { tick: Duration::from_secs(5), ticks_max: 6 };
 
-    /// The time in which a commit has to be finished.
+    /// The time in which a call has to be finished.
     pub fn total(self) -> Duration {
         self.tick * self.ticks_max
     }
@@ -27,22 +29,22 @@ impl Patience {
 /// What the writer tells the thread that watches it.
 #[derive(Default)]
 pub struct Watch {
-    /// Odd while a commit is under way.
-    commits: AtomicU64,
+    /// Odd while a call is under way.
+    calls: AtomicU64,
     is_over: Mutex<bool>,
     over: Condvar,
 }
 
 impl Watch {
-    /// Runs `commit` under observation.
-    pub fn observe<T>(&self, commit: impl FnOnce() -> T) -> T {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let result = commit();
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    /// Runs `call` under observation.
+    pub fn observe<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let result = call();
+        self.calls.fetch_add(1, Ordering::Relaxed);
         result
     }
 
-    /// Watches until the end, and says whether a commit stalled.
+    /// Watches until the end, and says whether a call stalled.
     pub fn is_stalled(&self, patience: Patience) -> bool {
         let (mut last_seen, mut ticks) = (0, 0);
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +54,7 @@ impl Watch {
             if *is_over {
                 return false;
             }
-            let seen = self.commits.load(Ordering::Relaxed);
+            let seen = self.calls.load(Ordering::Relaxed);
             ticks = if seen == last_seen && seen % 2 == 1 { ticks + 1 } else { 0 };
             last_seen = seen;
             if ticks >= patience.ticks_max {

@@ -14,7 +14,7 @@ use crate::queue::{Queue, Read, Work};
 use crate::record::{self, Entry};
 use crate::recovery;
 use crate::stamp::DataDir;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::watch::Watch;
 
 /// Entries that are removed along with one commit.
@@ -28,7 +28,7 @@ pub struct Writer {
     pub _data_dir: Option<DataDir>,
     /// Where work comes from.
     pub queue: Arc<Queue>,
-    /// Who sees to it that a commit ends.
+    /// Who sees to it that each call of the store ends.
     pub watch: Arc<Watch>,
     /// Whom to tell when it is over before its time.
     pub fatal: Arc<Fatal>,
@@ -67,10 +67,7 @@ impl Writer {
         while let Some(works) = self.next() {
             self.commit(works)?;
         }
-        if self.queue.has_ended() {
-            return Ok(());
-        }
-        self.watch.clone().observe(|| self.store.make_durable()).map_err(JournalError::Sync)
+        if self.queue.has_ended() { Ok(()) } else { self.make_durable() }
     }
 
     fn next(&self) -> Option<Vec<Work>> {
@@ -78,10 +75,11 @@ impl Writer {
     }
 
     /// Removes some of what was cut off. Says whether anything was removed.
-    fn trim(&mut self) -> Result<bool, StoreError> {
+    fn trim(&mut self) -> Result<bool, JournalError> {
         let Some(log) = self.trimming.first_entry() else { return Ok(false) };
         let (from, before) = record::accepted_through(*log.key(), *log.get());
-        let is_removed = self.store.truncate(&from, &before, TRIM_ENTRIES_MAX)? > 0;
+        let removed = self.watch.observe(|| self.store.truncate(&from, &before, TRIM_ENTRIES_MAX));
+        let is_removed = removed.map_err(JournalError::Write)? > 0;
         if !is_removed {
             log.remove();
         }
@@ -91,38 +89,35 @@ impl Writer {
     fn commit(&mut self, works: Vec<Work>) -> Result<(), JournalError> {
         let mut dones = Vec::new();
         let mut bytes = 0;
+        let mut is_to_sync = false;
+        // A later hint of an application makes the earlier ones superfluous.
+        let mut hints = BTreeMap::new();
         let mut cuts = Vec::new();
-        self.watch.clone().observe(|| {
-            let mut is_to_sync = false;
-            // A later hint of an application makes the earlier ones superfluous.
-            let mut hints = BTreeMap::new();
-            for work in works {
-                match work {
-                    Work::Append(append) => {
-                        bytes += append.bytes();
-                        is_to_sync |= !append.entries.is_empty();
-                        if !append.entries.is_empty() {
-                            self.store.append(append.entries).map_err(JournalError::Write)?;
-                        }
-                        cuts.extend(append.cuts);
-                        hints.extend(append.hints.into_iter().map(|hint| (hint.key, hint.value)));
-                        dones.push(append.done);
+        for work in works {
+            match work {
+                Work::Append(append) => {
+                    bytes += append.bytes();
+                    if !append.entries.is_empty() {
+                        is_to_sync = true;
+                        self.write(append.entries)?;
                     }
-                    Work::Read(read) => self.read(read),
+                    cuts.extend(append.cuts);
+                    hints.extend(append.hints.into_iter().map(|hint| (hint.key, hint.value)));
+                    dones.push(append.done);
                 }
+                Work::Read(read) => self.read(read),
             }
-            // A hint comes after what it is about, by itself: it needs no company in the log, only to be no earlier.
-            for (key, value) in hints {
-                self.store.append(vec![Entry { key, value }]).map_err(JournalError::Write)?;
-            }
-            is_to_sync |= self.trim().map_err(JournalError::Write)?;
-            if is_to_sync {
-                let begun = Instant::now();
-                self.store.make_durable().map_err(JournalError::Sync)?;
-                metrics::histogram!("synod_journal_sync_seconds").record(begun.elapsed());
-            }
-            Ok(())
-        })?;
+        }
+        // A hint comes after what it is about, by itself: it needs no company in the log, only to be no earlier.
+        for (key, value) in hints {
+            self.write(vec![Entry { key, value }])?;
+        }
+        is_to_sync |= self.trim()?;
+        if is_to_sync {
+            let begun = Instant::now();
+            self.make_durable()?;
+            metrics::histogram!("synod_journal_sync_seconds").record(begun.elapsed());
+        }
         self.trimming.extend(cuts);
         // It may have been given up meanwhile, as stalled.
         if !self.queue.has_ended() {
@@ -134,7 +129,16 @@ impl Writer {
         Ok(())
     }
 
+    fn write(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.watch.observe(|| self.store.append(entries)).map_err(JournalError::Write)
+    }
+
+    fn make_durable(&mut self) -> Result<(), JournalError> {
+        self.watch.observe(|| self.store.make_durable()).map_err(JournalError::Sync)
+    }
+
     fn read(&mut self, read: Read) {
-        (read.reply)(recovery::read(&mut *self.store, read.app, read.from, read.up_to, read.bytes_max));
+        let Read { app, from, up_to, bytes_max, reply } = read;
+        reply(self.watch.observe(|| recovery::read(&mut *self.store, app, from, up_to, bytes_max)));
     }
 }

@@ -14,8 +14,10 @@ pub const ACCOUNTS: AppNdx = AppNdx(3);
 pub const COUNTERS: AppNdx = AppNdx(4);
 /// What fills disks.
 pub const BALLAST: AppNdx = AppNdx(5);
+/// Leases, which are kept alive.
+pub const LEASES: AppNdx = AppNdx(6);
 /// All of them.
-pub const ALL: [AppNdx; 5] = [REGISTERS, ZONES, ACCOUNTS, COUNTERS, BALLAST];
+pub const ALL: [AppNdx; 6] = [REGISTERS, ZONES, ACCOUNTS, COUNTERS, BALLAST, LEASES];
 
 /// For the genesis document.
 pub fn founded() -> Vec<GenesisApp> {
@@ -26,5 +28,6 @@ pub fn founded() -> Vec<GenesisApp> {
         app(ACCOUNTS, "accounts", "kv"),
         app(COUNTERS, "counters", "kv"),
         app(BALLAST, "ballast", "kv"),
+        app(LEASES, "leases", "kv"),
     ]
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use synod_cluster::clock;
+use synod_journal::failpoint::Point;
 
 /// Kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -31,12 +33,18 @@ pub enum Kind {
     Duplication,
     /// Some of it is overtaken.
     Reordering,
+    /// The wall clocks of some are set. Takes libfaketime.
+    ClockStep,
+    /// A call of a node's disk fails. Takes the feature `failpoints`.
+    DiskError,
+    /// The disks of some take their time. Takes the feature `failpoints`.
+    SlowDisk,
     /// A node's disk has no room. Takes root.
     FullDisk,
 }
 
 impl Kind {
-    /// Those that need no rights.
+    /// Those that take nothing.
     pub const USUAL: [Kind; 11] = [
         Kind::Kill,
         Kind::KillAll,
@@ -50,6 +58,28 @@ impl Kind {
         Kind::Duplication,
         Kind::Reordering,
     ];
+
+    /// Those that disks take part in at whichever call.
+    pub const DISKS: [Kind; 2] = [Kind::DiskError, Kind::SlowDisk];
+
+    /// Those that take no rights: the usual ones, clocks where there is libfaketime, and disks where this was built with the feature
+    /// `failpoints` and it is this program that is tested. Says loudly what is left out.
+    pub fn possible(is_own_program: bool) -> Vec<Kind> {
+        let mut kinds = Kind::USUAL.to_vec();
+        if clock::library().is_some() {
+            kinds.push(Kind::ClockStep);
+        } else {
+            eprintln!("LEFT OUT: no clock is set, since libfaketime is not installed");
+        }
+        if cfg!(feature = "failpoints") && is_own_program {
+            kinds.extend(Kind::DISKS);
+        } else {
+            eprintln!(
+                "LEFT OUT: no disk fails or is slow, since this is not a program with --features failpoints"
+            );
+        }
+        kinds
+    }
 
     /// As it is printed.
     pub fn name(self) -> &'static str {
@@ -65,6 +95,9 @@ impl Kind {
             Kind::Loss => "loss",
             Kind::Duplication => "duplication",
             Kind::Reordering => "reordering",
+            Kind::ClockStep => "clock-step",
+            Kind::DiskError => "disk-error",
+            Kind::SlowDisk => "slow-disk",
             Kind::FullDisk => "full-disk",
         }
     }
@@ -122,6 +155,27 @@ pub enum Fault {
     Duplication(u8),
     /// On every link this many are overtaken.
     Reordering(u8),
+    /// The clocks of so many are set to so many seconds from what time it is, and stay so until they are set again.
+    ClockStep {
+        /// How many.
+        nodes: usize,
+        /// How far, positive into the future.
+        seconds: i64,
+    },
+    /// A call of the first one's disk fails, and each time again.
+    DiskError {
+        /// Which one.
+        point: Point,
+        /// How often it succeeds before.
+        passes: u32,
+    },
+    /// The disks of so many take their time for each write and sync.
+    SlowDisk {
+        /// How many.
+        nodes: usize,
+        /// How long a sync takes at least; a write takes a tenth of it.
+        sync: Duration,
+    },
     /// The first one's disk is full.
     FullDisk,
 }
@@ -141,6 +195,9 @@ impl Fault {
             Fault::Loss(_) => Kind::Loss,
             Fault::Duplication(_) => Kind::Duplication,
             Fault::Reordering(_) => Kind::Reordering,
+            Fault::ClockStep { .. } => Kind::ClockStep,
+            Fault::DiskError { .. } => Kind::DiskError,
+            Fault::SlowDisk { .. } => Kind::SlowDisk,
             Fault::FullDisk => Kind::FullDisk,
         }
     }
@@ -148,8 +205,12 @@ impl Fault {
     /// How many nodes it names.
     pub fn victims(self) -> usize {
         match self {
-            Fault::Kill { nodes } | Fault::Pause { nodes } => nodes,
+            Fault::Kill { nodes }
+            | Fault::Pause { nodes }
+            | Fault::ClockStep { nodes, .. }
+            | Fault::SlowDisk { nodes, .. } => nodes,
             Fault::Isolate
+            | Fault::DiskError { .. }
             | Fault::FullDisk
             | Fault::OneWay(Way::Deaf | Way::Mute)
             | Fault::Flap { is_node: true, .. } => 1,
@@ -180,6 +241,11 @@ impl fmt::Display for Fault {
             Fault::Loss(percent) => write!(f, "lose {percent} %"),
             Fault::Duplication(percent) => write!(f, "double {percent} %"),
             Fault::Reordering(percent) => write!(f, "reorder {percent} %"),
+            Fault::ClockStep { seconds, .. } => write!(f, "set the clock to {seconds:+} s of"),
+            Fault::DiskError { point, passes } => {
+                write!(f, "fail {} after {passes} times at", point.name())
+            }
+            Fault::SlowDisk { sync, .. } => write!(f, "take {sync:?} for each sync of"),
             Fault::FullDisk => write!(f, "fill the disk of"),
         }
     }

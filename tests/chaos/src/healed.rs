@@ -13,6 +13,7 @@ use synod_types::StateNdx;
 use crate::apps::{self, COUNTERS, REGISTERS};
 use crate::commanders::again;
 use crate::registers::{Ground, HOT_KEYS};
+use crate::report::UNDECIDED;
 use crate::zones::{Answers, Promises};
 use crate::{accounts, record, watchers, zones};
 
@@ -115,7 +116,7 @@ pub fn linearizable(recorded: &History, settled: &History) -> Result<u64, String
     let accepted = |what: &str, verdict| match verdict {
         Verdict::Linearizable => Ok(()),
         Verdict::Violation(why) => Err(format!("{what}: {why}")),
-        Verdict::Undecided(why) => Err(format!("{what}, undecided: {why}")),
+        Verdict::Undecided(why) => Err(format!("{what}{UNDECIDED}{why}")),
     };
     accepted("replayed", settled.replay())?;
     let mut steps = 0;

@@ -11,6 +11,9 @@ use crate::fault::Kind;
 use crate::line::Tally;
 use crate::storm::Storm;
 
+/// What is said of a history of which a search did not find out whether it holds.
+pub const UNDECIDED: &str = ", undecided: ";
+
 /// What was done and seen in a run.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +45,14 @@ pub struct Figures {
     pub watched: usize,
     /// How often watchers went to another node.
     pub reconnects: usize,
+    /// Leases that were granted.
+    pub leases: usize,
+    /// How often one was kept alive.
+    pub kept_alive: usize,
+    /// How many ran out although somebody tried to keep them alive.
+    pub ran_out: usize,
+    /// By how much the time of a decree differed at most from what time it was, milliseconds.
+    pub clocks_off_ms: u64,
     /// Changes of zones.
     pub zone_changes: usize,
     /// How often one was waited for until it was live everywhere.
@@ -75,7 +86,12 @@ impl Figures {
 
     /// Everything that was asked of the cluster.
     pub fn asked(&self) -> usize {
-        self.operations + self.balances + self.submissions + self.zone_changes + self.dns_answers
+        self.operations
+            + self.balances
+            + self.submissions
+            + self.kept_alive
+            + self.zone_changes
+            + self.dns_answers
     }
 }
 
@@ -96,6 +112,13 @@ pub struct Report {
     /// What was done and seen.
     #[serde(flatten)]
     pub figures: Figures,
+}
+
+impl Report {
+    /// Whether all that is wrong is that a search took too many steps.
+    fn is_undecided(&self) -> bool {
+        self.violation.as_ref().is_some_and(|why| why.lines().all(|line| line.contains(UNDECIDED)))
+    }
 }
 
 impl fmt::Display for Report {
@@ -127,7 +150,26 @@ pub struct Total {
 impl Total {
     /// How many runs had a violation.
     pub fn violations(&self) -> usize {
-        self.reports.iter().filter(|report| report.violation.is_some()).count()
+        self.reports.iter().filter(|report| report.violation.is_some() && !report.is_undecided()).count()
+    }
+
+    /// How many runs were not decided.
+    pub fn undecided(&self) -> usize {
+        self.reports.iter().filter(|report| report.is_undecided()).count()
+    }
+
+    /// All of it in one line.
+    pub fn line(&self) -> String {
+        let storms = || self.reports.iter().map(|report| &report.figures.storm);
+        let of = |count: usize| grouped(u64::try_from(count).unwrap_or(u64::MAX));
+        format!(
+            "{} runs, {} faults, {} kills, {} violations, {} undecided",
+            of(self.reports.len()),
+            of(storms().flat_map(|storm| storm.faults.values()).sum()),
+            of(storms().map(|storm| storm.kills).sum()),
+            of(self.violations()),
+            of(self.undecided())
+        )
     }
 
     /// How many faults there were of each kind.
@@ -172,6 +214,9 @@ impl fmt::Display for Total {
         if self.reports.iter().any(|report| report.figures.storm.full > 0) {
             self.row(f, "  ended by themselves on a full disk", |one| of(one.storm.full))?;
         }
+        if self.faults().contains_key(&Kind::DiskError) {
+            self.row(f, "processes that a failing disk ended", |one| of(one.storm.broken))?;
+        }
         self.row(f, "datagrams between nodes", |one| one.network.sent)?;
         self.row(f, "  lost", |one| one.network.lost)?;
         self.row(f, "  doubled", |one| one.network.duplicated)?;
@@ -186,6 +231,10 @@ impl fmt::Display for Total {
         self.row(f, "readings of all accounts", |one| of(one.balances))?;
         self.row(f, "commands that were sent again and again", |one| of(one.counted))?;
         self.row(f, "  how often", |one| of(one.submissions))?;
+        self.row(f, "leases", |one| of(one.leases))?;
+        self.row(f, "  kept alive, how often", |one| of(one.kept_alive))?;
+        self.row(f, "  ran out, unheard for their time", |one| of(one.ran_out))?;
+        self.bounds(f, "times of decrees, off by at most, s", "", |one| one.clocks_off_ms / 1_000)?;
         self.row(f, "states that watchers were told", |one| of(one.watched))?;
         self.row(f, "  their reconnects", |one| of(one.reconnects))?;
         self.row(f, "changes of zones", |one| of(one.zone_changes))?;
@@ -194,7 +243,7 @@ impl fmt::Display for Total {
         self.row(f, "  silence and SERVFAIL", |one| of(one.dns_unanswered))?;
         self.row(f, "  REFUSED", |one| of(one.dns_refused))?;
         self.bounds(f, "from the last fault to reads everywhere, ms", "", |one| one.recovered_ms)?;
-        write!(f, "{:<52}{:>14}", "violations", self.violations())
+        write!(f, "{}", self.line())
     }
 }
 
@@ -214,6 +263,18 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_decided_is_no_violation_and_not_in_order() {
+        let report = |violation: Option<&str>| {
+            let violation = violation.map(str::to_owned);
+            Report { seed: 1, seconds: 1.0, violation, kept: None, figures: Figures::default() }
+        };
+        let undecided = report(Some("registers: settled, undecided: 9 steps"));
+        let violation = report(Some("registers: settled, undecided: 9 steps\nzones: no"));
+        let total = Total { reports: vec![report(None), undecided, violation] };
+        assert_eq!(total.line(), "3 runs, 0 faults, 0 kills, 1 violations, 1 undecided");
+    }
 
     #[test]
     fn thousands_are_told_apart() {

@@ -9,14 +9,17 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use synod_cluster::Cluster;
+use synod_cluster::clock::{self, Clock};
 use synod_cluster::disk::Disk;
 use tokio::task::LocalSet;
 
 use crate::apps;
+use crate::failing::Failpoints;
+use crate::fault::Kind;
 use crate::network::Network;
 use crate::report::{Figures, Report};
 use crate::schedule::Schedule;
-use crate::storm::{DISK, rage};
+use crate::storm::{DISK, Grounds, rage};
 use crate::workloads::{Workloads, panicked};
 
 /// How often a cluster is founded because another process took one of its ports in between.
@@ -38,8 +41,7 @@ pub async fn run(plan: Plan) -> Report {
     let begun = Instant::now();
     let seed = plan.seed;
     let mut random = StdRng::seed_from_u64(seed);
-    let has_disks = plan.schedule.fills_disks();
-    let (mut cluster, network, disks) = found(plan.nodes, has_disks, &mut random).await;
+    let (mut cluster, own) = found(&plan, &mut random).await;
     // Kept until it is known that nobody has to look at it.
     cluster.directory.disable_cleanup(true);
     let mut scratch = Scratch(Some(cluster.directory.path().to_owned()));
@@ -47,7 +49,7 @@ pub async fn run(plan: Plan) -> Report {
     fs::write(directory.join("schedule.txt"), plan.schedule.to_string()).unwrap();
     // A task of its own ends with its panic, and is dropped, with its nodes, where this function is.
     let local = LocalSet::new();
-    let running = local.spawn_local(go(disks, cluster, network, plan, random));
+    let running = local.spawn_local(go(own, cluster, plan, random, begun));
     let (figures, violation) = match local.run_until(running).await {
         Ok((figures, result)) => (figures, result.err()),
         Err(ended) => (Figures::default(), Some(panicked(ended))),
@@ -70,9 +72,18 @@ impl Drop for Scratch {
     }
 }
 
+/// What is the nodes' own, as far as the schedule takes it.
+struct Own {
+    disks: Vec<Disk>,
+    network: Network,
+    failpoints: Option<Failpoints>,
+    clocks: Vec<Clock>,
+}
+
 /// Founds a cluster whose nodes reach each other through our links, and starts it.
-async fn found(nodes: usize, has_disks: bool, random: &mut StdRng) -> (Cluster, Network, Vec<Disk>) {
-    let mut tries = 1;
+async fn found(plan: &Plan, random: &mut StdRng) -> (Cluster, Own) {
+    let Plan { nodes, schedule, .. } = plan;
+    let (nodes, mut tries) = (*nodes, 1);
     loop {
         let mut cluster = Cluster::found_apps(nodes, apps::founded());
         let mesh: Vec<String> = cluster.founded.nodes.iter().map(|node| node.plan.mesh.to_string()).collect();
@@ -89,38 +100,54 @@ async fn found(nodes: usize, has_disks: bool, random: &mut StdRng) -> (Cluster, 
             cluster.founded.nodes[n].config = cluster.changed_config(n, &file, linked);
         }
         let mut disks = Vec::new();
-        for n in 0..if has_disks { nodes } else { 0 } {
+        for n in 0..if schedule.has(&[Kind::FullDisk]) { nodes } else { 0 } {
             let at = cluster.directory.path().join(format!("disk-{}", cluster.name(n)));
             let disk = Disk::mount(&at, DISK).expect("small disks are mounted, which takes root");
             let file = format!("{}-disk.toml", cluster.name(n));
             cluster.founded.nodes[n].config = cluster.with_data_dir(n, &file, &disk.path().join("data"));
             disks.push(disk);
         }
+        let failpoints = schedule.has(&Kind::DISKS).then(|| Failpoints::new(&mut cluster));
+        let clocks = if schedule.has(&[Kind::ClockStep]) { clocks(&mut cluster) } else { Vec::new() };
         match cluster.try_start_all().await {
-            Ok(()) => return (cluster, network, disks),
+            Ok(()) => return (cluster, Own { disks, network, failpoints, clocks }),
             Err(log) if tries < FOUND_TRIES && log.contains("in use") => tries += 1,
             Err(log) => panic!("{log}"),
         }
     }
 }
 
-/// The disks come first, since what comes first is dropped last: nobody uses them any more when they are unmounted.
+/// Gives each node a clock of its own.
+fn clocks(cluster: &mut Cluster) -> Vec<Clock> {
+    let library = clock::library().expect("libfaketime is installed where clocks are to be set");
+    let mut clocks = Vec::new();
+    for n in 0..cluster.len() {
+        let clock = Clock::new(cluster.directory.path().join(format!("{}.clock", cluster.name(n))));
+        cluster.set_environment(n, clock.environment(&library));
+        clocks.push(clock);
+    }
+    clocks
+}
+
+/// What is the nodes' own comes first, since what comes first is dropped last: nobody uses a disk any more when it is unmounted.
 async fn go(
-    disks: Vec<Disk>,
+    own: Own,
     mut cluster: Cluster,
-    network: Network,
     plan: Plan,
     mut random: StdRng,
+    begun: Instant,
 ) -> (Figures, Result<(), String>) {
     let mut figures = Figures::default();
     let workloads = Workloads::start(&cluster, &mut random).await;
-    figures.storm = rage(&mut cluster, &network, &disks, &plan.schedule).await;
+    let Own { disks, network, failpoints, clocks } = &own;
+    let grounds = Grounds { network, disks, failpoints: failpoints.as_ref(), clocks };
+    figures.storm = rage(&mut cluster, &grounds, &plan.schedule).await;
     figures.network = network.tally();
-    let result = workloads.finish(&cluster, &mut figures).await;
+    let result = workloads.finish(&cluster, &mut figures, begun).await;
     if result.is_ok() {
         cluster.stop_all().await;
     } else {
-        keep_disks(&disks, cluster);
+        keep_disks(disks, cluster);
     }
     (figures, result)
 }

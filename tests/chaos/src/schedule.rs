@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use synod_journal::failpoint::{Point, Stage};
 use synod_types::AppNdx;
 
 use crate::apps;
@@ -71,9 +72,10 @@ impl Schedule {
         Schedule { steps }
     }
 
-    /// Whether nodes need disks that can be filled.
-    pub fn fills_disks(&self) -> bool {
-        self.steps.iter().flat_map(|step| &step.strikes).any(|strike| strike.fault == Fault::FullDisk)
+    /// Whether a fault of one of these kinds is among them.
+    pub fn has(&self, kinds: &[Kind]) -> bool {
+        let mut strikes = self.steps.iter().flat_map(|step| &step.strikes);
+        strikes.any(|strike| kinds.contains(&strike.fault.kind()))
     }
 }
 
@@ -124,6 +126,9 @@ fn strike(random: &mut StdRng, kind: Kind, nodes: usize) -> Strike {
         Kind::Loss => Fault::Loss(random.random_range(5..=40)),
         Kind::Duplication => Fault::Duplication(random.random_range(5..=50)),
         Kind::Reordering => Fault::Reordering(random.random_range(5..=50)),
+        Kind::ClockStep => Fault::ClockStep { nodes: some(random), seconds: seconds(random) },
+        Kind::DiskError => disk_error(random),
+        Kind::SlowDisk => Fault::SlowDisk { nodes: some(random), sync: slowness(random) },
         Kind::FullDisk => Fault::FullDisk,
     };
     let mut order: Vec<usize> = (0..nodes).collect();
@@ -131,6 +136,33 @@ fn strike(random: &mut StdRng, kind: Kind, nodes: usize) -> Strike {
     let leader_of =
         random.random_bool(LEADER_SHARE).then(|| apps::ALL[random.random_range(0..apps::ALL.len())]);
     Strike { fault, leader_of: leader_of.filter(|_| fault.victims() > 0), order }
+}
+
+/// Seconds, minutes or hours, forth or back; less than certificates are valid before they were made, and than a history lasts.
+fn seconds(random: &mut StdRng) -> i64 {
+    let seconds = match random.random_range(0..3) {
+        0 => random.random_range(1..60),
+        1 => random.random_range(60..3_600),
+        _ => random.random_range(3_600..4 * 3_600),
+    };
+    if random.random_bool(0.5) { seconds } else { -seconds }
+}
+
+/// Any call that a node of a cluster that was founded can come to: soon when it starts, some time later while it works.
+fn disk_error(random: &mut StdRng) -> Fault {
+    let can_come = |point: &&Point| matches!(point.stage(), Stage::Opening | Stage::Working);
+    let points: Vec<Point> = Point::ALL.iter().filter(can_come).copied().collect();
+    let point = points[random.random_range(0..points.len())];
+    let passes = match point.stage() {
+        Stage::Working => random.random_range(0..50),
+        _ => random.random_range(0..2),
+    };
+    Fault::DiskError { point, passes }
+}
+
+/// Mostly as a disk is that has much to do, now and then as one that is about to break.
+fn slowness(random: &mut StdRng) -> Duration {
+    if random.random_bool(0.8) { millis(random, 20, 400) } else { millis(random, 1_000, 3_000) }
 }
 
 fn millis(random: &mut StdRng, from: u64, to: u64) -> Duration {
@@ -181,7 +213,23 @@ mod tests {
 
     use super::*;
 
-    const KINDS: &[Kind] = &Kind::USUAL;
+    const KINDS: &[Kind] = &[
+        Kind::Kill,
+        Kind::KillAll,
+        Kind::Pause,
+        Kind::Isolate,
+        Kind::CutLink,
+        Kind::OneWay,
+        Kind::Flap,
+        Kind::Delay,
+        Kind::Loss,
+        Kind::Duplication,
+        Kind::Reordering,
+        Kind::ClockStep,
+        Kind::DiskError,
+        Kind::SlowDisk,
+        Kind::FullDisk,
+    ];
 
     #[test]
     fn a_seed_always_gives_the_same_schedule() {
@@ -202,7 +250,7 @@ mod tests {
             for schedule in [drawn, once] {
                 let strikes = schedule.steps.iter().flat_map(|step| &step.strikes);
                 let kinds: BTreeSet<Kind> = strikes.clone().map(|strike| strike.fault.kind()).collect();
-                assert_eq!(kinds, BTreeSet::from(Kind::USUAL));
+                assert_eq!(kinds, KINDS.iter().copied().collect());
                 assert!(strikes.clone().all(|strike| strike.fault.victims() <= strike.order.len()));
             }
         }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use synod_client::CommandOptions;
+use synod_cluster::clock::Clock;
 use synod_cluster::disk::Disk;
 use synod_cluster::{Cluster, put};
+use synod_journal::failpoint::Point;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::apps::BALLAST;
+use crate::failing::{Failing, Failpoints};
 use crate::fault::{Fault, Kind, Way};
 use crate::network::Network;
 use crate::registers::TIMEOUTS;
@@ -31,22 +34,68 @@ pub struct Storm {
     pub pauses: usize,
     /// How many ended by themselves, on a full disk.
     pub full: usize,
+    /// How many ended by themselves, or did not start, since a call of their disk failed.
+    pub broken: usize,
 }
 
-/// Goes through the schedule, for which `disks` are the nodes' if any is to be filled. Then every node runs, and every link
-/// is perfect.
-pub async fn rage(cluster: &mut Cluster, network: &Network, disks: &[Disk], schedule: &Schedule) -> Storm {
+/// What nodes stand on, each of it the nodes' own, and there if the schedule has faults that take it.
+pub struct Grounds<'a> {
+    /// What carries their messages.
+    pub network: &'a Network,
+    /// What can be filled.
+    pub disks: &'a [Disk],
+    /// What calls of disks are told.
+    pub failpoints: Option<&'a Failpoints>,
+    /// What shows them what time it is.
+    pub clocks: &'a [Clock],
+}
+
+impl Grounds<'_> {
+    fn failpoints(&self) -> &Failpoints {
+        self.failpoints.expect("whoever has a schedule with such faults prepares for them")
+    }
+}
+
+/// Goes through the schedule. Then every node runs, every link is perfect, every clock is right and every disk is good.
+pub async fn rage(cluster: &mut Cluster, grounds: &Grounds<'_>, schedule: &Schedule) -> Storm {
     let mut storm = Storm::default();
     for step in &schedule.steps {
         sleep(step.calm).await;
-        strike(cluster, network, disks, step, &mut storm).await;
+        strike(cluster, grounds, step, &mut storm).await;
     }
+    grounds.clocks.iter().for_each(|clock| clock.set(0));
     storm
 }
 
-async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: &Step, storm: &mut Storm) {
-    let end = Instant::now() + step.hold;
-    let (mut killed, mut paused, mut full, mut flapping) = (Vec::new(), Vec::new(), Vec::new(), None);
+/// Nodes, and what befalls them; each only one of these.
+#[derive(Default)]
+struct Victims {
+    killed: Vec<usize>,
+    paused: Vec<usize>,
+    full: Vec<usize>,
+    failing: Vec<(usize, (Point, u32))>,
+    slow: Vec<(usize, Duration)>,
+}
+
+impl Victims {
+    /// Whoever is killed cannot be paused, too, and so on.
+    fn tell_apart(&mut self) {
+        let Victims { killed, paused, full, failing, slow } = self;
+        killed.sort_unstable();
+        killed.dedup();
+        paused.sort_unstable();
+        paused.dedup();
+        paused.retain(|node| !killed.contains(node));
+        full.retain(|node| !killed.contains(node) && !paused.contains(node));
+        let is_free = |node: &usize| ![&*killed, &*paused, &*full].iter().any(|taken| taken.contains(node));
+        failing.retain(|(node, _)| is_free(node));
+        slow.retain(|(node, _)| is_free(node) && !failing.iter().any(|(failing, _)| failing == node));
+    }
+}
+
+async fn strike(cluster: &mut Cluster, grounds: &Grounds<'_>, step: &Step, storm: &mut Storm) {
+    let network = grounds.network;
+    let (mut befallen, mut flapping) = (Victims::default(), None);
     for Strike { fault, leader_of, order } in &step.strikes {
         let mut order = order.clone();
         if let Some(app) = leader_of
@@ -57,14 +106,23 @@ async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: 
         let victims = &order[..fault.victims()];
         *storm.faults.entry(fault.kind()).or_default() += 1;
         match *fault {
-            Fault::Kill { .. } => killed.extend_from_slice(victims),
-            Fault::KillAll => killed.extend_from_slice(&order),
-            Fault::Pause { .. } => paused.extend_from_slice(victims),
+            Fault::Kill { .. } => befallen.killed.extend_from_slice(victims),
+            Fault::KillAll => befallen.killed.extend_from_slice(&order),
+            Fault::Pause { .. } => befallen.paused.extend_from_slice(victims),
             Fault::Flap { period, .. } => flapping = Some((period, directions(*fault, &order))),
             Fault::Isolate | Fault::CutLink | Fault::OneWay(_) => {
                 cut(network, &directions(*fault, &order), true);
             }
-            Fault::FullDisk => full.extend_from_slice(victims),
+            Fault::ClockStep { seconds, .. } => {
+                victims.iter().for_each(|node| grounds.clocks[*node].set(seconds));
+            }
+            Fault::DiskError { point, passes } => {
+                befallen.failing.extend(victims.iter().map(|node| (*node, (point, passes))));
+            }
+            Fault::SlowDisk { sync, .. } => {
+                befallen.slow.extend(victims.iter().map(|node| (*node, sync)));
+            }
+            Fault::FullDisk => befallen.full.extend_from_slice(victims),
             Fault::Delay { delay, jitter } => network.change_all(|conditions| {
                 (conditions.delay, conditions.jitter) = (delay, jitter);
             }),
@@ -77,20 +135,23 @@ async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: 
             }
         }
     }
-    killed.sort_unstable();
-    killed.dedup();
-    paused.sort_unstable();
-    paused.dedup();
-    paused.retain(|node| !killed.contains(node));
-    full.retain(|node| !killed.contains(node) && !paused.contains(node));
-    full.iter().for_each(|node| disks[*node].fill());
+    befallen.tell_apart();
+    let Victims { mut killed, paused, full, failing, slow } = befallen;
+    full.iter().for_each(|node| grounds.disks[*node].fill());
     killed.iter().for_each(|node| cluster.kill(*node));
     paused.iter().for_each(|node| cluster.pause(*node));
+    slow.iter().for_each(|(node, sync)| grounds.failpoints().slow(*node, *sync));
     storm.kills += killed.len();
     storm.pauses += paused.len();
+    let mut broken = Vec::new();
+    for (node, call) in failing {
+        storm.kills += usize::from(Failing::begins_with_kill(call.0));
+        broken.push(Failing::begin(cluster, grounds.failpoints(), node, call).await);
+    }
 
     // Where all are dead nothing goes on that could go wrong.
     if killed.len() < cluster.len() {
+        let end = Instant::now() + step.hold;
         let (period, directions) = flapping.unwrap_or((step.hold, Vec::new()));
         tokio::select! {
             () = sleep_until(end) => {}
@@ -106,8 +167,18 @@ async fn strike(cluster: &mut Cluster, network: &Network, disks: &[Disk], step: 
             cluster.log(node)
         );
         storm.full += usize::from(ended.code().is_some());
-        disks[node].resize(DISK);
+        grounds.disks[node].resize(DISK);
         killed.push(node);
+    }
+    for failing in broken {
+        killed.push(failing.node);
+        let is_by_itself = failing.end(cluster, grounds.failpoints()).await;
+        storm.broken += usize::from(is_by_itself);
+        storm.kills += usize::from(!is_by_itself);
+    }
+    for (node, _) in slow {
+        grounds.failpoints().heal(node);
+        assert!(cluster.runs(node), "a slow disk ended {}:\n{}", cluster.name(node), cluster.log(node));
     }
     killed.iter().for_each(|node| cluster.spawn(*node));
     paused.iter().for_each(|node| cluster.resume(*node));

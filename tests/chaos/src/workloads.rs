@@ -18,18 +18,19 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::apps::{ACCOUNTS, COUNTERS, REGISTERS, ZONES};
+use crate::apps::{ACCOUNTS, COUNTERS, LEASES, REGISTERS, ZONES};
 use crate::commanders::{again, granted};
 use crate::record::{self, Record};
 use crate::registers::{Ground, TIMEOUTS};
 use crate::report::Figures;
 use crate::zones::{Answers, Promises, Published, Publisher};
-use crate::{accounts, alike, counters, healed, registers, watchers, zones};
+use crate::{accounts, alike, counters, healed, leases, registers, times, watchers, zones};
 
 /// How many clients each workload has.
 const REGISTER_CLIENTS: u32 = 4;
 const ACCOUNT_CLIENTS: u32 = 2;
 const COUNTER_CLIENTS: u32 = 2;
+const KEEPERS: u32 = 2;
 const RESOLVERS: usize = 2;
 
 /// Everything that runs while faults strike; ends when this is dropped.
@@ -43,6 +44,7 @@ pub struct Workloads {
     registers: JoinSet<Vec<Record>>,
     accounts: JoinSet<accounts::Work>,
     counters: JoinSet<Vec<counters::Counted>>,
+    keepers: JoinSet<leases::Kept>,
     watchers: JoinSet<watchers::Followed>,
     publishers: JoinSet<zones::Work>,
     resolvers: JoinSet<Answers>,
@@ -84,6 +86,13 @@ impl Workloads {
             counters.spawn(counters::client(number, connections, chance(), ground, stopped.clone()));
         }
 
+        let (keeper_keys, _) = granted(cluster, LEASES, KEEPERS).await;
+        let mut keepers = JoinSet::new();
+        for (number, key) in (1..).zip(&keeper_keys) {
+            let (connection, ground) = (from(key, number), ground.clone());
+            keepers.spawn(leases::keeper(number, connection, chance(), ground, stopped.clone()));
+        }
+
         let reader = watchers::reader(cluster);
         let mut watchers = JoinSet::new();
         for transport in [Transport::Stream, Transport::Poll, Transport::Stream] {
@@ -122,6 +131,7 @@ impl Workloads {
             registers,
             accounts,
             counters,
+            keepers,
             watchers,
             publishers,
             resolvers,
@@ -130,11 +140,16 @@ impl Workloads {
         }
     }
 
-    /// Ends all of them, learns what became of what was never answered, and checks everything.
+    /// Ends all of them, learns what became of what was never answered, and checks everything. The cluster was founded after `begun`.
     ///
     /// # Errors
     /// What does not hold.
-    pub async fn finish(self, cluster: &Cluster, figures: &mut Figures) -> Result<(), String> {
+    pub async fn finish(
+        self,
+        cluster: &Cluster,
+        figures: &mut Figures,
+        begun: Instant,
+    ) -> Result<(), String> {
         let last_fault = Instant::now();
         healed::recover(cluster).await;
         figures.recovered_ms = millis(last_fault.elapsed());
@@ -143,6 +158,7 @@ impl Workloads {
             records: all_joined(self.registers).await?.concat(),
             accounts: all_joined(self.accounts).await?,
             counted: all_joined(self.counters).await?.concat(),
+            kept: all_joined(self.keepers).await?,
             zones: all_joined(self.publishers).await?,
             answers: all_joined(self.resolvers).await?,
         };
@@ -182,8 +198,12 @@ impl Workloads {
         let changes: Vec<Published> = done.zones.into_iter().flat_map(|work| work.published).collect();
         let shown = healed::read_counters(cluster).await?;
 
+        leases::run_out(cluster).await;
         let alike = alike::check(cluster).await;
         let audited = alike::audit(cluster);
+        let times = times::check(cluster, || begun.elapsed()).await;
+        let times = times.map(|off_ms| figures.clocks_off_ms = off_ms);
+        let leases = leases::check(&done.kept);
         let zones = zones_settled.and_then(|()| zones::check(&changes, &done.answers));
         let counters = counters::check(counters_start, &done.counted, &shown);
         let accounts = accounts::check(&transfers, &balances);
@@ -193,6 +213,8 @@ impl Workloads {
         all_hold([
             ("nodes", alike),
             ("audit", audited),
+            ("times", times),
+            ("leases", leases),
             ("zones", zones),
             ("counters", counters),
             ("accounts", accounts),
@@ -207,6 +229,7 @@ struct Done {
     records: Vec<Record>,
     accounts: Vec<accounts::Work>,
     counted: Vec<counters::Counted>,
+    kept: Vec<leases::Kept>,
     zones: Vec<zones::Work>,
     answers: Vec<Answers>,
 }
@@ -221,6 +244,9 @@ impl Done {
         figures.balances = self.accounts.iter().map(|work| work.balances.len()).sum();
         figures.counted = self.counted.len();
         figures.submissions = counters::submissions(&self.counted);
+        figures.leases = self.kept.iter().map(|kept| kept.granted).sum();
+        figures.kept_alive = self.kept.iter().map(|kept| kept.times).sum();
+        figures.ran_out = self.kept.iter().map(|kept| kept.ran_out).sum();
         figures.zone_changes = self.zones.iter().map(|work| work.published.len()).sum();
         figures.live = self.zones.iter().map(|work| work.live).sum();
         figures.dns_answers = self.answers.iter().map(|one| one.served.len()).sum();

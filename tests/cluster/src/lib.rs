@@ -4,9 +4,11 @@
 //! It is for tests alone: whoever is surprised here panics. Start with [`Cluster`].
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
 
+pub mod clock;
 pub mod disk;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -80,6 +82,8 @@ pub fn test_program(path: PathBuf) -> Result<(), PathBuf> {
 /// A founded cluster, and those of its nodes that run.
 pub struct Cluster {
     running: Vec<Option<Process>>,
+    /// What each node finds in its environment, beside what this process has.
+    environments: Vec<Vec<(&'static str, OsString)>>,
     /// Its files.
     pub founded: Founded,
     /// Holds all of them; deleted with the cluster.
@@ -104,13 +108,14 @@ struct Process {
 }
 
 impl Process {
-    fn start(config: &Path) -> Process {
+    fn start(config: &Path, environment: &[(&'static str, OsString)]) -> Process {
         let log = File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
         let mut child = Command::new(program())
             .arg0(NAME)
             .args(["node", "--output", "json", "--until-stdin-closes", "--config"])
             .arg(config)
             .env_remove("RUST_LOG")
+            .envs(environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -138,6 +143,7 @@ impl Drop for Process {
         // Both fail only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        clock::clean_up_after(self.child.id());
     }
 }
 
@@ -240,7 +246,8 @@ impl Cluster {
         let http = http.connect_timeout(Duration::from_secs(5)).timeout(PATIENCE).build().unwrap();
         let urls = founded.nodes.iter().map(|node| format!("http://{}", node.plan.http)).collect();
         let readers = Readers { http, urls };
-        Cluster { running: (0..nodes).map(|_| None).collect(), founded, directory, readers }
+        let environments = vec![Vec::new(); nodes];
+        Cluster { running: (0..nodes).map(|_| None).collect(), environments, founded, directory, readers }
     }
 
     /// Founds a cluster and starts every node.
@@ -270,7 +277,7 @@ impl Cluster {
             self.spawn(n);
         }
         for n in 0..self.len() {
-            self.ready_or_log(n).await?;
+            self.try_ready(n).await?;
         }
         Ok(())
     }
@@ -284,17 +291,26 @@ impl Cluster {
     /// Starts a node, and does not wait for it.
     pub fn spawn(&mut self, n: usize) {
         assert!(self.running[n].is_none(), "{} runs already", self.name(n));
-        self.running[n] = Some(Process::start(&self.founded.nodes[n].config));
+        self.running[n] = Some(Process::start(&self.founded.nodes[n].config, &self.environments[n]));
+    }
+
+    /// Has a node find this in its environment, too, whenever it starts from now on.
+    pub fn set_environment(&mut self, n: usize, variables: Vec<(&'static str, OsString)>) {
+        self.environments[n].extend(variables);
     }
 
     /// Waits until a node's ports are open.
     pub async fn ready(&mut self, n: usize) {
-        if let Err(log) = self.ready_or_log(n).await {
+        if let Err(log) = self.try_ready(n).await {
             panic!("{log}");
         }
     }
 
-    async fn ready_or_log(&mut self, n: usize) -> Result<(), String> {
+    /// The same; gives the log of one that does not start.
+    ///
+    /// # Errors
+    /// That log.
+    pub async fn try_ready(&mut self, n: usize) -> Result<(), String> {
         let process = self.running[n].as_mut().expect("the node was started");
         let Some(ready) = process.ready.take() else { return Ok(()) };
         match timeout(PATIENCE, ready).await {

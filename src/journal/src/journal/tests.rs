@@ -428,6 +428,28 @@ fn a_disk_that_does_not_answer_is_fatal() {
 }
 
 #[test]
+fn a_disk_that_is_slow_each_time_answers() {
+    let patience = Patience { tick: Duration::from_millis(200), ticks_max: 3 };
+    let bench = Bench::with_patience(patience);
+    bench.append(1, vec![accepted(1, 1, 10)]);
+    assert_eq!(bench.events.recv_timeout(LIMIT), Ok("write"));
+    // All of these are one commit, which takes longer than any call may.
+    for slot in 2..=6 {
+        bench.append(2, vec![accepted(slot, 1, 10)]);
+    }
+    bench.steps.send(Step::Go).unwrap();
+    bench.expect("sync", Step::Go);
+    bench.expect_done(1);
+    for _ in 2..=6 {
+        assert_eq!(bench.events.recv_timeout(LIMIT), Ok("write"));
+        assert!(bench.fatal.recv_timeout(patience.total() / 2).is_err(), "the disk answers");
+        bench.steps.send(Step::Go).unwrap();
+    }
+    bench.expect("sync", Step::Go);
+    bench.expect_done(2);
+}
+
+#[test]
 fn reads_beyond_the_limit_are_refused() {
     let bench = Bench::new();
     bench.append(1, vec![accepted(1, 1, 10)]);
