@@ -195,7 +195,8 @@ impl NewCa {
         let at = |name: &str| self.dir.join(name);
         let mut bundle =
             fs::read_to_string(at(CA)).with_context(|| format!("cannot read {}", at(CA).display()))?;
-        let old = CertificateFacts::load_all(at(CA))?;
+        // Whether it is what it should be.
+        CertificateFacts::load_all(at(CA))?;
         let genesis =
             fs::read(at(GENESIS)).with_context(|| format!("cannot read {}", at(GENESIS).display()))?;
         let (genesis, _) = Genesis::parse(&genesis).with_context(|| format!("{}", at(GENESIS).display()))?;
@@ -223,13 +224,13 @@ impl NewCa {
         let text = format!(
             "{}: SECRET, the key of the new authority; keep it off the nodes\n\
              {}: the new authority's certificate, alone; for the last step\n\
-             {}: {} before, and the new one; for the first step\n\n{}\n\
+             {}: what is in {}, and the new one; for the first step\n\n{}\n\
              Nothing uses it yet. Next, as \"A new authority\" in docs/OPERATIONS.md says: the bundle with both to every node and client; \
              then `synod cert renew` for each node; then the new one alone.",
             at(NEW_CA_KEY).display(),
             at(NEW_CA).display(),
             at(BOTH_CA).display(),
-            if old.len() == 1 { "the one of".to_owned() } else { format!("the {} of", old.len()) },
+            at(CA).display(),
             Shown { file: &at(NEW_CA), facts: &new },
         );
         let json = json!({

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use synod_auth::file::LoadError;
 use synod_auth::{CertificateFacts, ServerCertificate, TlsIdentity};
 use synod_gateway::{CertificateStatus, CertificateUse};
@@ -25,6 +26,8 @@ use tracing::{error, info, warn};
 /// All of a node.
 pub(crate) struct Certificates {
     sets: Vec<Set>,
+    /// What there is to say of them: certificates are parsed when they are read, not when somebody asks.
+    known: ArcSwap<Vec<CertificateStatus>>,
     again: Notify,
 }
 
@@ -57,7 +60,10 @@ impl Certificates {
         });
         let sets = std::iter::once(Holds::Identity { identity, name, mesh }).chain(front_ends);
         let sets = sets.map(|holds| Set { holds, failures: AtomicU64::new(0) });
-        Certificates { sets: sets.collect(), again: Notify::new() }
+        let certificates =
+            Certificates { sets: sets.collect(), known: ArcSwap::default(), again: Notify::new() };
+        certificates.learn();
+        certificates
     }
 
     /// Has all of them read again, soon.
@@ -67,7 +73,11 @@ impl Certificates {
 
     /// What they are now, and until when they are valid.
     pub(crate) fn status(&self) -> Vec<CertificateStatus> {
-        self.sets.iter().flat_map(|set| set.holds.status()).collect()
+        self.known.load().to_vec()
+    }
+
+    fn learn(&self) {
+        self.known.store(Arc::new(self.sets.iter().flat_map(|set| set.holds.status()).collect()));
     }
 
     /// How often each set of files was not in order when it was read.
@@ -88,13 +98,16 @@ impl Certificates {
             let certificates = Arc::clone(&self);
             // A disk that does not answer holds up nothing else.
             let looked = tokio::task::spawn_blocking(move || {
+                let mut has_read = false;
                 for (set, watch) in certificates.sets.iter().zip(&mut watches) {
-                    match watch.look(&set.holds.files(), is_asked) {
-                        Look::Nothing => {}
-                        Look::First => set.read(Asked::AtStart),
-                        Look::Changed => set.read(Asked::ByChange),
-                        Look::Asked => set.read(Asked::BySignal),
+                    let look = watch.look(&set.holds.files(), is_asked);
+                    if look != Look::Nothing {
+                        set.read(look);
+                        has_read = true;
                     }
+                }
+                if has_read {
+                    certificates.learn();
                 }
                 watches
             });
@@ -103,19 +116,11 @@ impl Certificates {
     }
 }
 
-/// Why files are read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    AtStart,
-    ByChange,
-    BySignal,
-}
-
 impl Set {
-    fn read(&self, asked: Asked) {
+    fn read(&self, look: Look) {
         let certificate = self.holds.shown_by().name();
         match self.holds.reload() {
-            Ok(false) if asked == Asked::AtStart => self.warn_of_end(),
+            Ok(false) if look == Look::First => self.warn_of_end(),
             Ok(false) => {
                 info!(certificate, "the files of certificates were read again; nothing is new in them")
             }
