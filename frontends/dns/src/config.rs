@@ -1,11 +1,13 @@
 //! What the front end is told: where to serve, whom zones are transferred to, and what it may take on.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::server::ResolvesServerCert;
 use synod_types::limits::{
     DNS_CONNECTIONS_MAX, DNS_CONNECTIONS_PER_CLIENT_MAX, DNS_IDLE_MS_MAX, DNS_TRANSFERS_MAX,
     DNS_WRITE_STALL_MS_MAX,
@@ -14,7 +16,7 @@ use synod_types::limits::{
 use crate::identity::Identity;
 
 /// How the front end serves. Every address in it is bound at the start and stays so.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct DnsConfig {
     /// Where to answer over UDP and TCP, with the same port number; port 0 takes one that is free for both. An
     /// unspecified address (`0.0.0.0`, `[::]`) stands for all of its family, at some cost per datagram.
@@ -59,18 +61,23 @@ impl DnsConfig {
 }
 
 /// The encrypted transports. Each is off without an address; the usual ports are 853 (TLS, QUIC) and 443 (HTTPS).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone)]
 pub struct Encrypted {
-    /// The certificate that clients see, with its chain (PEM).
-    pub certificate: PathBuf,
-    /// Its private key (PEM).
-    pub key: PathBuf,
+    /// The certificate that clients see, with its chain; asked for at each handshake, so that it can change.
+    pub certificate: Arc<dyn ResolvesServerCert>,
     /// Where to serve DNS over TLS (TCP).
     pub tls: Option<SocketAddr>,
     /// Where to serve DNS over HTTPS (TCP), at the path `/dns-query`.
     pub https: Option<SocketAddr>,
     /// Where to serve DNS over QUIC (UDP).
     pub quic: Option<SocketAddr>,
+}
+
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Encrypted { certificate: _, tls, https, quic } = self;
+        write!(f, "Encrypted {{ tls: {tls:?}, https: {https:?}, quic: {quic:?} }}")
+    }
 }
 
 /// What streams may take up. The default is meant for a name server on the open Internet.

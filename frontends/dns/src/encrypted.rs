@@ -4,17 +4,14 @@
 //! TLS 1.3 only, with ring's cryptography, and no early data: a query is never one that somebody replays. All of them
 //! answer with the engine's own bytes and share the places of TCP.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use synod_types::limits::{DNS_HANDSHAKE_MS_MAX, DNS_PEM_BYTES_MAX};
+use rustls::server::ResolvesServerCert;
+use synod_types::limits::DNS_HANDSHAKE_MS_MAX;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,27 +27,6 @@ use crate::streams::{Client, Shared, begins};
 use crate::tcp::{self, Connections};
 use crate::{https, quic};
 
-/// Why the encrypted transports have no certificate to show.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}; DNS over TLS, HTTPS and QUIC need a certificate and its key", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// A file holds something else.
-    #[error("{} {what}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
 /// Sockets that are bound and not served yet.
 #[derive(Default)]
 pub(crate) struct EncryptedSockets {
@@ -60,12 +36,9 @@ pub(crate) struct EncryptedSockets {
 }
 
 impl EncryptedSockets {
-    /// Binds what the configuration has an address for. The files are read only then.
+    /// Binds what the configuration has an address for.
     pub(crate) fn bind(config: &Encrypted, shared: &Shared) -> Result<EncryptedSockets, DnsError> {
-        if (config.tls, config.https, config.quic) == (None, None, None) {
-            return Ok(EncryptedSockets::default());
-        }
-        let tls = load(&config.certificate, &config.key)?;
+        let tls = server_config(&config.certificate);
         let over_tcp = |addr: Option<SocketAddr>, carrier, alpn| {
             addr.map(|addr| {
                 let listener = tcp::listen(addr).map_err(|why| DnsError::binding(carrier, addr, why))?;
@@ -165,37 +138,10 @@ fn with_alpn(tls: &ServerConfig, alpn: &[u8]) -> ServerConfig {
     tls
 }
 
-/// The certificate with its chain, and its key.
-fn load(certificate_path: &Path, key_path: &Path) -> Result<ServerConfig, CertificateError> {
-    let of = |path: &Path, what: String| CertificateError::Content { path: path.to_owned(), what };
-    let certificates = CertificateDer::pem_slice_iter(&read(certificate_path)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|why| of(certificate_path, format!("holds no certificate in PEM: {why}")))?;
-    if certificates.is_empty() {
-        return Err(of(certificate_path, "holds no certificate in PEM".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
-        .map_err(|why| of(key_path, format!("holds no private key in PEM: {why}")))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let unfit = |why: rustls::Error| {
-        of(certificate_path, format!("cannot be used with the key in {}: {why}", key_path.display()))
-    };
-    ServerConfig::builder_with_provider(provider)
+fn server_config(certificate: &Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(unfit)?
+        .expect("ring has cipher suites for TLS 1.3")
         .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(unfit)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(DNS_PEM_BYTES_MAX + 1).read_to_end(&mut content))
-        .map_err(|source| CertificateError::Read { path: path.to_owned(), source })?;
-    if u64::try_from(content.len()).is_ok_and(|bytes| bytes > DNS_PEM_BYTES_MAX) {
-        let what = format!("has more than {DNS_PEM_BYTES_MAX} bytes: it is neither a certificate nor a key");
-        return Err(CertificateError::Content { path: path.to_owned(), what });
-    }
-    Ok(content)
+        .with_cert_resolver(Arc::clone(certificate))
 }

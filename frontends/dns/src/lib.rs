@@ -42,7 +42,6 @@ pub use answers::Answers;
 pub use config::{DnsConfig, Encrypted, RateLimitConfig, StreamLimits};
 pub use cookie::{ClientAddress, CookieSecret, Cookies};
 pub use counters::{Counts, Traffic};
-pub use encrypted::CertificateError;
 pub use identity::Identity;
 pub use ipnet::IpNet;
 pub use server::{DnsError, DnsServer, LocalAddrs};

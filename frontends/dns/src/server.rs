@@ -13,7 +13,7 @@ use crate::config::DnsConfig;
 use crate::cookie_jar::{CookieJar, random};
 use crate::counters::{Carrier, Counters, Counts};
 use crate::datagrams::{Closed, Closer, closer};
-use crate::encrypted::{CertificateError, EncryptedSockets};
+use crate::encrypted::EncryptedSockets;
 use crate::places::Places;
 use crate::streams::Shared;
 use crate::tcp;
@@ -62,9 +62,6 @@ pub enum DnsError {
     /// The operating system gives no thread, pipe or socket.
     #[error("cannot start the DNS front end: {0}")]
     System(#[from] io::Error),
-    /// The encrypted transports have no certificate.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
 }
 
 impl DnsError {
@@ -106,7 +103,7 @@ impl DnsServer {
     /// Listens, and answers from `answers`. Needs a tokio runtime with time and I/O.
     ///
     /// # Errors
-    /// [`DnsError`] names the address or the file that cannot be used. Nothing is served then.
+    /// [`DnsError`] names the address that cannot be used. Nothing is served then.
     pub async fn start(config: DnsConfig, answers: Arc<dyn Answers>) -> Result<DnsServer, DnsError> {
         let (closer, closed) = closer()?;
         let plain = config

@@ -42,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nodes: Vec::new(),
         apps: Vec::new(),
+        certificates: Vec::new(),
     };
     let server = HttpServer::start(HttpConfig::at(addr), Gateway::new(vec![door], status)).await?;
     println!("http://{}/v1/apps/1/kv/key-00042", server.local_addr());

@@ -5,18 +5,25 @@
 //! have; it never gives a node another identity than its key's.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pkcs8::LineEnding;
+use pkcs8::der::Document;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ED25519, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
 };
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use synod_types::NodeId;
+use sha2::{Digest as _, Sha256};
+use synod_types::{Digest, NodeId, TimeMs};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
 
+use crate::credentials::load_certificates;
 use crate::file::{self, LoadError, SaveError};
 use crate::key::{Algorithm, KeyError, PublicKey};
 use crate::random;
@@ -86,8 +93,8 @@ impl CertificateAuthority {
         })
     }
 
-    /// Reads the authority from the files that [`CertificateAuthority::save_new`] made. Only who issues certificates
-    /// needs the key; nodes need the certificate alone.
+    /// Reads the authority whose key is in one file, and whose certificate is in the other, maybe among those of further
+    /// authorities. Only who issues certificates needs the key; nodes need the certificate alone.
     ///
     /// # Errors
     /// [`LoadError`] names the file, the problem and what to do.
@@ -98,22 +105,22 @@ impl CertificateAuthority {
         let (certificate_path, key_path) = (certificate_path.as_ref(), key_path.as_ref());
         let wrong = |problem: &dyn ToString| LoadError::content(certificate_path, problem.to_string());
         let key = SigningKey::load(key_path)?;
-        let pem = file::read_public(certificate_path)?;
-        let certificate = CertificateDer::from_pem_slice(&pem).map_err(|why| wrong(&why))?;
-        let certificate_pem = String::from_utf8(pem).map_err(|why| wrong(&why))?;
-        if public_key_of(&certificate).map_err(|why| wrong(&why))? != *key.public() {
-            let problem = format!("is not the certificate of the key in {}", key_path.display());
+        let certificates = load_certificates(certificate_path)?;
+        let is_own = |one: &&CertificateDer<'_>| public_key_of(one).is_ok_and(|found| found == *key.public());
+        let Some(certificate) = certificates.iter().find(is_own) else {
+            let problem = format!("has no certificate of the key in {}", key_path.display());
             return Err(wrong(&problem));
-        }
-        let (_, parsed) = parse_x509_certificate(&certificate).map_err(|why| wrong(&why))?;
+        };
+        let (_, parsed) = parse_x509_certificate(certificate).map_err(|why| wrong(&why))?;
         if !parsed.is_ca() {
             return Err(wrong(
                 &"is not the certificate of an authority: nodes' certificates cannot issue others",
             ));
         }
+        let certificate_pem = to_pem(certificate);
         let pair = key_pair(&key).map_err(|why| LoadError::content(key_path, why))?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, pair).map_err(|why| wrong(&why))?;
-        Ok(CertificateAuthority { key, certificate, certificate_pem, issuer })
+        let issuer = Issuer::from_ca_cert_der(certificate, pair).map_err(|why| wrong(&why))?;
+        Ok(CertificateAuthority { key, certificate: certificate.clone(), certificate_pem, issuer })
     }
 
     /// Saves the certificate (mode 0644) and the key (mode 0600) in new files. Never overwrites.
@@ -225,8 +232,103 @@ pub fn node_id_of(certificate: &CertificateDer<'_>) -> Result<NodeId, Certificat
     public_key_of(certificate).map(|key| NodeId(key.id()))
 }
 
+/// What a certificate says, for people and for whoever watches its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFacts {
+    /// Whose it is, as X.500 writes names: `CN=…`.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The DNS names and IP addresses for which it is valid.
+    pub server_names: Vec<String>,
+    /// Whether it may sign others.
+    pub is_authority: bool,
+    /// The first moment at which it is valid.
+    pub not_before: TimeMs,
+    /// The last second at which it is valid.
+    pub not_after: TimeMs,
+    /// SHA-256 of the certificate in lower-case hex: what `openssl x509 -fingerprint -sha256` shows with colons.
+    pub fingerprint: String,
+    /// SHA3-256 of its key, where that is one that nodes and commanders may have.
+    pub key_id: Option<Digest>,
+}
+
+impl CertificateFacts {
+    /// Reads one certificate. Verifies nothing.
+    ///
+    /// # Errors
+    /// [`CertificateError::Malformed`] if this is not one.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<CertificateFacts, CertificateError> {
+        let (_, parsed) = parse_x509_certificate(certificate)
+            .map_err(|why| CertificateError::Malformed(why.to_string()))?;
+        Ok(CertificateFacts {
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            server_names: server_names(&parsed),
+            is_authority: parsed.is_ca(),
+            not_before: time(parsed.validity().not_before),
+            not_after: time(parsed.validity().not_after),
+            fingerprint: hex::encode(Sha256::digest(certificate)),
+            key_id: PublicKey::from_spki_der(parsed.public_key().raw).ok().map(|key| key.id()),
+        })
+    }
+
+    /// Reads the certificates in a file (PEM), in their order; there is one at least.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and the problem.
+    pub fn load_all(path: impl AsRef<Path>) -> Result<Vec<CertificateFacts>, LoadError> {
+        let path = path.as_ref();
+        let certificates = load_certificates(path)?;
+        let facts = certificates.iter().map(CertificateFacts::of).collect::<Result<_, _>>();
+        facts.map_err(|why| LoadError::content(path, why))
+    }
+
+    /// Whether it is valid at this time; if not, why, and what to do.
+    pub(crate) fn check_time(&self, at: SystemTime) -> Result<(), &'static str> {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if at < self.not_before {
+            return Err("is not valid yet; look at the clocks of this host and of that which made it");
+        }
+        // Its last second is valid to its end.
+        if at.0 >= self.not_after.0.saturating_add(1000) {
+            return Err("is expired; have another made, and put it here with its chain");
+        }
+        Ok(())
+    }
+}
+
+/// From 1970 on; what is before is as long over.
+fn time(time: ASN1Time) -> TimeMs {
+    TimeMs(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000))
+}
+
+fn server_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map(|names| &names.value.general_names[..]).unwrap_or_default();
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| v6()).ok().map(|address| address.to_string())
+        }
+        _ => None,
+    };
+    names.iter().filter_map(text).collect()
+}
+
+/// A certificate in PEM form, its lines ended as Unix does.
+fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    let document = Document::try_from(&certificate[..]).expect("a certificate that was parsed is DER");
+    document.to_pem("CERTIFICATE", LineEnding::LF).expect("a label of letters")
+}
+
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::pem::PemObject;
+
     use super::*;
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -294,6 +396,34 @@ mod tests {
         file::create_public(&other, stranger.certificate_pem().as_bytes()).unwrap();
         let refused = CertificateAuthority::load(&other, &key).unwrap_err().to_string();
         assert!(refused.contains("other.pem") && refused.contains("ca.key.pem"), "{refused}");
+
+        // Among others, it is found by its key.
+        let bundle = directory.path().join("bundle.pem");
+        let both = format!("{}{}", stranger.certificate_pem(), authority.certificate_pem());
+        file::create_public(&bundle, both.as_bytes()).unwrap();
+        let found = CertificateAuthority::load(&bundle, &key).unwrap();
+        assert_eq!(found.certificate(), authority.certificate());
+        assert_eq!(der(found.certificate_pem()), *authority.certificate());
+    }
+
+    #[test]
+    fn the_facts_are_what_was_asked_for() {
+        let authority = CertificateAuthority::generate("test").unwrap();
+        let key = SigningKey::generate(Algorithm::Ed25519);
+        let names = names(&["node-1.example", "127.0.0.1", "::1"]);
+        let facts = CertificateFacts::of(&der(&authority.issue_node(key.public(), &names).unwrap())).unwrap();
+        assert_eq!((facts.server_names.clone(), facts.key_id), (names, Some(key.id())));
+        assert_eq!((&facts.issuer[..], facts.is_authority), ("CN=test", false));
+        assert_eq!(facts.subject, format!("CN={}", key.id()));
+        assert_eq!(facts.not_after.0 - facts.not_before.0, (10 * 365 + 1) * 24 * 60 * 60 * 1000);
+        let own = CertificateFacts::of(authority.certificate()).unwrap();
+        assert!(own.is_authority && own.server_names.is_empty() && own.fingerprint != facts.fingerprint);
+
+        let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(ms);
+        assert!(facts.check_time(at(facts.not_before.0 - 1)).unwrap_err().contains("not valid yet"));
+        assert_eq!(facts.check_time(at(facts.not_before.0)), Ok(()));
+        assert_eq!(facts.check_time(at(facts.not_after.0 + 999)), Ok(()));
+        assert!(facts.check_time(at(facts.not_after.0 + 1000)).unwrap_err().contains("expired"));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! signature it checked.
 //!
 //! Start with [`key`] (what a key is, and what a valid signature), then [`verified`] (commands and messages).
-//! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS, [`hello`] ties a session to
-//! a key, [`receipt`] is a node's word for a file, and [`checkpoint`] that of a majority for a state.
+//! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS,
+//! [`credentials`] lets what is shown and trusted there change, [`hello`] ties a session to a key, [`receipt`] is a node's
+//! word for a file, and [`checkpoint`] that of a majority for a state.
 
 mod batch;
 pub mod certificate;
 pub mod checkpoint;
+pub mod credentials;
 pub mod file;
 pub mod genesis;
 pub mod hello;
@@ -23,8 +25,9 @@ pub mod signing_key;
 pub mod tls;
 pub mod verified;
 
-pub use certificate::{CertificateAuthority, node_id_of, public_key_of};
+pub use certificate::{CertificateAuthority, CertificateFacts, node_id_of, public_key_of};
 pub use checkpoint::{CertificateError, sign_checkpoint, verify_certificate, verify_checkpoint};
+pub use credentials::ServerCertificate;
 pub use genesis::{Genesis, GenesisAdministrator, GenesisApp, GenesisError, GenesisNode};
 pub use hello::{sign_hello, verify_hello};
 pub use key::{Algorithm, KeyError, PublicKey, SignatureError};

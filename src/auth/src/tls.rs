@@ -1,5 +1,5 @@
 //! TLS for the mesh, for the back end and for readers: version 1.3 only, ring's cryptography (named here, never a process-wide
-//! default), and no other root than the cluster's own authority.
+//! default), and no other roots than the cluster's own authorities.
 //!
 //! | connection | server shows | client shows |
 //! |---|---|---|
@@ -11,19 +11,21 @@
 //! replayed.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use synod_types::NodeId;
 
-use crate::certificate::public_key_of;
-use crate::file::{self, LoadError};
+use crate::certificate::{CertificateFacts, public_key_of};
+use crate::credentials::{Authorities, Shown, Trusted, certified, load_certificates, own_problem};
+use crate::file::LoadError;
 use crate::key::PublicKey;
 use crate::signing_key::SigningKey;
 
@@ -38,35 +40,110 @@ pub enum TlsError {
     Config(String),
 }
 
-/// What a node shows in TLS, and whom it trusts.
+/// What a node shows in TLS, and whom it trusts. The key is who the node is and stays; its certificate and the authorities
+/// may change while it runs, see [`TlsIdentity::reload`], also in configurations that were made before.
 pub struct TlsIdentity {
-    certificates: Vec<CertificateDer<'static>>,
     key: SigningKey,
-    roots: Arc<RootCertStore>,
+    files: Files,
+    shown: Arc<Shown>,
+    trusted: Arc<Trusted>,
+}
+
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    authorities: PathBuf,
+}
+
+impl Files {
+    fn read(&self) -> Result<(SigningKey, CertifiedKey, Authorities), LoadError> {
+        let certificates = load_certificates(&self.certificate)?;
+        let key = SigningKey::load(&self.key)?;
+        let wrong = |problem: &dyn ToString| LoadError::content(&self.certificate, problem.to_string());
+        let [leaf, ..] = &certificates[..] else { return Err(wrong(&"holds no certificate")) };
+        if public_key_of(leaf).map_err(|why| wrong(&why))? != *key.public() {
+            let problem = format!("is not the certificate of the key in {}", self.key.display());
+            return Err(wrong(&problem));
+        }
+        let certified = certified(certificates, PrivateKeyDer::Pkcs8(key.pkcs8_der()));
+        let certified = certified.map_err(|why| wrong(&why))?;
+        Ok((key, certified, Authorities::load(&self.authorities)?))
+    }
 }
 
 impl TlsIdentity {
     /// Reads a node's certificate (PEM, with whatever chain follows it), its private key (PKCS#8 PEM that only its owner
-    /// can use) and the authority's certificate (PEM).
+    /// can use) and the certificates of the authorities that are trusted (PEM).
     ///
     /// # Errors
     /// [`LoadError`] names the file and the problem, also where key and certificate are not of one node.
     pub fn load(
         certificate_path: impl AsRef<Path>,
         key_path: impl AsRef<Path>,
-        authority_path: impl AsRef<Path>,
+        authorities_path: impl AsRef<Path>,
     ) -> Result<TlsIdentity, LoadError> {
-        let (certificate_path, key_path) = (certificate_path.as_ref(), key_path.as_ref());
-        let certificates = load_certificates(certificate_path)?;
-        let key = SigningKey::load(key_path)?;
-        let wrong = |problem: &dyn ToString| LoadError::content(certificate_path, problem.to_string());
-        let [leaf, ..] = &certificates[..] else { return Err(wrong(&"holds no certificate")) };
-        if public_key_of(leaf).map_err(|why| wrong(&why))? != *key.public() {
-            let problem = format!("is not the certificate of the key in {}", key_path.display());
-            return Err(wrong(&problem));
+        let files = Files {
+            certificate: certificate_path.as_ref().to_owned(),
+            key: key_path.as_ref().to_owned(),
+            authorities: authorities_path.as_ref().to_owned(),
+        };
+        let (key, certified, authorities) = files.read()?;
+        Ok(TlsIdentity { key, files, shown: Shown::new(certified), trusted: Trusted::new(authorities) })
+    }
+
+    /// Reads all files again, and takes what they hold for every handshake from now on. Says whether anything is new. The
+    /// node has to be called `server_name` in its certificate, as the others call it.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file, the problem and what to do. Beyond what [`TlsIdentity::load`] refuses: the key of another
+    /// node, and a certificate that other nodes with the same authorities would refuse (expired, of another authority, for
+    /// another name or use). Everything stays as it was then.
+    pub fn reload(&self, server_name: &str) -> Result<bool, LoadError> {
+        let (key, certified, authorities) = self.files.read()?;
+        if key.id() != self.key.id() {
+            let (theirs, ours) = (NodeId(key.id()).short(), self.node_id().short());
+            let problem = format!(
+                "is the key of another node, {theirs}; a node is who its key says, and this one is {ours}: put its key back"
+            );
+            return Err(LoadError::content(&self.files.key, problem));
         }
-        let roots = load_roots(authority_path)?;
-        Ok(TlsIdentity { certificates, key, roots })
+        let now = SystemTime::now();
+        let checked = authorities
+            .check_server(&certified.cert, server_name, now)
+            .and_then(|()| authorities.check_client(&certified.cert, now));
+        checked.map_err(|why| {
+            LoadError::content(&self.files.certificate, own_problem(&why, &self.files.authorities))
+        })?;
+        // Trust comes first: a new certificate may be of a new authority.
+        let trusts_others = self.trusted.renew(authorities);
+        let shows_another = self.shown.renew(certified);
+        Ok(trusts_others || shows_another)
+    }
+
+    /// The files: whenever one of them changes, there is a reason to reload.
+    pub fn files(&self) -> Vec<&Path> {
+        vec![&self.files.certificate, &self.files.key, &self.files.authorities]
+    }
+
+    /// What is in the node's certificate.
+    pub fn facts(&self) -> Option<CertificateFacts> {
+        CertificateFacts::of(&self.shown.leaf()).ok()
+    }
+
+    /// What is in the certificates of the authorities, in the order of the file.
+    pub fn authorities(&self) -> Vec<CertificateFacts> {
+        let authorities = self.trusted.now();
+        authorities.certificates.iter().filter_map(|one| CertificateFacts::of(one).ok()).collect()
+    }
+
+    /// Whether an authority that is trusted now vouches for whoever was called `name` and showed `chain` at that time.
+    pub fn vouches_for_called(&self, chain: &[CertificateDer<'_>], name: &str, at: SystemTime) -> bool {
+        self.trusted.now().check_server(chain, name, at).is_ok()
+    }
+
+    /// Whether an authority that is trusted now vouches for whoever called and showed `chain` at that time.
+    pub fn vouches_for_caller(&self, chain: &[CertificateDer<'_>], at: SystemTime) -> bool {
+        self.trusted.now().check_client(chain, at).is_ok()
     }
 
     /// The node that this is.
@@ -84,52 +161,41 @@ impl TlsIdentity {
         &self.key
     }
 
-    /// The authority that is trusted.
-    pub fn roots(&self) -> &Arc<RootCertStore> {
-        &self.roots
+    /// The authorities that are trusted now.
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.trusted.now().roots)
     }
 
-    /// For the mesh, where it is called: only who shows a certificate of the authority gets a connection.
+    /// For the mesh, where it is called: only who shows a certificate of an authority gets a connection.
     ///
     /// # Errors
-    /// [`TlsError::Config`] if TLS refuses the certificates.
+    /// [`TlsError::Config`] if TLS refuses the configuration.
     pub fn mesh_server(&self, alpn: &[&[u8]]) -> Result<ServerConfig, TlsError> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
-            .build()
-            .map_err(refused)?;
         let config = server_builder()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(self.certificates.clone(), self.private_key())
-            .map_err(refused)?;
+            .with_client_cert_verifier(Arc::<Trusted>::clone(&self.trusted))
+            .with_cert_resolver(Arc::<Shown>::clone(&self.shown));
         Ok(finish_server(config, alpn))
     }
 
     /// For the mesh, where it calls.
     ///
     /// # Errors
-    /// [`TlsError::Config`] if TLS refuses the certificates.
+    /// [`TlsError::Config`] if TLS refuses the configuration.
     pub fn mesh_client(&self, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
         let config = client_builder()?
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_client_auth_cert(self.certificates.clone(), self.private_key())
-            .map_err(refused)?;
+            // "Dangerous" is any verifier but that of rustls: this one hands everything on to it.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Trusted>::clone(&self.trusted))
+            .with_client_cert_resolver(Arc::<Shown>::clone(&self.shown));
         Ok(finish_client(config, alpn))
     }
 
     /// For the commanders' port: shows the node's certificate and asks for none.
     ///
     /// # Errors
-    /// [`TlsError::Config`] if TLS refuses the certificate.
+    /// [`TlsError::Config`] if TLS refuses the configuration.
     pub fn backend_server(&self, alpn: &[&[u8]]) -> Result<ServerConfig, TlsError> {
-        let config = server_builder()?
-            .with_no_client_auth()
-            .with_single_cert(self.certificates.clone(), self.private_key())
-            .map_err(refused)?;
-        Ok(finish_server(config, alpn))
-    }
-
-    fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.key.pkcs8_der())
+        readers_server(Arc::<Shown>::clone(&self.shown), alpn)
     }
 }
 
@@ -139,31 +205,15 @@ impl fmt::Debug for TlsIdentity {
     }
 }
 
-/// For the readers' port: shows a certificate (PEM, with whatever chain follows it), which need not be one of the
-/// cluster's, by its private key (PEM that only its owner can use), and asks for none.
-///
-/// # Errors
-/// [`TlsError`] names the file and the problem, also where key and certificate do not belong together.
-pub fn readers_server(
-    certificate_path: impl AsRef<Path>,
-    key_path: impl AsRef<Path>,
+/// Shows what `shown` gives at each handshake, and asks for none.
+pub(crate) fn readers_server(
+    shown: Arc<dyn ResolvesServerCert>,
     alpn: &[&[u8]],
 ) -> Result<ServerConfig, TlsError> {
-    let (certificate_path, key_path) = (certificate_path.as_ref(), key_path.as_ref());
-    let certificates = load_certificates(certificate_path)?;
-    let pem = file::read_private(key_path)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|why| LoadError::content(key_path, format!("holds no private key in PEM form: {why}")))?;
-    let unfit = |why| {
-        let problem = format!("cannot be used with the key in {}: {why}", key_path.display());
-        LoadError::content(certificate_path, problem)
-    };
-    let config =
-        server_builder()?.with_no_client_auth().with_single_cert(certificates, key).map_err(unfit)?;
-    Ok(finish_server(config, alpn))
+    Ok(finish_server(server_builder()?.with_no_client_auth().with_cert_resolver(shown), alpn))
 }
 
-/// For a commander: trusts the authority in `roots` and shows no certificate.
+/// For a commander: trusts the authorities in `roots` and shows no certificate.
 ///
 /// # Errors
 /// [`TlsError::Config`] if TLS refuses the configuration.
@@ -172,31 +222,15 @@ pub fn backend_client(roots: &Arc<RootCertStore>, alpn: &[&[u8]]) -> Result<Clie
     Ok(finish_client(config, alpn))
 }
 
-/// Reads the authority's certificate (PEM), the only root.
+/// Reads the certificates of the authorities that are trusted (PEM).
 ///
 /// # Errors
 /// [`LoadError`] names the file and the problem.
 pub fn load_roots(path: impl AsRef<Path>) -> Result<Arc<RootCertStore>, LoadError> {
-    let path = path.as_ref();
-    let mut roots = RootCertStore::empty();
-    for certificate in load_certificates(path)? {
-        roots.add(certificate).map_err(|why| LoadError::content(path, why))?;
-    }
-    Ok(Arc::new(roots))
+    Ok(Authorities::load(path.as_ref())?.roots)
 }
 
-fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let pem = file::read_public(path)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|why| LoadError::content(path, format!("is not PEM: {why}")))?;
-    if certificates.is_empty() {
-        return Err(LoadError::content(path, "holds no certificate in PEM form (\"BEGIN CERTIFICATE\")"));
-    }
-    Ok(certificates)
-}
-
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -2,77 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod fleet;
 mod wrong_certificates;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
-};
+use fleet::{Fleet, NAME, handshake};
+use rustls::{HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use synod_auth::tls::{backend_client, load_roots};
-use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, node_id_of};
-use tempfile::TempDir;
-
-const NAME: &str = "node.example";
-
-/// Two nodes of one authority and one of another, in files as a node reads them.
-struct Fleet {
-    directory: TempDir,
-}
-
-impl Fleet {
-    fn new() -> Fleet {
-        let directory = tempfile::tempdir().unwrap();
-        let fleet = Fleet { directory };
-        for (authority, nodes) in [("ours", &["a", "b"][..]), ("theirs", &["stranger"])] {
-            let made = CertificateAuthority::generate(authority).unwrap();
-            made.save_new(fleet.path(authority, "pem"), fleet.path(authority, "key")).unwrap();
-            for node in nodes {
-                let key = SigningKey::generate(Algorithm::Ed25519);
-                key.save_new(fleet.path(node, "key")).unwrap();
-                let certificate = made.issue_node(key.public(), &[NAME.to_owned()]).unwrap();
-                std::fs::write(fleet.path(node, "pem"), certificate).unwrap();
-            }
-        }
-        fleet
-    }
-
-    fn path(&self, name: &str, kind: &str) -> PathBuf {
-        self.directory.path().join(format!("{name}.{kind}"))
-    }
-
-    fn identity(&self, node: &str, authority: &str) -> TlsIdentity {
-        let [certificate, key, roots] =
-            [self.path(node, "pem"), self.path(node, "key"), self.path(authority, "pem")];
-        TlsIdentity::load(certificate, key, roots).unwrap()
-    }
-}
-
-/// Carries bytes to and fro until nothing more comes; both ends, or the first error.
-fn handshake(
-    client: ClientConfig,
-    server: ServerConfig,
-    name: &str,
-) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
-    let name = name.to_owned().try_into().unwrap();
-    let mut client = ClientConnection::new(Arc::new(client), name)?;
-    let mut server = ServerConnection::new(Arc::new(server))?;
-    while client.wants_write() || server.wants_write() {
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        server.read_tls(&mut &wire[..]).unwrap();
-        server.process_new_packets()?;
-        wire.clear();
-        server.write_tls(&mut wire).unwrap();
-        client.read_tls(&mut &wire[..]).unwrap();
-        client.process_new_packets()?;
-    }
-    assert!(!client.is_handshaking() && !server.is_handshaking());
-    Ok((client, server))
-}
+use synod_auth::{TlsIdentity, node_id_of};
 
 #[test]
 fn two_nodes_know_each_other_by_their_keys() {
@@ -103,7 +43,7 @@ fn strangers_get_no_connection() {
     assert!(handshake(stranger.mesh_client(alpn).unwrap(), a.mesh_server(alpn).unwrap(), NAME).is_err());
     assert!(handshake(a.mesh_client(alpn).unwrap(), stranger.mesh_server(alpn).unwrap(), NAME).is_err());
     // No certificate at all.
-    let nobody = backend_client(a.roots(), alpn).unwrap();
+    let nobody = backend_client(&a.roots(), alpn).unwrap();
     assert!(handshake(nobody.clone(), a.mesh_server(alpn).unwrap(), NAME).is_err());
     assert!(handshake(nobody.clone(), a.backend_server(alpn).unwrap(), NAME).is_ok());
     // Another name, another protocol.
@@ -123,11 +63,11 @@ fn every_wrong_certificate_is_refused_in_both_directions() {
     for shown in all {
         let called_by_a_node = handshake(a.mesh_client(alpn).unwrap(), shown.server(b"synod"), NAME);
         let called_by_anybody =
-            handshake(backend_client(a.roots(), alpn).unwrap(), shown.server(b"synod"), NAME);
+            handshake(backend_client(&a.roots(), alpn).unwrap(), shown.server(b"synod"), NAME);
         for called in [called_by_a_node, called_by_anybody] {
             assert_eq!(called.is_err(), shown.refused_as_server, "as a server: {}", shown.what);
         }
-        let calls = handshake(shown.client(a.roots(), b"synod"), a.mesh_server(alpn).unwrap(), NAME);
+        let calls = handshake(shown.client(&a.roots(), b"synod"), a.mesh_server(alpn).unwrap(), NAME);
         assert_eq!(calls.is_err(), shown.refused_as_client, "as a client: {}", shown.what);
     }
 }

@@ -8,6 +8,7 @@
 
 mod audit;
 mod bench;
+mod cert;
 mod commander;
 mod connection;
 mod demo;
@@ -64,6 +65,7 @@ enum Command {
     Health(health::Health),
     Keygen(keygen::Keygen),
     Key(key::Key),
+    Cert(cert::Cert),
     Commander(commander::Commander),
     Kv(kv::Kv),
     Zone(zone::Zone),
@@ -103,6 +105,7 @@ impl Cli {
             Command::Health(health) => block_on(health.run(output))?,
             Command::Keygen(keygen) => keygen.run(output),
             Command::Key(key) => key.run(output),
+            Command::Cert(cert) => cert.run(output),
             Command::Commander(commander) => block_on(commander.run(output))?,
             Command::Kv(kv) => block_on(kv.run(output))?,
             Command::Zone(zone) => block_on(zone.run(output))?,

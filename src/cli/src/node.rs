@@ -28,7 +28,8 @@ const RUST_LOG: &str = "RUST_LOG";
 /// Run a node until SIGINT or SIGTERM
 ///
 /// When every port is open, one line with the addresses goes to standard output (a JSON object with --output json);
-/// the log goes to standard error; what is logged is read from the configuration again at SIGHUP. A second signal ends the process at once, which a node survives like any crash.
+/// the log goes to standard error. At SIGHUP, what is logged is read from the configuration again, and so are certificates and
+/// their keys, which are also read when their files change. A second signal ends the process at once, which a node survives like any crash.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -112,7 +113,10 @@ impl Node {
                 _ = terminate.recv() => break None,
                 () = &mut stdin_ends, if self.until_stdin_closes => break None,
                 why = node.failed() => break Some(why),
-                _ = hangup.recv() => log.read_again(&self.config),
+                _ = hangup.recv() => {
+                    log.read_again(&self.config);
+                    node.read_certificates_again();
+                }
             }
         };
         info!("stopping in order");

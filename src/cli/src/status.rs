@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use synod_gateway::{ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_gateway::{CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_types::limits::CERTIFICATE_WARNING_DAYS;
 use synod_types::{AppNdx, Digest, StateNdx};
 
+use crate::cert::{day, days_left};
 use crate::connection::Connection;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::reader::{HttpNode, Reader};
-use crate::table::Table;
+use crate::table::{Table, printable};
 
 /// Ask every node how the cluster is
 ///
 /// One row for each node and application: the node's role in the application's group, its stateNdx, how many chosen
 /// slots it has not applied yet, the hash chain at its stateNdx, and how it sees the other nodes. A chain that is not
 /// the same at the same stateNdx is marked with "!": those nodes have executed different commands, which must never be.
+///
+/// Of the certificate that a node shows to other nodes and commanders, and of each authority that it trusts: the first digits of
+/// the fingerprint, and the day until which it is valid. What has less than 30 days left is warned of.
 ///
 /// Exit code: 0 if every node answers and agrees, 1 if one does not, 5 if none can be reached.
 #[derive(Args, Debug)]
@@ -48,6 +53,11 @@ impl Status {
         let json = json!({
             "nodes": nodes.collect::<Vec<_>>(),
             "chainsDiffer": disagree.collect::<Vec<_>>(),
+            "expiring": expiring(&answered).iter().map(|(node, certificate)| json!({
+                "name": node,
+                "certificate": certificate.certificate,
+                "notAfterMs": certificate.not_after_ms,
+            })).collect::<Vec<_>>(),
         });
         output.print(&json, text(&answered, &disagreeing))?;
         let reachable = answered.iter().filter(|(_, status)| status.is_ok()).count();
@@ -95,12 +105,46 @@ pub(crate) fn disagreements(answered: &[Answered]) -> Vec<(AppNdx, StateNdx)> {
     chains.into_iter().filter(|(_, chains)| chains.len() > 1).map(|(place, _)| place).collect()
 }
 
+/// What has less than [`CERTIFICATE_WARNING_DAYS`] left, with the node that has it.
+fn expiring(answered: &[Answered]) -> Vec<(&str, &CertificateStatus)> {
+    let known = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let all = known.flat_map(|status| status.certificates.iter().map(|one| (status.node_name.as_str(), one)));
+    all.filter(|(_, one)| days_left(one.not_after_ms).is_none_or(|days| days < CERTIFICATE_WARNING_DAYS))
+        .collect()
+}
+
+/// What to do about a certificate that is at its end.
+fn warning(node: &str, CertificateStatus { certificate, not_after_ms, .. }: &CertificateStatus) -> String {
+    let (what, then) = match certificate {
+        CertificateUse::Node => ("certificate", format!("`synod cert renew --node {node}`")),
+        CertificateUse::Ca => ("authority", "`synod cert new-ca`".to_owned()),
+        CertificateUse::Http => ("certificate for readers", "put another in its place".to_owned()),
+        CertificateUse::Dns => ("certificate for encrypted DNS", "put another in its place".to_owned()),
+    };
+    let day = day(*not_after_ms);
+    match days_left(*not_after_ms) {
+        Some(days) => format!("! {node}: its {what} expires in {days} days, on {day}: {then}"),
+        None => format!("! {node}: its {what} expired on {day}: {then}"),
+    }
+}
+
+/// The certificates of one kind, for a cell of a table.
+fn certificates(status: &ClusterStatus, of: CertificateUse) -> String {
+    let found = status.certificates.iter().filter(|one| one.certificate == of);
+    let word = |one: &CertificateStatus| {
+        let digits: String = one.fingerprint.chars().take(8).collect();
+        format!("{digits} {}", day(one.not_after_ms))
+    };
+    found.map(word).collect::<Vec<_>>().join(", ")
+}
+
 fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
     let mut text = String::new();
     if let Some(status) = answered.iter().find_map(|(_, status)| status.as_ref().ok()) {
         text.push_str(&format!("cluster {} ({})\n\n", status.cluster_name, status.cluster_id.short()));
     }
-    let mut table = Table::new(&["NODE", "APP", "ROLE", "STATENDX", "LAG", "CHAIN", "SEES"]);
+    let mut table =
+        Table::new(&["NODE", "APP", "ROLE", "STATENDX", "LAG", "CHAIN", "CERTIFICATE", "CA", "SEES"]);
     let mut missing = String::new();
     for (node, status) in answered {
         match status {
@@ -114,18 +158,23 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
                         app.state_ndx.to_string(),
                         app.lag.to_string(),
                         format!("{}{mark}", app.chain.short()),
+                        if n == 0 { certificates(status, CertificateUse::Node) } else { String::new() },
+                        if n == 0 { certificates(status, CertificateUse::Ca) } else { String::new() },
                         if n == 0 { seen(&status.nodes) } else { String::new() },
                     ]);
                 }
             }
             Err(why) => {
                 table.row([node.name.clone(), "-".to_owned(), "unreachable".to_owned()]);
-                missing.push_str(&format!("\n{}: {}", node.name, crate::table::printable(why)));
+                missing.push_str(&format!("\n{}: {}", node.name, printable(why)));
             }
         }
     }
     text.push_str(&table.to_string());
     text.push_str(&missing);
+    for (node, certificate) in expiring(answered) {
+        text.push_str(&format!("\n{}", printable(&warning(node, certificate))));
+    }
     for (app, ndx) in disagreeing {
         text.push_str(&format!(
             "\n!! nodes have different chains in application {app} at stateNdx {ndx}: they executed different commands. \
@@ -160,9 +209,14 @@ fn seen(nodes: &[NodeStatus]) -> String {
 #[cfg(test)]
 mod tests {
     use synod_gateway::{AppStatus, Leader};
-    use synod_types::{ClusterId, NodeId, Slot};
+    use synod_types::{ClusterId, NodeId, Slot, TimeMs};
 
     use super::*;
+
+    fn certificate(of: CertificateUse, n: u8, not_after_ms: u64) -> CertificateStatus {
+        let fingerprint = Digest([n; 32]).to_string();
+        CertificateStatus { certificate: of, fingerprint, not_after_ms: TimeMs(not_after_ms) }
+    }
 
     fn answered(n: u8, role: GroupRole, state_ndx: u64, chain: u8) -> Answered {
         let id = |n: u8| NodeId(Digest([n; 32]));
@@ -201,6 +255,10 @@ mod tests {
             version: "0.1.0".to_owned(),
             nodes: (1..=3).map(other).collect(),
             apps: vec![app],
+            certificates: vec![
+                certificate(CertificateUse::Node, n, 2_111_000_000_000),
+                certificate(CertificateUse::Ca, 0xca, 2_420_000_000_000),
+            ],
         };
         (HttpNode::named(name(n), "h:1"), Ok(status))
     }
@@ -217,13 +275,32 @@ mod tests {
         let expected = "\
 cluster demo (cccccccccccc)
 
-NODE   APP   ROLE         STATENDX  LAG  CHAIN         SEES
-node1  1 kv  leader       42        0    070707070707  node2 1.23 ms, node3 DOWN
-node2  1 kv  follower     40        2    080808080808  node1 1.23 ms, node3 DOWN
+NODE   APP   ROLE         STATENDX  LAG  CHAIN         CERTIFICATE          CA                   SEES
+node1  1 kv  leader       42        0    070707070707  01010101 2036-11-22  cacacaca 2046-09-08  node2 1.23 ms, node3 DOWN
+node2  1 kv  follower     40        2    080808080808  02020202 2036-11-22  cacacaca 2046-09-08  node1 1.23 ms, node3 DOWN
 node3  -     unreachable
 
 node3: http://h:3 is not reachable: refused";
         assert_eq!(text(&all, &disagreeing), expected);
+    }
+
+    #[test]
+    fn what_is_about_to_expire_is_warned_of() {
+        let now = crate::time::now().0;
+        let day = 24 * 60 * 60 * 1000;
+        let mut one = answered(1, GroupRole::Leader, 42, 7);
+        let Ok(status) = &mut one.1 else { unreachable!() };
+        status.certificates = vec![
+            certificate(CertificateUse::Node, 1, now + 29 * day + day / 2),
+            certificate(CertificateUse::Ca, 2, now + 30 * day + day / 2),
+            certificate(CertificateUse::Http, 3, now - 1),
+        ];
+        let all = [one];
+        let text = text(&all, &[]);
+        assert!(text.contains("! node1: its certificate expires in 29 days"), "{text}");
+        assert!(text.contains("synod cert renew --node node1"), "{text}");
+        assert!(text.contains("! node1: its certificate for readers expired on"), "{text}");
+        assert_eq!(expiring(&all).len(), 2, "30 days are enough");
     }
 
     #[test]

@@ -28,5 +28,7 @@ pub use log::{Log, LogRead, LogUnread};
 pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
-pub use status::{AppStatus, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus};
+pub use status::{
+    AppStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus,
+};
 pub use synod_machine::{Commander, View, authority};

@@ -2,7 +2,7 @@
 //! digests are lower-case hex and field names are camelCase.
 
 use serde::{Deserialize, Serialize};
-use synod_types::{AppNdx, ClusterId, Digest, NodeId, Slot, StateNdx};
+use synod_types::{AppNdx, ClusterId, Digest, NodeId, Slot, StateNdx, TimeMs};
 use utoipa::ToSchema;
 
 /// The whole picture.
@@ -27,6 +27,48 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// Every application, as this node takes part in it.
     pub apps: Vec<AppStatus>,
+    /// What the node shows in TLS and whom it trusts, as it is now.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that a node has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// What it is for.
+    pub certificate: CertificateUse,
+    /// SHA-256 of the certificate in lower-case hex.
+    pub fingerprint: String,
+    /// The last second at which it is valid, in milliseconds since 1970.
+    #[schema(value_type = u64)]
+    pub not_after_ms: TimeMs,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CertificateUse {
+    /// The node shows it to other nodes and to commanders.
+    Node,
+    /// It is an authority that the node trusts. There is one for each authority.
+    Ca,
+    /// The readers' port shows it.
+    Http,
+    /// Encrypted DNS shows it.
+    Dns,
+}
+
+impl CertificateUse {
+    /// As in JSON, in measurements and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            CertificateUse::Node => "node",
+            CertificateUse::Ca => "ca",
+            CertificateUse::Http => "http",
+            CertificateUse::Dns => "dns",
+        }
+    }
 }
 
 /// One node of the cluster.

@@ -76,6 +76,7 @@ fn status() -> ClusterStatus {
             state: NodeState::Own,
             rtt_us: None,
         }],
+        certificates: Vec::new(),
         apps: vec![AppStatus {
             app_ndx: APP,
             name: "echo".to_owned(),

@@ -18,7 +18,7 @@ const ADDRESS_BYTES_MAX: usize = 253 + 1 + 5;
 pub struct MeshConfig {
     /// The cluster; a Hello is signed for it.
     pub cluster: ClusterId,
-    /// The node's key and certificate, and the authority that it trusts.
+    /// The node's key and certificate, and the authorities that it trusts. What is in it may change while the mesh runs.
     pub identity: Arc<TlsIdentity>,
     /// Where to listen, and from where to call.
     pub listen: Listen,

@@ -167,6 +167,8 @@ impl Dialer {
         let Session { connection, mut control, data: [mut first, mut second, mut third] } = session;
         let peer = &self.peer;
         peer.on_outbound_up(&connection);
+        // Trust may have changed since the handshake, when nobody knew yet of this connection.
+        peer.close_untrusted(&self.shared.identity);
         tracing::info!(peer = %peer.config, "session opened");
         let mut sent = peer.sent_frames();
         let idle = || {

@@ -8,10 +8,14 @@ use synod_types::{ClusterId, NodeId};
 
 use crate::session::Violation;
 
+/// The certificate that the other end has shown, and what it has shown behind it.
+pub(crate) fn peer_chain(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
+    connection.peer_identity()?.downcast().ok().map(|chain| *chain)
+}
+
 /// The key in the certificate that the other end has shown and proved to hold.
 pub(crate) fn peer_key(connection: &Connection) -> Option<PublicKey> {
-    let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    public_key_of(certificates.first()?).ok()
+    public_key_of(peer_chain(connection)?.first()?).ok()
 }
 
 /// The Hello of this node for this connection.

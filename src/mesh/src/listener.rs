@@ -173,6 +173,8 @@ where
 
     async fn keep(&mut self, peer: &Arc<Peer>, connection: &Connection, mut control: ControlStream) {
         peer.on_inbound_up(connection);
+        // Trust may have changed since the handshake, when nobody knew yet of this connection.
+        peer.close_untrusted(&self.shared.identity);
         let leaving = self.leaving.clone();
         let Err(end) = tokio::select! {
             end = control.run(KeepAlive::<fn() -> bool>::Never, leaving) => end,

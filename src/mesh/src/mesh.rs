@@ -174,6 +174,12 @@ impl Mesh {
         }
     }
 
+    /// Ends the sessions with whoever is vouched for by no authority that this node trusts now. To be called when the
+    /// node's identity trusts others than before; sessions that are opened later are checked by themselves.
+    pub fn close_untrusted(&self) {
+        self.shared.peers.iter().for_each(|peer| peer.close_untrusted(&self.shared.identity));
+    }
+
     /// How each peer stands, in the order of the configuration.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.shared.peers.iter().map(|peer| peer.status()).collect()

@@ -5,13 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use quinn::Connection;
+use synod_auth::TlsIdentity;
 use synod_types::NodeId;
 use tokio::sync::Notify;
 
 use crate::config::PeerConfig;
+use crate::identity::peer_chain;
 use crate::priority::Priority;
 use crate::queue::{Frame, Queue};
-use crate::session::{REPLACED, SessionEnd};
+use crate::session::{REPLACED, SessionEnd, UNTRUSTED};
 
 /// How one direction to or from a peer stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -74,7 +76,7 @@ pub(crate) struct Peer {
     /// Rung when the peer opens a session: then it can be called as well.
     came_up: Notify,
     outbound: Mutex<Outbound>,
-    inbound: Mutex<Option<Connection>>,
+    inbound: Mutex<Option<(Connection, SystemTime)>>,
     sent: Traffic,
     received: Traffic,
     dropped: AtomicU64,
@@ -174,8 +176,8 @@ impl Peer {
     /// The session that the peer opened is acknowledged. It replaces an older one.
     pub(crate) fn on_inbound_up(&self, connection: &Connection) {
         self.is_refused.store(false, Ordering::Relaxed);
-        let older = self.inbound().replace(connection.clone());
-        if let Some(older) = older {
+        let older = self.inbound().replace((connection.clone(), SystemTime::now()));
+        if let Some((older, _)) = older {
             older.close(REPLACED, b"replaced by a newer connection");
         }
         self.came_up.notify_waiters();
@@ -188,7 +190,28 @@ impl Peer {
 
     /// The session that the peer opened has ended.
     pub(crate) fn on_inbound_down(&self, connection: &Connection) {
-        self.inbound().take_if(|current| current.stable_id() == connection.stable_id());
+        self.inbound().take_if(|(current, _)| current.stable_id() == connection.stable_id());
+    }
+
+    /// Closes the sessions in which the peer has shown what no authority vouches for that `identity` trusts now. A
+    /// certificate that has expired since it was shown is none of them: the session goes on, and there will be no other.
+    pub(crate) fn close_untrusted(&self, identity: &TlsIdentity) {
+        if let Some((connection, since)) = &self.outbound().session {
+            let name = &self.config.server_name;
+            let is_trusted = |chain: Vec<_>| identity.vouches_for_called(&chain, name, *since);
+            self.close_unless(peer_chain(connection).is_some_and(is_trusted), connection);
+        }
+        if let Some((connection, since)) = &*self.inbound() {
+            let is_trusted = |chain: Vec<_>| identity.vouches_for_caller(&chain, *since);
+            self.close_unless(peer_chain(connection).is_some_and(is_trusted), connection);
+        }
+    }
+
+    fn close_unless(&self, is_trusted: bool, connection: &Connection) {
+        if !is_trusted {
+            tracing::warn!(peer = %self.config, "ended a session: its certificate is of no authority that is trusted");
+            connection.close(UNTRUSTED, b"the certificate is of no authority that is trusted");
+        }
     }
 
     /// Waits until the peer opens a session.
@@ -224,7 +247,7 @@ impl Peer {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn inbound(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn inbound(&self) -> MutexGuard<'_, Option<(Connection, SystemTime)>> {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

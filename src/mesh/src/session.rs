@@ -17,6 +17,8 @@ pub(crate) const CLOSED: VarInt = VarInt::from_u32(0);
 pub(crate) const CLOSED_AFTER_ERROR: VarInt = VarInt::from_u32(1);
 /// What a connection is closed with when the same peer has opened a newer one.
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
+/// What a connection is closed with when no authority that is trusted now vouches for the peer any more.
+pub(crate) const UNTRUSTED: VarInt = VarInt::from_u32(3);
 
 /// Why a session ended, or did not begin.
 #[derive(Debug, thiserror::Error)]

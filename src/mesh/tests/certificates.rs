@@ -36,7 +36,7 @@ fn stage() -> (World, Seat, Seat, Vec<Shown>) {
 
 /// Calls, says Hello with the member's key, and waits for an answer.
 async fn call(shown: &Shown, seat: &Seat, member: &Seat) -> Option<Control> {
-    let tls = shown.client(member.identity.roots(), ALPN);
+    let tls = shown.client(&member.identity.roots(), ALPN);
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, seat.address, "localhost").unwrap();

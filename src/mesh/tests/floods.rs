@@ -21,7 +21,7 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// Whoever knows the protocol's name, and has no certificate.
 fn anybody(seat: &Seat) -> ClientConfig {
-    let tls = backend_client(seat.identity.roots(), &[b"synod-mesh/1"]).unwrap();
+    let tls = backend_client(&seat.identity.roots(), &[b"synod-mesh/1"]).unwrap();
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
 }
 

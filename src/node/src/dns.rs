@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_app_zones::{ZoneName, ZonesApp};
+use synod_auth::ServerCertificate;
 use synod_dns::{Answers, DnsConfig, DnsServer, Encrypted, Freshness, Identity, Source, StreamLimits};
 use synod_gateway::{AppDoor, View};
 use synod_zone::{Name, Zone};
@@ -12,17 +13,27 @@ use synod_zone::{Name, Zone};
 use crate::config::{Dns, DnsTls};
 use crate::node::{StartError, resolve};
 
-/// Serves the zones of the application behind `door`.
+/// The certificate that clients of encrypted DNS see, if it is served.
+pub(crate) fn certificate(config: &Dns) -> Result<Option<Arc<ServerCertificate>>, StartError> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    Ok(Some(Arc::new(ServerCertificate::load(&files.cert_path, &files.key_path)?)))
+}
+
+/// Serves the zones of the application behind `door`; encrypted, too, if there is a certificate.
 ///
 /// # Panics
 /// If that is not of kind `zones`: the configuration was checked for that.
-pub(crate) async fn start(config: &Dns, door: &Arc<AppDoor>) -> Result<DnsServer, StartError> {
+pub(crate) async fn start(
+    config: &Dns,
+    certificate: Option<&ServerCertificate>,
+    door: &Arc<AppDoor>,
+) -> Result<DnsServer, StartError> {
     let mut listen = Vec::new();
     for addr in &config.addrs {
         listen.push(resolve(addr).await?);
     }
-    let encrypted = match &config.tls {
-        Some(tls) => Some(encrypted(tls).await?),
+    let encrypted = match config.tls.as_ref().zip(certificate) {
+        Some((tls, certificate)) => Some(encrypted(tls, certificate).await?),
         None => None,
     };
     let identity = Identity {
@@ -43,7 +54,7 @@ pub(crate) async fn start(config: &Dns, door: &Arc<AppDoor>) -> Result<DnsServer
     Ok(DnsServer::start(dns_config, Arc::new(served)).await?)
 }
 
-async fn encrypted(config: &DnsTls) -> Result<Encrypted, StartError> {
+async fn encrypted(config: &DnsTls, certificate: &ServerCertificate) -> Result<Encrypted, StartError> {
     let mut addrs = [None; 3];
     for (addr, configured) in addrs.iter_mut().zip([&config.dot, &config.doh, &config.doq]) {
         if let Some(configured) = configured {
@@ -51,7 +62,7 @@ async fn encrypted(config: &DnsTls) -> Result<Encrypted, StartError> {
         }
     }
     let [tls, https, quic] = addrs;
-    Ok(Encrypted { certificate: config.cert_path.clone(), key: config.key_path.clone(), tls, https, quic })
+    Ok(Encrypted { certificate: certificate.resolver(), tls, https, quic })
 }
 
 /// The zones of one application, as this node has them.

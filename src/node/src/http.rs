@@ -2,17 +2,27 @@
 
 use std::sync::Arc;
 
-use synod_auth::tls;
+use synod_auth::ServerCertificate;
 use synod_gateway::Gateway;
 use synod_http::{ALPN, HttpConfig, HttpServer};
 
 use crate::config::Http;
 use crate::node::{StartError, resolve};
 
-/// Answers readers from `gateway`.
-pub(crate) async fn start(config: &Http, gateway: Gateway) -> Result<HttpServer, StartError> {
-    let tls = match &config.tls {
-        Some(files) => Some(Arc::new(tls::readers_server(&files.cert_path, &files.key_path, &[ALPN])?)),
+/// The certificate that readers see, if they see one.
+pub(crate) fn certificate(config: &Http) -> Result<Option<Arc<ServerCertificate>>, StartError> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    Ok(Some(Arc::new(ServerCertificate::load(&files.cert_path, &files.key_path)?)))
+}
+
+/// Answers readers from `gateway`, in TLS if there is a certificate.
+pub(crate) async fn start(
+    config: &Http,
+    certificate: Option<&ServerCertificate>,
+    gateway: Gateway,
+) -> Result<HttpServer, StartError> {
+    let tls = match certificate {
+        Some(certificate) => Some(Arc::new(certificate.server_config(&[ALPN])?)),
         None => None,
     };
     let http_config = HttpConfig {

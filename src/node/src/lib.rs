@@ -8,6 +8,7 @@
 
 mod applier;
 pub mod apps;
+mod certificates;
 pub mod config;
 mod content;
 mod dns;

@@ -6,6 +6,7 @@
 //!
 //! Measurements belong to the process. Several nodes in one process, as in tests, share them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use synod_backend::CounterValues;
 use synod_dns::{Counts, Traffic};
-use synod_gateway::{GroupRole, NodeState};
+use synod_gateway::{CertificateStatus, CertificateUse, GroupRole, NodeState};
 use synod_journal::Journal;
+use synod_types::TimeMs;
 use tracing::warn;
 
 use crate::status::StatusSource;
@@ -145,6 +147,15 @@ fn describe() {
         Unit::Bytes,
         "Commands and files that wait for their answers"
     );
+    describe_gauge!(
+        "synod_certificate_expiry_seconds",
+        Unit::Seconds,
+        "When the certificate expires, in seconds since 1970; of several authorities, the first to expire"
+    );
+    describe_counter!(
+        "synod_certificate_reload_failures_total",
+        "How often files with certificates were read again and were not in order"
+    );
     describe_counter!("synod_dns_queries_total", "DNS messages that came, by carrier");
     describe_counter!(
         "synod_dns_replies_total",
@@ -178,6 +189,7 @@ impl Sources {
                 set("synod_queued_commands", count(group.queued));
             }
         }
+        self.collect_certificates(&status.certificates);
         for node in status.nodes.iter().filter(|node| node.state != NodeState::Own) {
             gauge!("synod_peer_up", "peer" => node.name.clone()).set(if node.state == NodeState::Up {
                 1.0
@@ -204,6 +216,24 @@ impl Sources {
             {
                 collect_dns(carrier, &traffic);
             }
+        }
+    }
+}
+
+impl Sources {
+    fn collect_certificates(&self, certificates: &[CertificateStatus]) {
+        let mut ends: BTreeMap<CertificateUse, TimeMs> = BTreeMap::new();
+        for CertificateStatus { certificate, not_after_ms, .. } in certificates {
+            let end = ends.entry(*certificate).or_insert(*not_after_ms);
+            *end = (*end).min(*not_after_ms);
+        }
+        for (certificate, end) in ends {
+            let labels = [("certificate", certificate.name())];
+            gauge!("synod_certificate_expiry_seconds", &labels).set(float(end.0 / 1000));
+        }
+        for (certificate, failures) in self.status.certificates.failures() {
+            let labels = [("certificate", certificate.name())];
+            counter!("synod_certificate_reload_failures_total", &labels).absolute(failures);
         }
     }
 }

@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::applier;
 use crate::apps;
+use crate::certificates::Certificates;
 use crate::config::{Address, Config, Server};
 use crate::content::door::Door;
 use crate::content::{self, Content};
@@ -161,6 +162,7 @@ pub struct Node {
     http: HttpServer,
     dns: Option<DnsServer>,
     gateway: Gateway,
+    certificates: Arc<Certificates>,
     intake: Arc<Intake>,
     content: Content,
     chunks: Content,
@@ -314,6 +316,18 @@ impl Node {
 
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
+        let http_certificate = http::certificate(&config.http)?;
+        let dns_certificate = match &config.dns {
+            Some(dns) => dns::certificate(dns)?,
+            None => None,
+        };
+        let certificates = Arc::new(Certificates::new(
+            Arc::clone(&identity),
+            name.clone(),
+            Arc::clone(&mesh),
+            http_certificate.clone(),
+            dns_certificate.clone(),
+        ));
         let status = Arc::new(StatusSource {
             cluster,
             genesis,
@@ -323,6 +337,7 @@ impl Node {
             mesh: Arc::clone(&mesh),
             groups: Arc::clone(&groups),
             doors: doors.clone(),
+            certificates: Arc::clone(&certificates),
         });
         let asked_status = Arc::clone(&status);
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
@@ -338,11 +353,12 @@ impl Node {
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
         let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
         let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
-        let http = http::start(&config.http, gateway.clone()).await?;
+        let http = http::start(&config.http, http_certificate.as_deref(), gateway.clone()).await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
-            Some((dns, app)) => Some(dns::start(dns, &doors[&app]).await?),
+            Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        tasks.spawn("watch over certificates".to_owned(), Arc::clone(&certificates).run());
         tasks.spawn("measurements".to_owned(), metrics.clone().keep_up());
         metrics.begin(Sources {
             status,
@@ -366,6 +382,7 @@ impl Node {
             http,
             dns,
             gateway,
+            certificates,
             intake,
             content,
             chunks,
@@ -383,6 +400,12 @@ impl Node {
     /// What its front ends see.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Has every file with certificates and keys read again, at the place where it was when the node started. Whether they
+    /// are in order is in the log, in the measurements and, as what the node has now, in its status.
+    pub fn read_certificates_again(&self) {
+        self.certificates.read_again();
     }
 
     /// Returns when this node cannot go on, and why. It has then acknowledged nothing that is not durable, and is to

@@ -10,6 +10,7 @@ use synod_mesh::Mesh;
 use synod_paxos::RoleName;
 use synod_types::{AppNdx, ClusterId, NodeId};
 
+use crate::certificates::Certificates;
 use crate::driver::Groups;
 
 /// Puts together what different parts of the node know.
@@ -22,6 +23,7 @@ pub(crate) struct StatusSource {
     pub mesh: Arc<Mesh>,
     pub groups: Arc<ArcSwap<Groups>>,
     pub doors: BTreeMap<AppNdx, Arc<AppDoor>>,
+    pub certificates: Arc<Certificates>,
 }
 
 impl StatusSource {
@@ -35,6 +37,7 @@ impl StatusSource {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             nodes: self.nodes(),
             apps: self.apps(),
+            certificates: self.certificates.status(),
         }
     }
 

@@ -321,8 +321,6 @@ pub const DNS_DATAGRAMS_AT_ONCE: usize = 64;
 pub const DNS_WRITE_BYTES: usize = 64 << 10;
 /// Bytes at which a message of a zone transfer is sent and the next one begun; one record may be longer by itself.
 pub const DNS_TRANSFER_MESSAGE_BYTES: usize = 16 << 10;
-/// Bytes of a file with certificates or a key.
-pub const DNS_PEM_BYTES_MAX: u64 = 64 << 10;
 
 /// Parsed public keys that a verifier keeps.
 pub const KEYS_REMEMBERED_MAX: usize = COMMANDERS_MAX;
@@ -340,6 +338,10 @@ pub const ADMINISTRATORS_MAX: usize = 64;
 pub const NAME_BYTES_MAX: usize = 63;
 /// Bytes of a file with keys or certificates.
 pub const KEY_FILE_BYTES_MAX: usize = 64 << 10;
+/// Milliseconds between two looks at whether the files with keys and certificates have changed.
+pub const CERTIFICATE_LOOK_MS: u64 = 1_000;
+/// Days before its end from which on a certificate is warned of.
+pub const CERTIFICATE_WARNING_DAYS: u64 = 30;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;

@@ -214,12 +214,17 @@ impl Cluster {
 
     /// Founds a cluster with these applications.
     pub fn found_apps(nodes: usize, apps: Vec<GenesisApp>) -> Cluster {
-        Cluster::found_as(nodes, apps, 1, 1)
+        Cluster::found_as(nodes, apps, 1, 1, Layout::Together)
     }
 
     /// Founds a cluster with so many administrators, of which so many sign each change of who commands.
     pub fn found_by(nodes: usize, administrators: usize, signatures_needed: u32) -> Cluster {
-        Cluster::found_as(nodes, default_apps(), administrators, signatures_needed)
+        Cluster::found_as(nodes, default_apps(), administrators, signatures_needed, Layout::Together)
+    }
+
+    /// Founds a cluster where each node has a directory of its own.
+    pub fn found_apart(nodes: usize) -> Cluster {
+        Cluster::found_as(nodes, default_apps(), 1, 1, Layout::NodeDirectories)
     }
 
     fn found_as(
@@ -227,6 +232,7 @@ impl Cluster {
         apps: Vec<GenesisApp>,
         administrators: usize,
         signatures_needed: u32,
+        layout: Layout,
     ) -> Cluster {
         let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
         let plan = Plan {
@@ -236,7 +242,7 @@ impl Cluster {
             administrators,
             signatures_needed,
             retry_delay: Some(Duration::from_millis(50)),
-            layout: Layout::default(),
+            layout,
             data_dir: None,
         };
         let founded = found(&directory.path().join("cluster"), &plan).unwrap();
@@ -343,6 +349,11 @@ impl Cluster {
     /// Lets a paused node go on.
     pub fn resume(&self, n: usize) {
         self.signal(n, Signal::CONT);
+    }
+
+    /// Tells a node to read again what it reads again.
+    pub fn hang_up(&self, n: usize) {
+        self.signal(n, Signal::HUP);
     }
 
     fn signal(&self, n: usize, signal: Signal) {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,44 +16,47 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, ServerName};
-use synod_dns::{DnsConfig, DnsError, DnsServer, Encrypted, Transport};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use synod_dns::{DnsConfig, Encrypted, Transport};
 use synod_zone::Rtype;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::house::{
-    House, PATIENCE, World, framed, next_message, query, rcode, read_to_end, zone_with_big_answers,
-};
+use crate::house::{House, PATIENCE, framed, next_message, query, rcode, read_to_end, zone_with_big_answers};
 
 /// A front end with all transports, and what its clients trust.
 struct Vault {
     house: House,
     certificate: CertificateDer<'static>,
-    _files: TempDir,
+    shown: Arc<Shown>,
 }
 
 fn any_port() -> Option<SocketAddr> {
     Some("127.0.0.1:0".parse().unwrap())
 }
 
-/// A certificate for `localhost` and its key, as files.
-fn certificate() -> (CertificateDer<'static>, TempDir, Encrypted) {
+/// What is shown, which can change.
+#[derive(Debug)]
+struct Shown(Mutex<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().unwrap()))
+    }
+}
+
+/// A certificate for `localhost` and its key.
+fn certificate() -> (CertificateDer<'static>, Arc<CertifiedKey>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let files = tempfile::tempdir().unwrap();
-    let encrypted = Encrypted {
-        certificate: files.path().join("server.crt"),
-        key: files.path().join("server.key"),
-        tls: any_port(),
-        https: any_port(),
-        quic: any_port(),
-    };
-    std::fs::write(&encrypted.certificate, made.cert.pem()).unwrap();
-    std::fs::write(&encrypted.key, made.signing_key.serialize_pem()).unwrap();
-    (made.cert.der().clone(), files, encrypted)
+    let certificate = made.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = CertifiedKey::from_der(vec![certificate.clone()], key.into(), &provider).unwrap();
+    (certificate, Arc::new(certified))
 }
 
 impl Vault {
@@ -63,13 +65,20 @@ impl Vault {
     }
 
     async fn with(change: impl FnOnce(&mut DnsConfig)) -> Vault {
-        let (certificate, files, encrypted) = certificate();
+        let (certificate, certified) = certificate();
+        let shown = Arc::new(Shown(Mutex::new(certified)));
+        let encrypted = Encrypted {
+            certificate: Arc::<Shown>::clone(&shown),
+            tls: any_port(),
+            https: any_port(),
+            quic: any_port(),
+        };
         let house = House::with(|config| {
             config.encrypted = Some(encrypted);
             change(config);
         })
         .await;
-        Vault { house, certificate, _files: files }
+        Vault { house, certificate, shown }
     }
 
     fn client_tls(&self, alpn: &[u8]) -> rustls::ClientConfig {
@@ -367,38 +376,26 @@ async fn closing_ends_every_transport() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_certificate_is_said() {
-    let house = House::open().await;
-    let (_, files, good) = certificate();
-    let (_, _other_files, other) = certificate();
-    let start = async |encrypted: &Encrypted| {
-        let mut config = DnsConfig::at("127.0.0.1:0".parse().unwrap());
-        config.encrypted = Some(encrypted.clone());
-        DnsServer::start(config, Arc::<World>::clone(&house.world)).await
-    };
-    let missing = files.path().join("missing");
-    let garbage = files.path().join("garbage");
-    std::fs::write(&garbage, "no PEM at all").unwrap();
-    let huge = files.path().join("huge");
-    std::fs::write(&huge, vec![b'#'; 1 << 20]).unwrap();
-    let certificate = |path: &PathBuf| Encrypted { certificate: path.clone(), ..good.clone() };
-    let key = |path: &PathBuf| Encrypted { key: path.clone(), ..good.clone() };
-    for (encrypted, named, what) in [
-        (certificate(&missing), &missing, "cannot read"),
-        (certificate(&garbage), &garbage, "holds no certificate"),
-        (certificate(&huge), &huge, "more than 65536 bytes"),
-        (key(&missing), &missing, "cannot read"),
-        (key(&good.certificate), &good.certificate, "holds no private key"),
-        (key(&other.key), &good.certificate, "cannot be used with the key"),
-    ] {
-        let error = start(&encrypted).await.err().unwrap();
-        assert!(matches!(error, DnsError::Certificate(_)), "{error}");
-        let (error, named) = (error.to_string(), named.display().to_string());
-        assert!(error.contains(&named) && error.contains(what), "{error}");
+async fn who_comes_later_sees_the_new_certificate() {
+    let mut vault = Vault::open().await;
+    let addrs = vault.house.server.local_addrs().clone();
+    let mut early = vault.tls(addrs.tls, b"dot").await;
+    let (certificate, certified) = certificate();
+    *vault.shown.0.lock().unwrap() = certified;
+    // Whoever trusts the new one alone gets through on all of them, and who is there already stays.
+    vault.certificate = certificate;
+    let query = query(0, "www.example.", Rtype::A);
+    let expected = vault.house.says(Transport::Stream, &query);
+    let mut late = vault.tls(addrs.tls, b"dot").await;
+    for stream in [&mut early, &mut late] {
+        stream.write_all(&framed(&query)).await.unwrap();
+        assert_eq!(next_message(stream).await, expected);
     }
-    // Without an address, nothing is read.
-    let off = Encrypted { certificate: missing, ..Encrypted::default() };
-    start(&off).await.unwrap().close().await;
+    let mut client = vault.https().await;
+    let (status, _, body) = send(&mut client, post("application/dns-message", &query)).await;
+    assert_eq!((status, body), (StatusCode::OK, expected.clone()));
+    let (_endpoint, connection) = vault.quic().await;
+    assert_eq!(ask_over_quic(&connection, &query).await, framed(&expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

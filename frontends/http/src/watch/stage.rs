@@ -20,6 +20,7 @@ pub(crate) fn status() -> ClusterStatus {
         version: "1".to_owned(),
         nodes: Vec::new(),
         apps: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

@@ -161,6 +161,7 @@ pub fn status() -> ClusterStatus {
             rtt_us: None,
         }],
         apps: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

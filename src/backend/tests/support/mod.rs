@@ -220,6 +220,7 @@ impl Progress for FakeNode {
 pub struct Tls {
     pub server: Arc<rustls::ServerConfig>,
     pub client: Arc<rustls::ClientConfig>,
+    pub identity: TlsIdentity,
     directory: TempDir,
 }
 
@@ -238,7 +239,7 @@ impl Tls {
         }
         let identity = TlsIdentity::load(path("node.pem"), path("node.key"), path("ca.pem")).unwrap();
         let client = Arc::new(backend_client(&load_roots(path("ca.pem")).unwrap(), &[]).unwrap());
-        Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client, directory }
+        Tls { server: Arc::new(identity.backend_server(&[]).unwrap()), client, identity, directory }
     }
 
     /// A file: `ca`, `node` or `another`, each with `.pem` and `.key`.

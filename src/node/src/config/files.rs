@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use synod_auth::{Genesis, SigningKey, TlsIdentity, tls};
+use synod_auth::{Genesis, ServerCertificate, SigningKey, TlsIdentity, tls};
 use synod_types::NodeId;
 
 use super::Draft;
@@ -24,15 +24,13 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
             mistakes.add("dns.app", why);
         }
     }
-    if let Some(tls) = draft.dns.as_ref().and_then(|dns| dns.tls.as_ref()) {
-        for (place, path) in [("dns.tls.cert_path", &tls.cert_path), ("dns.tls.key_path", &tls.key_path)] {
-            if let Err(why) = File::open(path) {
-                mistakes.add(place, format!("cannot read {}: {why}", path.display()));
-            }
-        }
+    if let Some(tls) = draft.dns.as_ref().and_then(|dns| dns.tls.as_ref())
+        && let Err(why) = ServerCertificate::load(&tls.cert_path, &tls.key_path)
+    {
+        mistakes.add("dns.tls", why.to_string());
     }
     if let Some(tls) = draft.http.as_ref().and_then(|http| http.tls.as_ref())
-        && let Err(why) = tls::readers_server(&tls.cert_path, &tls.key_path, &[])
+        && let Err(why) = ServerCertificate::load(&tls.cert_path, &tls.key_path)
     {
         mistakes.add("http.tls", why.to_string());
     }

@@ -343,9 +343,15 @@ fn what_dns_serves_has_to_be_in_genesis_and_its_certificate_on_disk() {
         assert!(text.contains("dns.app: genesis names no application"), "{text}");
         assert!(text.contains("those that it names: 2 (zones)"), "{text}");
     }
-    let tls = "tls = {cert_path = \"node1.pem\", key_path = \"none.pem\", dot = \"localhost:853\"}";
-    let text = cluster.load(&format!("{GOOD}[dns]\n{tls}")).unwrap_err().to_string();
-    assert!(text.contains("dns.tls.key_path: cannot read"), "{text}");
+    let load = |cert: &str, key: &str| {
+        let tls = format!("tls = {{cert_path = \"{cert}\", key_path = \"{key}\", dot = \"localhost:853\"}}");
+        cluster.load(&format!("{GOOD}[dns]\n{tls}")).map_err(|errors| errors.to_string())
+    };
+    assert!(load("node1.pem", "node1-key.pem").is_ok());
+    let text = load("node1.pem", "none.pem").unwrap_err();
+    assert!(text.contains("dns.tls: cannot read"), "{text}");
+    let text = load("node2.pem", "node1-key.pem").unwrap_err();
+    assert!(text.contains("dns.tls: ") && text.contains("cannot be used with the key in"), "{text}");
 }
 
 #[test]
