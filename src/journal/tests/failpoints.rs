@@ -5,6 +5,8 @@
 //! cargo test -p synod-journal --features failpoints --test failpoints
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
