@@ -43,7 +43,8 @@ impl Priority {
                 | GroupMessage::ReadIndexRequest { .. }
                 | GroupMessage::ReadIndex { .. }
                 | GroupMessage::Confirm { .. }
-                | GroupMessage::Confirmed { .. } => Priority::Control,
+                | GroupMessage::Confirmed { .. }
+                | GroupMessage::HandOver { .. } => Priority::Control,
                 GroupMessage::Prepare { .. }
                 | GroupMessage::Promise { .. }
                 | GroupMessage::Accept { .. }

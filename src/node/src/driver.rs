@@ -48,6 +48,8 @@ pub(crate) enum Input {
     SnapshotFetched(AppNdx, Slot, Box<Machine>),
     /// Certified snapshots have everything up to here.
     CutLog(AppNdx, Slot),
+    /// Another node is to lead whatever this one leads.
+    HandOver,
 }
 
 /// What an applier gets.
@@ -215,6 +217,11 @@ impl Driver {
                 // The core may have come further meanwhile.
                 self.fetched = None;
                 self.tell_groups();
+            }
+            Input::HandOver => {
+                for app in self.apps.keys().copied().collect::<Vec<_>>() {
+                    self.step(Event::HandOver { app, to: None });
+                }
             }
             Input::CutLog(app, slot) => {
                 self.step(Event::CutLog { app, slot });
@@ -508,6 +515,7 @@ impl Driver {
             None => warn!(%app, "no leader"),
         }
         state.publisher.set_leader(leader.map(|ballot| Leader { id: ballot.node, name: name(ballot) }));
+        self.tell_groups();
         if leader.is_some() && leader != before {
             let pending = self.ways.intake.pending_of(app);
             self.later.push((app, pending));

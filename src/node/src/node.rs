@@ -18,8 +18,8 @@ use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
 use synod_machine::{Machine, View};
-use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig};
-use synod_paxos::{Config as CoreConfig, Core};
+use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
+use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, ClusterId, Message, NodeId, Recovered};
 use tokio::sync::mpsc;
@@ -51,6 +51,11 @@ use crate::tasks::{Fatal, Tasks};
 const MESSAGES_MAX: usize = 1024;
 /// Messages about files that wait; small, or a piece of a file.
 const CONTENT_MESSAGES_MAX: usize = 256;
+/// How often a node that stops looks whether others lead now, how often it looks at most, and after how many looks it asks them
+/// again.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(10);
+const HAND_OVER_LOOKS: u32 = 200;
+const HAND_OVER_AGAIN: u32 = 25;
 /// What waits for the task that takes care of snapshots.
 const SNAPSHOT_ASKS_MAX: usize = 1024;
 
@@ -163,6 +168,8 @@ pub struct Node {
     dns: Option<DnsServer>,
     gateway: Gateway,
     certificates: Arc<Certificates>,
+    groups: Arc<ArcSwap<Groups>>,
+    inputs: mpsc::UnboundedSender<Input>,
     intake: Arc<Intake>,
     content: Content,
     chunks: Content,
@@ -295,6 +302,7 @@ impl Node {
             states: Arc::clone(&states),
             inputs: inputs.clone(),
         };
+        let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
@@ -383,6 +391,8 @@ impl Node {
             dns,
             gateway,
             certificates,
+            groups: asked_groups,
+            inputs: own_inputs,
             intake,
             content,
             chunks,
@@ -418,6 +428,7 @@ impl Node {
     /// the mesh, and what is on disk last.
     pub async fn stop(self) {
         info!("node stops");
+        self.hand_over().await;
         self.gateway.stop();
         if let Some(dns) = self.dns {
             dns.close().await;
@@ -435,6 +446,26 @@ impl Node {
             error!(%why, "the journal did not close by itself");
         }
         info!("node stopped");
+    }
+}
+
+impl Node {
+    /// Has other nodes lead what this one leads, so that commands do not wait until it is missed. Where nobody takes over in
+    /// time, they do.
+    async fn hand_over(&self) {
+        let leads = |group: &GroupStatus| group.role == RoleName::Leader;
+        let mut looking = tokio::time::interval(HAND_OVER_LOOK);
+        for look in 0..HAND_OVER_LOOKS {
+            looking.tick().await;
+            if !self.groups.load().values().any(leads) || !self.mesh.peers().iter().any(PeerStatus::is_up) {
+                return;
+            }
+            if look % HAND_OVER_AGAIN == 0 {
+                // The driver is gone only when the node stops.
+                let _ = self.inputs.send(Input::HandOver);
+            }
+        }
+        warn!("no other node takes over what this one leads");
     }
 }
 

@@ -274,6 +274,7 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
                 GroupMessage::ReadIndex { read: u64::MAX, index: slot },
                 GroupMessage::Confirm { ballot, round: u64::MAX },
                 GroupMessage::Confirmed { ballot, round: u64::MAX },
+                GroupMessage::HandOver { ballot, chosen: Slot(0) },
                 GroupMessage::Snapshot { certificate: stage.forged_certificate(slot) },
             ] {
                 stage.rogue.say(KV, message.clone());

@@ -29,6 +29,12 @@ pub enum Fault {
     /// A leader takes decrees of its own term from another node's log, so that it may announce as chosen what others
     /// accepted under its ballot and what was not chosen.
     LeaderTakesCatchUp,
+    /// A snapshot is installed over a newer state.
+    StaleSnapshot,
+    /// The log is served from before where it begins.
+    ServesWhatIsCut,
+    /// A node that installs a snapshot does not note that its log begins there.
+    SnapshotWithoutCut,
     /// A leader grants reads without asking whether it still leads.
     ReadWithoutQuorum,
     /// A new leader grants reads before a decree of its own was chosen.

@@ -134,6 +134,12 @@ impl Core {
                 Some((group, mut out)) => group.on_read(read, &mut out),
                 None => effects.push(Effect::ReadRefused { app, read, code: RefusalCode::UnknownApp }),
             },
+            Event::HandOver { app, to } => {
+                let to = to.or_else(|| self.furthest(app));
+                if let (Some(to), Some((group, mut out))) = (to, self.group(app, effects)) {
+                    group.on_hand_over(to, &mut out);
+                }
+            }
             Event::SnapshotFetched { app, slot } => {
                 if let Some((group, mut out)) = self.group(app, effects) {
                     group.on_snapshot_fetched(slot, &mut out);
@@ -200,6 +206,16 @@ impl Core {
         self.round += 1;
         let message = Message::Heartbeat { round: self.round };
         effects.extend(self.members.others().map(|to| Effect::Send { to, message: message.clone() }));
+    }
+
+    /// Who has chosen most, of the nodes that were heard last.
+    fn furthest(&self, app: AppNdx) -> Option<NodeId> {
+        let chosen = |beats: &[GroupBeat]| beats.iter().find(|beat| beat.app == app).map(|beat| beat.chosen);
+        let standing =
+            self.heard.iter().filter_map(|(&node, (round, beats))| Some((*round, chosen(beats)?, node)));
+        let latest = standing.clone().map(|(round, ..)| round).max()?;
+        let reached = standing.filter(|(round, ..)| *round == latest);
+        reached.max_by_key(|(_, chosen, _)| *chosen).map(|(.., node)| node)
     }
 
     fn group<'a>(

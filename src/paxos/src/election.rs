@@ -118,12 +118,17 @@ impl Election {
             self.waited += 1;
             return None;
         }
+        Some(self.stand(promised, broken))
+    }
+
+    /// Takes over now; returns the ballot to stand with.
+    pub fn stand(&mut self, promised: Ballot, broken: Broken) -> Ballot {
         self.waited = 0;
         let highest = self.leader.number.max(promised.number);
         self.own.number = if broken.is(Fault::BallotReused) && highest > 0 { highest } else { highest + 1 };
         self.leader = self.own;
         self.happy = true;
-        Some(self.own)
+        self.own
     }
 
     fn with_self(&self, members: &Members, others: impl Iterator<Item = NodeId>, broken: Broken) -> bool {

@@ -49,6 +49,13 @@ pub enum Event {
         /// The driver's number for it.
         read: ReadId,
     },
+    /// If this node leads, another one is asked to lead instead; until it does, this one leads on.
+    HandOver {
+        /// The application.
+        app: AppNdx,
+        /// Who is to lead; `None`: of the nodes that are reached, the one that has chosen most.
+        to: Option<NodeId>,
+    },
     /// Every [`Effect::Persist`] up to this one is durable.
     Durable {
         /// The last durable one.

@@ -183,11 +183,15 @@ impl Group {
             GroupMessage::Confirm { ballot, round } if ballot.node == from => {
                 self.on_confirm(ballot, round, out);
             }
+            GroupMessage::HandOver { ballot, chosen } if ballot.node == from => {
+                self.on_handed_over(ballot, chosen, out);
+            }
             // Only the owner of a ballot speaks under it.
             GroupMessage::Prepare { .. }
             | GroupMessage::Accept { .. }
             | GroupMessage::Learn { .. }
-            | GroupMessage::Confirm { .. } => {}
+            | GroupMessage::Confirm { .. }
+            | GroupMessage::HandOver { .. } => {}
             GroupMessage::Promise { ballot, chosen, damaged_through, accepted } => {
                 self.learner.on_peer(from, chosen);
                 self.on_promise(from, ballot, Promise { chosen, damaged_through, accepted }, out);
@@ -195,7 +199,7 @@ impl Group {
             GroupMessage::Accepted { ballot, slot } => self.on_accepted(from, ballot, slot, out),
             GroupMessage::Nack { ballot, promised } => self.on_nack(ballot, promised, out),
             GroupMessage::CatchUpRequest { from: first } => {
-                if first <= self.cut {
+                if first <= self.cut && !self.config.broken.is(Fault::ServesWhatIsCut) {
                     out.offer_snapshot(from);
                 } else if first <= self.learner.chosen() {
                     out.serve_log(from, first, self.learner.chosen());
@@ -332,7 +336,8 @@ impl Group {
     /// Whether a snapshot of `slot` brings this node further. A leader needs none, for the same reason for which it takes
     /// nothing from the others' logs.
     fn has_use_for(&self, slot: Slot) -> bool {
-        slot > self.learner.chosen() && !matches!(self.role, Role::Leader(_))
+        let is_newer = slot > self.learner.chosen() || self.config.broken.is(Fault::StaleSnapshot);
+        is_newer && !matches!(self.role, Role::Leader(_))
     }
 
     /// A snapshot of `slot` is durable here.
@@ -344,7 +349,9 @@ impl Group {
         self.learner.leap_to(slot);
         out.install_snapshot(slot);
         // The log has a hole before the slot, so that is where it has to begin from now on.
-        self.on_cut(slot, out);
+        if !self.config.broken.is(Fault::SnapshotWithoutCut) {
+            self.on_cut(slot, out);
+        }
         self.advance(out);
         self.learner.ask(self.visible_leader().map(|leader| leader.node), out);
         self.try_lead(out);
@@ -424,6 +431,26 @@ impl Group {
         if matches!(self.role, Role::Leader(_)) {
             self.proposals.push_tick(now, self.config.broken);
             self.pump(out);
+        }
+    }
+
+    /// Another node is to lead.
+    pub fn on_hand_over(&mut self, to: NodeId, out: &mut Outbox<'_>) {
+        if let Role::Leader(leader) = &self.role
+            && self.members.contains(to)
+            && to != self.members.node()
+        {
+            let (ballot, chosen) = (leader.ballot, self.learner.chosen());
+            out.send(to, GroupMessage::HandOver { ballot, chosen });
+        }
+    }
+
+    /// The leader of `ballot` wants this node to lead: if that is the leader that this node follows, it stands.
+    fn on_handed_over(&mut self, ballot: Ballot, chosen: Slot, out: &mut Outbox<'_>) {
+        self.on_learn(ballot, chosen, out);
+        if matches!(self.role, Role::Follower) && ballot == self.election.leader() {
+            let ballot = self.election.stand(self.acceptor.promised(), self.config.broken);
+            self.campaign(ballot, out);
         }
     }
 

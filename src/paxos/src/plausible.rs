@@ -16,6 +16,7 @@ pub fn is_plausible(message: &GroupMessage, known: Slot) -> bool {
         | GroupMessage::Accepted { ballot, .. }
         | GroupMessage::Learn { ballot, .. }
         | GroupMessage::Confirm { ballot, .. }
+        | GroupMessage::HandOver { ballot, .. }
         | GroupMessage::Confirmed { ballot, .. } => is_ballot(*ballot),
         GroupMessage::Nack { ballot, promised } => is_ballot(*ballot) && is_ballot(*promised),
         GroupMessage::Promise { ballot, chosen, damaged_through, accepted } => {

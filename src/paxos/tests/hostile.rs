@@ -79,7 +79,7 @@ impl Hostile {
 
     fn message(&mut self) -> Message {
         let (ballot, slot, chosen) = (self.ballot(), self.slot(), self.slot());
-        let message = match self.random.random_range(0..17) {
+        let message = match self.random.random_range(0..18) {
             0 => return Message::Heartbeat { round: self.number() },
             1 | 2 => {
                 let happy = self.random.random_ratio(1, 4);
@@ -108,7 +108,8 @@ impl Hostile {
             12 => GroupMessage::ReadIndexRequest { read: self.number() },
             13 => GroupMessage::ReadIndex { read: self.number(), index: slot },
             14 => GroupMessage::Confirm { ballot, round: self.number() },
-            15 => GroupMessage::Confirmed { ballot, round: self.number() },
+            15 => GroupMessage::HandOver { ballot, chosen },
+            16 => GroupMessage::Confirmed { ballot, round: self.number() },
             _ => {
                 let (state_ndx, chain) = (StateNdx(self.number()), Digest([0; 32]));
                 let index = ContentKey(chain);

@@ -22,6 +22,10 @@ pub enum DriverFault {
     PausesCount,
     /// Proposes no ticks.
     NoTicks,
+    /// Cuts the log off behind a snapshot that was never written.
+    CutWithoutSnapshot,
+    /// Takes a snapshot that cannot be read for an empty state.
+    LostSnapshotIsEmpty,
 }
 
 /// What is wrong in a world, of all that could be.

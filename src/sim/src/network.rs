@@ -200,6 +200,7 @@ pub fn kind(message: &Message) -> &'static str {
             GroupMessage::Confirm { .. } => "Confirm",
             GroupMessage::Confirmed { .. } => "Confirmed",
             GroupMessage::Snapshot { .. } => "Snapshot",
+            GroupMessage::HandOver { .. } => "HandOver",
         },
     }
 }

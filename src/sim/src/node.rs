@@ -187,7 +187,7 @@ impl Node {
             let mut recovered = self.recover(app);
             if let Some(snapshot) = self.usable_snapshot(app, &recovered) {
                 recovered.begin_behind(snapshot.applied);
-            } else if recovered.cut > Slot(0) {
+            } else if recovered.cut > Slot(0) && !self.has(DriverFault::LostSnapshotIsEmpty) {
                 recovered.end_chosen_before(Slot(1));
             }
             around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
@@ -343,6 +343,13 @@ impl Node {
             }
         }
         self.step(Event::Durable { up_to }, around);
+    }
+
+    /// Whichever groups it leads, another node is to lead.
+    pub fn hand_over(&mut self, to: usize, around: &mut Surroundings<'_>) {
+        for app in self.setting.config.apps.clone() {
+            self.step(Event::HandOver { app, to: Some(node_id(to)) }, around);
+        }
     }
 
     /// A snapshot came that was asked for, or nobody gave it.
@@ -538,7 +545,8 @@ impl Node {
 
     fn on_chosen(&mut self, app: AppNdx, slot: Slot, decree: Decree, around: &mut Surroundings<'_>) {
         let Some(running) = &mut self.running else { return };
-        let node = self.setting.index;
+        let (node, mistake) = (self.setting.index, self.setting.mistake);
+        let has = |fault| mistake.is_some_and(|mistake| mistake.is(fault));
         let Surroundings { checks, outputs, .. } = around;
         checks.protocol.on_chosen(node, app, slot, &decree, &mut checks.verdict);
         let group = &mut running.groups[group(app)];
@@ -559,7 +567,9 @@ impl Node {
         group.answer_readers(outputs);
         if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
             let bytes = group.machine.snapshot();
-            self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
+            if !has(DriverFault::CutWithoutSnapshot) {
+                self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
+            }
             let cut = self.setting.kept_slots.map(|kept| Slot(slot.0.saturating_sub(kept)));
             running.cuts.extend(cut.map(|cut| (app, cut)));
         }

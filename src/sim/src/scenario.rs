@@ -190,6 +190,7 @@ impl Stage {
             Step::StartAll => (0..nodes).for_each(|node| world.start(node)),
             Step::Start(node) => world.start(node),
             Step::Crash(node, loss) => world.crash(node, loss),
+            Step::HandOver(node, to) => world.hand_over(node, to),
             Step::Pause(node, for_ms) => world.nodes[node].paused_until_ms = world.now_ms + for_ms,
             Step::SlowDisk(node, ms) => world.nodes[node].sync_ms = ms..=ms,
             Step::SyncError(node) => world.nodes[node].sync_fails = true,

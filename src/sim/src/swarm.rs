@@ -44,9 +44,11 @@ pub enum FaultKind {
     SyncError,
     /// A wall clock is set forward or back.
     ClockJump,
+    /// Whoever leads hands over to another node, which may be down.
+    HandOver,
 }
 
-const ALL_FAULTS: [FaultKind; 16] = [
+const ALL_FAULTS: [FaultKind; 17] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -63,6 +65,7 @@ const ALL_FAULTS: [FaultKind; 16] = [
     FaultKind::SlowDisk,
     FaultKind::SyncError,
     FaultKind::ClockJump,
+    FaultKind::HandOver,
 ];
 
 /// What one run is like.

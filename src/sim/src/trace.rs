@@ -263,7 +263,9 @@ impl fmt::Display for Show<&GroupMessage> {
             GroupMessage::Nack { ballot, promised } => {
                 write!(f, "{} promised {}", Show(*ballot), Show(*promised))
             }
-            GroupMessage::Learn { ballot, chosen } => write!(f, "{} chosen {chosen}", Show(*ballot)),
+            GroupMessage::Learn { ballot, chosen } | GroupMessage::HandOver { ballot, chosen } => {
+                write!(f, "{} chosen {chosen}", Show(*ballot))
+            }
             GroupMessage::CatchUpRequest { from } => write!(f, "from {from}"),
             GroupMessage::CatchUp { from, decrees } => {
                 write!(f, "from {from}")?;

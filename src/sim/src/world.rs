@@ -201,6 +201,14 @@ impl World {
         self.queue.put(at_ms, Happening::Tick { node, incarnation });
     }
 
+    /// Lets a node hand over to another one what it leads.
+    pub fn hand_over(&mut self, node: usize, to: usize) {
+        if self.nodes[node].is_up() {
+            self.note(format_args!("n{} hands over to n{}", node + 1, to + 1));
+            self.with_node(node, |node, around| node.hand_over(to, around));
+        }
+    }
+
     /// Stops a node at once; its disk keeps what is durable, and of the rest what `loss` leaves.
     pub fn crash(&mut self, node: usize, loss: CrashLoss) {
         if !self.nodes[node].is_up() {

@@ -14,7 +14,7 @@ const SEEDS_MAX: u64 = 5000;
 /// Seeds that one thread takes at a time.
 const CHUNK: u64 = 4;
 
-const CORE: [Fault; 14] = [
+const CORE: [Fault; 17] = [
     Fault::PromiseNotKept,
     Fault::PromiseForgotten,
     Fault::QuorumOffByOne,
@@ -25,6 +25,9 @@ const CORE: [Fault; 14] = [
     Fault::OwnVoteBeforeDurable,
     Fault::LearnAnyBallot,
     Fault::ApplyOverHole,
+    Fault::StaleSnapshot,
+    Fault::ServesWhatIsCut,
+    Fault::SnapshotWithoutCut,
     Fault::ReadWithoutQuorum,
     Fault::ReadBeforeBarrier,
     Fault::TickOvertakes,
@@ -38,7 +41,7 @@ const MACHINE: [machine::Fault; 4] = [
     machine::Fault::SnapshotWithoutSessions,
 ];
 
-const DRIVER: [DriverFault; 8] = [
+const DRIVER: [DriverFault; 10] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
@@ -47,6 +50,8 @@ const DRIVER: [DriverFault; 8] = [
     DriverFault::TimeOfTheWall,
     DriverFault::PausesCount,
     DriverFault::NoTicks,
+    DriverFault::CutWithoutSnapshot,
+    DriverFault::LostSnapshotIsEmpty,
 ];
 
 /// The first seed, of those that were tried, at which a mistake was found.

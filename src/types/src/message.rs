@@ -95,7 +95,8 @@ impl Message {
                     | GroupMessage::ReadIndex { .. }
                     | GroupMessage::Confirm { .. }
                     | GroupMessage::Confirmed { .. }
-                    | GroupMessage::Snapshot { .. } => return None,
+                    | GroupMessage::Snapshot { .. }
+                    | GroupMessage::HandOver { .. } => return None,
                 };
                 Some((*app, commands))
             }
@@ -216,6 +217,13 @@ pub enum GroupMessage {
     Snapshot {
         /// Of which state, with the word of a majority for it.
         certificate: Certificate,
+    },
+    /// The leader is about to go: the receiver is to stand at once, without waiting until the leader is missed.
+    HandOver {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// Every slot up to here is chosen.
+        chosen: Slot,
     },
 }
 

@@ -321,7 +321,9 @@ impl GroupTruth {
                 self.on_announced(node, *ballot, *chosen, verdict);
             }
             GroupMessage::Accepted { ballot, slot } => self.on_accepted(node, *ballot, *slot, disk, verdict),
-            GroupMessage::Learn { ballot, chosen } => self.on_announced(node, *ballot, *chosen, verdict),
+            GroupMessage::Learn { ballot, chosen } | GroupMessage::HandOver { ballot, chosen } => {
+                self.on_announced(node, *ballot, *chosen, verdict);
+            }
             GroupMessage::CatchUp { from, decrees } => {
                 for (slot, decree) in (from.0..).map(Slot).zip(decrees) {
                     verdict.demand(

@@ -4,6 +4,7 @@
 //! ```text
 //! nodes 5 | delay 5ms | pipeline 1 | snapshots 2 | keep 1  before anything else
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
+//! hand-over 1 to 2
 //! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | damage 2 snapshot | clock 2 +5000ms
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
@@ -58,6 +59,7 @@ pub enum Step {
     StartAll,
     Start(usize),
     Crash(usize, CrashLoss),
+    HandOver(usize, usize),
     Pause(usize, u64),
     SlowDisk(usize, u64),
     SyncError(usize),
@@ -128,6 +130,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["start"] => Step::StartAll,
         ["start", node] => Step::Start(node_of(node)?),
         ["crash", node, how @ ..] => Step::Crash(node_of(node)?, crash_loss(how)?),
+        ["hand-over", node, "to", other] => Step::HandOver(node_of(node)?, node_of(other)?),
         ["pause", node, for_ms] => Step::Pause(node_of(node)?, ms(for_ms)?),
         ["slow-disk", node, takes] => Step::SlowDisk(node_of(node)?, ms(takes)?),
         ["sync-error", node] => Step::SyncError(node_of(node)?),
