@@ -15,7 +15,7 @@ use synod_node::Node;
 use synod_types::{AppNdx, Outcome, StateNdx};
 
 const KV: AppNdx = AppNdx(1);
-/// Clients at a time, each with one command after the other.
+/// So many at a time, each with one command after the other.
 const CLIENTS: usize = 4;
 /// Commands before a node is stopped, and again before the next one is.
 const BETWEEN: u64 = 40;
@@ -71,9 +71,9 @@ async fn no_command_fails_or_counts_twice_while_each_node_is_restarted() {
     let founded = Founded::new(3);
     let mut nodes: Vec<Option<Node>> = founded.start_all().await.into_iter().map(Some).collect();
     let tally = Arc::new(Tally::default());
-    let clients: Vec<Client> = (0..CLIENTS).map(|_| founded.client(founded.endpoints())).collect();
+    let client = founded.client(founded.endpoints());
     let loads: Vec<_> =
-        clients.iter().map(|client| tokio::spawn(load(client.clone(), Arc::clone(&tally)))).collect();
+        (0..CLIENTS).map(|_| tokio::spawn(load(client.clone(), Arc::clone(&tally)))).collect();
     for (i, place) in nodes.iter_mut().enumerate() {
         more(&tally).await;
         place.take().expect("it runs").stop().await;
@@ -92,9 +92,7 @@ async fn no_command_fails_or_counts_twice_while_each_node_is_restarted() {
     let done = tally.done.load(Ordering::SeqCst);
     println!("{done} commands over three restarts, the slowest took {slowest:?}");
     let last = StateNdx(tally.state_ndx.load(Ordering::SeqCst));
-    for client in clients {
-        client.close().await;
-    }
+    client.close().await;
     for node in nodes.into_iter().flatten() {
         assert_eq!(count(&node, last).await, done);
         node.stop().await;
