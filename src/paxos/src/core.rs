@@ -30,6 +30,9 @@ pub struct Config {
     pub retry_ticks: u32,
     /// Ticks after which a read that was asked of another node is refused.
     pub read_ticks: u32,
+    /// Rounds for which the node that is preferred as a group's leader has to be there, and not behind, before another one
+    /// that leads hands over to it.
+    pub spread_rounds: u32,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
     /// Differs from start to start of this node; the driver draws it at random. What this node numbers in memory only,
@@ -40,7 +43,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults for ticks of 20 ms on a local network: a dead leader is noticed after about half a second.
+    /// Defaults for ticks of 20 ms on a local network: a dead leader is noticed after about half a second, and a leader that
+    /// is not the preferred one hands over after a minute.
     pub fn new(node: NodeId, members: Vec<NodeId>, apps: Vec<AppNdx>) -> Config {
         Config {
             node,
@@ -50,6 +54,7 @@ impl Config {
             heartbeat_misses_max: 5,
             retry_ticks: 25,
             read_ticks: 50,
+            spread_rounds: 600,
             pipeline_slots: PIPELINE_SLOTS_MAX,
             incarnation: 0,
             broken: Broken::NOT,
@@ -88,6 +93,7 @@ impl Core {
             let group_config = GroupConfig {
                 retry_ticks: config.retry_ticks,
                 read_ticks: config.read_ticks,
+                spread_rounds: config.spread_rounds,
                 pipeline_slots: config.pipeline_slots,
                 first_number: first_number(config.incarnation),
                 broken: config.broken,

@@ -23,6 +23,9 @@ use crate::plausible::is_plausible;
 use crate::quorum::Members;
 use crate::reads::Reader;
 
+/// Slots that a node may be behind, as its last heartbeat says, and still be handed the lead.
+const SPREAD_BEHIND_MAX: u64 = 1000;
+
 /// What a node does in a group, beside accepting and learning.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
@@ -41,6 +44,8 @@ pub struct GroupConfig {
     pub retry_ticks: u32,
     /// Ticks after which a read that was asked of another node is refused.
     pub read_ticks: u32,
+    /// See `Config::spread_rounds`.
+    pub spread_rounds: u32,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
     /// Reads that are asked of another node are numbered from here: see `Config::incarnation`.
@@ -67,6 +72,8 @@ pub struct Group {
     /// Reads that the leader, on another node, was asked about: by our number, with ticks waited.
     asked: BTreeMap<u64, (ReadId, u32)>,
     asked_last: u64,
+    /// Rounds for which another node should have led.
+    misplaced: u32,
     /// What the driver was told last about who leads.
     told: (Option<Ballot>, bool),
 }
@@ -128,6 +135,7 @@ impl Group {
             own: VecDeque::new(),
             asked: BTreeMap::new(),
             asked_last: config.first_number,
+            misplaced: 0,
             told: (None, false),
             members,
             config,
@@ -662,6 +670,22 @@ impl Group {
             leader.announced = Slot(0);
         }
         self.pump(out);
+        self.spread(beats, out);
+    }
+
+    /// Hands over to the node that is preferred as leader, so that those of all groups are spread over the nodes, when it
+    /// has been there for long.
+    fn spread(&mut self, beats: &[(NodeId, GroupBeat)], out: &mut Outbox<'_>) {
+        let preferred = self.members.preferred(self.app.0);
+        let near = self.learner.chosen().0.saturating_sub(SPREAD_BEHIND_MAX);
+        let is_there = beats.iter().any(|(node, beat)| *node == preferred && beat.chosen.0 >= near);
+        let is_misplaced =
+            is_there && matches!(self.role, Role::Leader(_)) && preferred != self.members.node();
+        self.misplaced = if is_misplaced { self.misplaced + 1 } else { 0 };
+        if self.misplaced >= self.config.spread_rounds {
+            self.misplaced = 0;
+            self.on_hand_over(preferred, out);
+        }
     }
 
     /// Does what has become possible: proposes what waits, asks for the reads that wait, tells what was chosen, and

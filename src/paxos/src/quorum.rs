@@ -54,6 +54,12 @@ impl Members {
         (place + count - group % count) % count
     }
 
+    /// Who had best lead group number `group`: whose rank is 0.
+    pub fn preferred(&self, group: u32) -> NodeId {
+        let place = usize::try_from(group).expect("usize has at least 32 bits") % self.all.len();
+        self.all[place]
+    }
+
     /// Whether the voters are a majority of the members.
     pub fn is_met(&self, votes: &Votes, broken: Broken) -> bool {
         let count = self.all.iter().filter(|member| votes.0.contains(member)).count();
@@ -116,7 +122,11 @@ mod tests {
     #[test]
     fn preferred_leaders_are_spread() {
         let all = nodes(3);
-        let preferred = |group| all.iter().position(|&n| Members::new(n, all.clone()).rank(group) == 0);
+        let members = |node: NodeId| Members::new(node, all.clone());
+        let preferred = |group| all.iter().position(|&node| members(node).rank(group) == 0);
         assert_eq!((0..4).map(preferred).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(0)]);
+        for group in 0..9 {
+            assert_eq!(members(members(all[1]).preferred(group)).rank(group), 0);
+        }
     }
 }

@@ -156,6 +156,7 @@ fn set_up(setup: Setup, plan: &mut Plan) {
         Setup::Delay(delay_ms) => plan.weather = Weather::calm(delay_ms),
         Setup::Pipeline(slots) => plan.pipeline_slots = slots,
         Setup::Snapshots(slots) => plan.snapshot_slots = Some(slots),
+        Setup::Spread(rounds) => plan.spread_rounds = rounds,
         Setup::Keep(slots) => plan.kept_slots = Some(slots),
     }
 }

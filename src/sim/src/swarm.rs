@@ -93,6 +93,8 @@ pub struct Plan {
     pub kept_slots: Option<u64>,
     /// How long a snapshot is under way from one node to another.
     pub fetch_ms: RangeInclusive<u64>,
+    /// Rounds for which a leader leads that is not the preferred one.
+    pub spread_rounds: u32,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
     /// Ticks after which the core asks again.
@@ -151,6 +153,7 @@ impl Plan {
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),
+            spread_rounds: *random.pick(&[u32::MAX, 600, 100, 20]),
             pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
             retry_ticks: *random.pick(&[5, 10, 25]),
             clients: random.index(3) + 1,
@@ -185,6 +188,7 @@ impl Plan {
             snapshot_slots: None,
             kept_slots: None,
             fetch_ms: 20..=20,
+            spread_rounds: u32::MAX,
             pipeline_slots: 16,
             retry_ticks: 25,
             clients: 4,

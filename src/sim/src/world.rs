@@ -92,6 +92,7 @@ impl World {
         let node = |(index, clock): (usize, &crate::clock::Clock)| {
             let mut config = Config::new(node_id(index), members.clone(), apps.clone());
             config.pipeline_slots = plan.pipeline_slots;
+            config.spread_rounds = plan.spread_rounds;
             config.retry_ticks = plan.retry_ticks;
             config.broken = mistake.map(Mistake::core).unwrap_or_default();
             let setting = Setting {

@@ -106,6 +106,7 @@ fn new_group(node: usize, recovered: Recovered) -> Group {
     let config = GroupConfig {
         retry_ticks: 25,
         read_ticks: 50,
+        spread_rounds: u32::MAX,
         pipeline_slots: 1,
         first_number: 0,
         broken: Broken::NOT,

@@ -2,7 +2,7 @@
 //! from 1.
 //!
 //! ```text
-//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2 | keep 1  before anything else
+//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2 | keep 1 | spread 20   before anything else
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
 //! hand-over 1 to 2
 //! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | damage 2 snapshot | clock 2 +5000ms
@@ -47,6 +47,8 @@ pub enum Setup {
     Snapshots(u64),
     /// Slots that a log keeps before the last snapshot.
     Keep(u64),
+    /// Rounds for which a leader leads that is not the preferred one.
+    Spread(u32),
 }
 
 /// One step.
@@ -123,6 +125,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["delay", delay] => Step::Setup(Setup::Delay(ms(delay)?)),
         ["pipeline", slots] => Step::Setup(Setup::Pipeline(slots.parse().ok()?)),
         ["snapshots", slots] => Step::Setup(Setup::Snapshots(slots.parse().ok()?)),
+        ["spread", rounds] => Step::Setup(Setup::Spread(rounds.parse().ok()?)),
         ["keep", slots] => Step::Setup(Setup::Keep(slots.parse().ok()?)),
         ["trace", "on"] => Step::Trace(true),
         ["trace", "off"] => Step::Trace(false),
