@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// How often a disk is filled that is written to meanwhile.
+const TRIES: usize = 100;
+
 /// A small file system in memory, as long as this lives.
 #[derive(Debug)]
 pub struct Disk(PathBuf);
@@ -25,16 +28,24 @@ impl Disk {
 
     /// Leaves no room for more than is there already.
     pub fn fill(&self) {
-        let used = rustix::fs::statvfs(&self.0).unwrap();
-        let blocks = used.f_blocks - used.f_bfree;
-        self.resize(&(blocks * used.f_frsize).to_string());
+        // What comes while this looks does not fit any more, and the size is refused.
+        let is_full = (0..TRIES).any(|_| {
+            let used = rustix::fs::statvfs(&self.0).unwrap();
+            let blocks = used.f_blocks - used.f_bfree;
+            self.has_size(&(blocks * used.f_frsize).to_string())
+        });
+        assert!(is_full, "{} cannot be filled", self.0.display());
     }
 
-    /// Gives it another size.
+    /// Gives it another size, which is not less than what is there.
     pub fn resize(&self, size: &str) {
+        assert!(self.has_size(size), "{} keeps its size", self.0.display());
+    }
+
+    fn has_size(&self, size: &str) -> bool {
         let mut mount = Command::new("mount");
-        let resized = mount.args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
-        assert!(resized.is_ok_and(|status| status.success()), "{} keeps its size", self.0.display());
+        mount.args(["-o", &format!("remount,size={size}")]).arg(&self.0).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success())
     }
 }
 
