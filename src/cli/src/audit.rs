@@ -4,6 +4,7 @@
 //! [`auditor`] is the part that judges, and is pure. [`source`] reads, [`walk`] brings both together on all cores.
 
 pub(crate) mod auditor;
+pub(crate) mod beginning;
 pub(crate) mod expectation;
 mod filter;
 pub(crate) mod report;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
+use synod_journal::Known;
+use synod_machine::Machine;
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx};
 
 use crate::connection::{self, Connection};
@@ -24,6 +27,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::receipt::kept;
 use auditor::{Auditor, Break, Change};
+use beginning::Begins;
 use expectation::Expectation;
 use filter::Filter;
 use report::{Named, Report};
@@ -197,22 +201,26 @@ impl Logs {
         Ok(())
     }
 
-    /// Audits one application's log. The inner error is what is wrong with it.
+    /// Audits one application's log, and says with what it begins. The inner error is what is wrong with it.
     pub(crate) fn audit(
         &mut self,
         app: &GenesisApp,
         expected: Vec<Expectation>,
         until: Until,
         report: &mut Report,
-    ) -> anyhow::Result<Result<(), Break>> {
+    ) -> anyhow::Result<Result<Begins, Break>> {
         let named = Named { ndx: app.ndx, name: app.name.clone(), kind: app.kind.clone() };
-        let machine = synod_node::apps::machine(&self.genesis, self.cluster, app).ok_or_else(|| {
-            let kinds = synod_node::apps::KINDS.join(", ");
-            Failure::Usage(format!(
-                "application {} is of kind {:?}; this program has: {kinds}",
-                app.ndx, app.kind
-            ))
-        })?;
+        let known = match self.known(app.ndx) {
+            Ok(known) => known,
+            Err(Unread::Broken { slot, kind, text }) => {
+                return Ok(Err(Break { app: app.ndx, slot, state_ndx: StateNdx(0), kind, text }));
+            }
+            Err(Unread::Failed(why)) => return Err(why),
+        };
+        let (begins, machine) = match self.begin(app, known.cut)? {
+            Ok(begun) => begun,
+            Err(broken) => return Ok(Err(broken)),
+        };
         let claims = match &self.store {
             Stored::Nodes(nodes) if until == Until::TheEnd => nodes.claims(app.ndx)?,
             Stored::Nodes(_) | Stored::DataDir(_) => Vec::new(),
@@ -229,7 +237,7 @@ impl Logs {
             Ok(auditor) => auditor,
             Err(broken) => return Ok(Err(broken)),
         };
-        report.begin(&named)?;
+        report.begin(&named, &begins)?;
         let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
             let end = source.end();
             walk(source, &self.verifying, auditor, until, |auditor, changes| {
@@ -238,33 +246,49 @@ impl Logs {
                 report.steps(&named, state, &changes)
             })
         };
-        let (walked, unknown) = match &mut self.store {
+        let last = auditor.state().applied;
+        let walked = match &mut self.store {
             Stored::Nodes(nodes) => {
-                let mut source = nodes.source(app.ndx, self.cluster, end, min);
-                (go(&mut source, &mut auditor, report)?, 0)
+                let mut source = nodes.source(app.ndx, self.cluster, last, end, min);
+                go(&mut source, &mut auditor, report)?
             }
-            Stored::DataDir(dir) => match dir.known(app.ndx) {
-                Ok(known) => {
-                    let mut walked = go(&mut dir.chosen(app.ndx, known.chosen), &mut auditor, report)?;
-                    if walked.is_ok() && auditor.expects_more() {
-                        let accepted = dir.accepted(app.ndx, known);
-                        walked =
-                            prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
-                                report.steps(&named, auditor.state(), changes)
-                            })?;
-                    }
-                    let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
-                    (walked, known.behind.saturating_sub(audited))
+            Stored::DataDir(dir) => {
+                let mut walked = go(&mut dir.chosen(app.ndx, last, known.chosen), &mut auditor, report)?;
+                if walked.is_ok() && auditor.expects_more() {
+                    let accepted = dir.accepted(app.ndx, auditor.state().applied, known);
+                    walked = prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
+                        report.steps(&named, auditor.state(), changes)
+                    })?;
                 }
-                Err(Unread::Broken { slot, kind, text }) => return Ok(Err(auditor.broken(slot, kind, text))),
-                Err(Unread::Failed(why)) => return Err(why),
-            },
+                walked
+            }
         };
         if let Err(broken) = walked.and_then(|()| auditor.finish()) {
             return Ok(Err(broken));
         }
-        report.end(&named, &auditor, &compared, unknown)?;
-        Ok(Ok(()))
+        let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
+        report.end(&named, &begins, &auditor, &compared, known.behind.saturating_sub(audited))?;
+        Ok(Ok(begins))
+    }
+
+    /// How much of an application's log is known to be chosen, where nobody says so while it is read.
+    fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
+        match &mut self.store {
+            Stored::Nodes(_) => Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0 }),
+            Stored::DataDir(dir) => dir.known(app),
+        }
+    }
+
+    /// The state with which an application's log begins that was cut off behind slot `cut`.
+    fn begin(&self, app: &GenesisApp, cut: Slot) -> anyhow::Result<Result<(Begins, Machine), Break>> {
+        match &self.store {
+            Stored::DataDir(dir) if cut > Slot(0) => {
+                Begins::with_snapshot(dir.dir(), &self.genesis, self.cluster, app, cut)
+            }
+            Stored::DataDir(_) | Stored::Nodes(_) => {
+                Begins::with_genesis(&self.genesis, self.cluster, app).map(Ok)
+            }
+        }
     }
 }
 

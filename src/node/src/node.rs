@@ -42,6 +42,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
+use crate::snapshots::restoring::restore;
 use crate::snapshots::{self, Ask, Snapshots};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
@@ -516,8 +517,10 @@ impl Found<'_> {
     fn newest_snapshot(&self, recovered: &Recovered) -> Option<Machine> {
         let usable = self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut);
         usable.into_iter().find_map(|kept| {
-            let snapshot = snapshots::disk::assemble(&kept.index, |key| self.chunks.read_blocking(key))?;
-            snapshots::task::restore(self.cluster, kept.checkpoint(), &self.app.kind, &snapshot)
+            let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
+            let restored = restore(self.cluster, kept.checkpoint(), &self.app.kind, read);
+            let slot = kept.checkpoint().slot;
+            restored.map_err(|why| error!(app = %self.app.ndx, %slot, %why, "a snapshot cannot be used")).ok()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Where a log comes from: a data directory, or a node's readers' port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use crate::reader::{HttpNode, ReadError, Reader};
 /// The pause before a node is asked again that was busy.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// One application's log, from slot 1 on.
+/// One application's log, from where it begins.
 pub(crate) trait Source: Send {
     /// The decrees that come next; none: the log ends here.
     fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread>;
@@ -50,6 +50,7 @@ pub(crate) enum Unread {
 
 /// The data directory of a node that does not run.
 pub(crate) struct DataDir {
+    dir: PathBuf,
     log: StoppedLog,
     /// Where the copy is.
     _scratch: TempDir,
@@ -75,7 +76,12 @@ impl DataDir {
             );
             return Err(Failure::Usage(text).into());
         }
-        Ok(DataDir { log, _scratch: scratch })
+        Ok(DataDir { dir: dir.to_owned(), log, _scratch: scratch })
+    }
+
+    /// The directory itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// How much of an application's log is known to be chosen.
@@ -89,15 +95,16 @@ impl DataDir {
         })
     }
 
-    /// The log of an application from slot 1 up to `end`, which is chosen.
-    pub(crate) fn chosen(&mut self, app: AppNdx, end: Slot) -> impl Source {
-        InDataDir { log: &mut self.log, app, last: Slot(0), end, is_chosen: true }
+    /// The log of an application behind slot `last` up to `end`, which is chosen.
+    pub(crate) fn chosen(&mut self, app: AppNdx, last: Slot, end: Slot) -> impl Source {
+        InDataDir { log: &mut self.log, app, last, end, is_chosen: true }
     }
 
-    /// What was accepted behind the last slot that is known to be chosen, as far as there is no hole: chosen or not.
-    pub(crate) fn accepted(&mut self, app: AppNdx, known: Known) -> impl Source {
+    /// What was accepted behind slot `last` and the last slot that is known to be chosen, as far as there is no hole: chosen or
+    /// not.
+    pub(crate) fn accepted(&mut self, app: AppNdx, last: Slot, known: Known) -> impl Source {
         let end = Slot(known.chosen.0.saturating_add(known.behind));
-        InDataDir { log: &mut self.log, app, last: known.chosen, end, is_chosen: false }
+        InDataDir { log: &mut self.log, app, last: last.max(known.chosen), end, is_chosen: false }
     }
 }
 
@@ -173,9 +180,16 @@ impl Nodes {
         self.reader.nodes().iter().map(ask).collect()
     }
 
-    /// The log of an application up to `end`, where it must come to `min`.
-    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId, end: Slot, min: StateNdx) -> impl Source {
-        AtNode { nodes: self, app, cluster, last: Slot(0), end, min }
+    /// The log of an application behind slot `last` up to `end`, where it must come to `min`.
+    pub(crate) fn source(
+        &self,
+        app: AppNdx,
+        cluster: ClusterId,
+        last: Slot,
+        end: Slot,
+        min: StateNdx,
+    ) -> impl Source {
+        AtNode { nodes: self, app, cluster, last, end, min }
     }
 
     /// Asks a node, and again while it is busy, until the time is over.
@@ -191,6 +205,15 @@ impl Nodes {
                 Ok(answer) => return Ok(answer),
                 Err(ReadError::Problem(problem)) if problem.is_busy() && began.elapsed() < self.timeout => {
                     std::thread::sleep(ASK_AGAIN);
+                }
+                Err(ReadError::Problem(problem)) if problem.is_log_cut() => {
+                    let text = format!(
+                        "{}: {}. A data directory can be audited from there on (stop the node, then --data-dir DIR); what was before, \
+                         only where the node has an archive (--archive DIR)",
+                        node.name,
+                        problem.text()
+                    );
+                    return Err(Failure::Refused(text).into());
                 }
                 Err(why @ ReadError::Problem(_)) => {
                     return Err(Failure::Refused(format!("{}: {why}", node.name)).into());

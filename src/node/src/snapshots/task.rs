@@ -9,19 +9,15 @@ use synod_auth::{TlsIdentity, sign_checkpoint};
 use synod_content::Store;
 use synod_machine::{Machine, View};
 use synod_mesh::Mesh;
-use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
-use synod_types::{
-    AppNdx, Certificate, Checkpoint, CheckpointSignature, ClusterId, ContentKey, Digest, Message, NodeId,
-    Slot, SnapshotIndex, wire,
-};
+use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::disk::{self, Folder, Kept, StoreError};
-use super::{Ask, Snapshots, Word};
-use crate::apps;
+use super::restoring::{self, read_index};
+use super::{Ask, Snapshots, Word, signer};
 use crate::content::Content;
 use crate::driver::Input;
 use crate::metrics::float;
@@ -298,12 +294,14 @@ impl Task {
         kept.reverse();
         app.kept = kept;
         let folder = self.folder.clone();
-        let to_write = newest.clone();
+        // Also an earlier one may have got its majority just now: who audits begins with it.
+        let to_write: Vec<Certificate> =
+            app.kept.iter().filter(is_certified).map(|kept| kept.certificate.clone()).collect();
         let written = self.content.on_disk(move |_| {
-            if let Some(certificate) = to_write
-                && let Err(why) = folder.write(&certificate)
-            {
-                warn!(%why, "who has signed a snapshot cannot be written down");
+            for certificate in to_write {
+                if let Err(why) = folder.write(&certificate) {
+                    warn!(%why, "who has signed a snapshot cannot be written down");
+                }
             }
             for old in &dropped {
                 if let Err(why) = folder.forget(old.checkpoint()) {
@@ -394,9 +392,12 @@ impl Fetch {
     async fn run(self) -> Option<(Kept, Box<Machine>)> {
         let checkpoint = self.certificate.checkpoint;
         let index = self.content.obtain(checkpoint.index).await?;
-        let Some(index) = read_index(&index) else {
-            error!(app = %checkpoint.app, slot = %checkpoint.slot, "a snapshot's list of chunks makes no sense");
-            return None;
+        let index = match read_index(&index) {
+            Ok(index) => index,
+            Err(why) => {
+                error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
+                return None;
+            }
         };
         let mut left = index.chunks.iter().copied();
         let mut fetching = JoinSet::new();
@@ -416,8 +417,14 @@ impl Fetch {
         let Fetch { certificate, kind, cluster, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
-            let snapshot = disk::assemble(&index, |key| reader.read_blocking(key))?;
-            let machine = restore(cluster, &checkpoint, &kind, &snapshot)?;
+            let read = |key| reader.read_blocking(key).ok_or("it is not here");
+            let machine = match restoring::restore(cluster, &checkpoint, &kind, read) {
+                Ok(machine) => machine,
+                Err(why) => {
+                    error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
+                    return None;
+                }
+            };
             if let Err(why) = folder.write(&certificate) {
                 error!(%why, "a snapshot that was fetched cannot be kept");
                 return None;
@@ -426,39 +433,6 @@ impl Fetch {
         });
         restored.await.flatten()
     }
-}
-
-/// The state that a snapshot holds, if it is the one that its checkpoint names. What is wrong is logged.
-pub(crate) fn restore(
-    cluster: ClusterId,
-    checkpoint: &Checkpoint,
-    kind: &str,
-    snapshot: &[u8],
-) -> Option<Machine> {
-    let Checkpoint { app, slot, state_ndx, chain, .. } = *checkpoint;
-    let machine = match Machine::restore(cluster, app, snapshot, apps::new(kind)?) {
-        Ok(machine) => machine,
-        Err(why) => {
-            error!(%app, %slot, %why, "a snapshot cannot be used");
-            return None;
-        }
-    };
-    let view = machine.state();
-    if (view.applied, view.state_ndx, view.chain) != (slot, state_ndx, chain) {
-        error!(%app, %slot, "a snapshot is not of the state that was signed");
-        return None;
-    }
-    Some(machine)
-}
-
-fn read_index(bytes: &[u8]) -> Option<SnapshotIndex> {
-    let index: SnapshotIndex = wire::decode(bytes).ok()?;
-    let bytes = usize::try_from(index.bytes).ok()?;
-    (bytes.div_ceil(SNAPSHOT_CHUNK_BYTES) == index.chunks.len()).then_some(index)
-}
-
-fn signer(signature: &CheckpointSignature) -> NodeId {
-    NodeId(Digest::of(&[&signature.key]))
 }
 
 fn signers(certificate: &Certificate) -> Vec<NodeId> {
