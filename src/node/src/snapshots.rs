@@ -8,8 +8,9 @@
 //! one more snapshot than is needed, and enough of the log for whoever is not far behind.
 //!
 //! [`Snapshots`] is what the rest of the node holds; [`task`] does the work; [`disk`] is what is kept; [`restoring`] makes
-//! a state of it again, and [`beginning`] does so for who audits a node that does not run.
+//! a state of it again, and [`beginning`] does so for who audits a node that does not run. [`archiving`] keeps what is cut off, where that is wanted.
 
+pub(crate) mod archiving;
 pub mod beginning;
 pub(crate) mod disk;
 pub(crate) mod pace;

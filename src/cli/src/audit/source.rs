@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Deserialize;
+use synod_archive::{ArchivedLog, ReadError as NotArchived, SegmentError};
 use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
 use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
@@ -144,6 +145,61 @@ impl Source for InDataDir<'_> {
 
     fn end(&self) -> Slot {
         self.end
+    }
+}
+
+/// What a node has cut off from its logs.
+pub(crate) struct Archive {
+    dir: PathBuf,
+}
+
+impl Archive {
+    /// The archive in `dir`.
+    pub(crate) fn new(dir: &Path) -> Archive {
+        Archive { dir: dir.to_owned() }
+    }
+
+    /// The log of an application, from slot 1 on.
+    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId) -> anyhow::Result<impl Source> {
+        let log = ArchivedLog::open(&self.dir, app).map_err(|why| match why {
+            NotArchived::NotOne(_) => Failure::Usage(why.to_string()).into(),
+            why => anyhow::Error::from(why),
+        })?;
+        Ok(InArchive { log, cluster })
+    }
+}
+
+struct InArchive {
+    log: ArchivedLog,
+    cluster: ClusterId,
+}
+
+impl Source for InArchive {
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread> {
+        let page = match self.log.next_page() {
+            Ok(None) => return Ok(Vec::new()),
+            Ok(Some(page)) => page,
+            Err(why) => {
+                let (kind, slot) = match &why {
+                    NotArchived::Hole { from, .. } => (Kind::Hole, *from),
+                    NotArchived::Segment(SegmentError::Damaged { slot, .. }) => (Kind::Damaged, *slot),
+                    NotArchived::Segment(SegmentError::Io { .. })
+                    | NotArchived::NotOne(_)
+                    | NotArchived::Io { .. } => return Err(Unread::Failed(why.into())),
+                };
+                return Err(Unread::Broken { slot, kind, text: why.to_string() });
+            }
+        };
+        if page.cluster != self.cluster {
+            let slot = page.decrees.first().map_or(Slot(0), |(slot, _)| *slot);
+            let text = format!("the archive is of cluster {}, not of {}", page.cluster, self.cluster);
+            return Err(Unread::Broken { slot, kind: Kind::OtherCluster, text });
+        }
+        Ok(page.decrees)
+    }
+
+    fn end(&self) -> Slot {
+        self.log.end()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use synod_archive::AppendError;
 use synod_auth::{TlsIdentity, sign_checkpoint};
 use synod_content::Store;
 use synod_machine::{Machine, View};
@@ -15,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
+use super::archiving::{Archiver, Unread};
 use super::disk::{self, Folder, Kept, StoreError};
 use super::restoring::{self, read_index};
 use super::{Ask, Snapshots, Word, signer};
@@ -49,6 +51,8 @@ pub(crate) struct Task {
     pub snapshots: Snapshots,
     /// To the driver.
     pub inputs: mpsc::UnboundedSender<Input>,
+    /// Where what is cut off is kept, if it is.
+    pub archiver: Option<Archiver>,
     pub apps: BTreeMap<AppNdx, App>,
     pub jobs: JoinSet<Done>,
 }
@@ -64,6 +68,11 @@ pub(crate) struct App {
     /// The next one to make.
     waiting: Option<View>,
     fetching: Option<Fetching>,
+    /// The last slot that was cut off when the node started.
+    cut: Slot,
+    is_archiving: bool,
+    /// Where the log is to be cut next.
+    to_cut: Option<Slot>,
 }
 
 struct Fetching {
@@ -78,12 +87,23 @@ struct Fetching {
 pub(crate) enum Done {
     Made(AppNdx, Result<Kept, StoreError>),
     Fetched(AppNdx, Option<(Kept, Box<Machine>)>),
+    Archived(AppNdx, Slot, Result<(), AppendError<Unread>>),
 }
 
 impl App {
-    /// With the snapshots that were found at the start.
-    pub(crate) fn new(kind: String, kept: Vec<Kept>) -> App {
-        App { kind, kept, heard: BTreeMap::new(), is_making: false, waiting: None, fetching: None }
+    /// With the snapshots that were found at the start, and a log that was cut off behind slot `cut`.
+    pub(crate) fn new(kind: String, kept: Vec<Kept>, cut: Slot) -> App {
+        App {
+            kind,
+            kept,
+            heard: BTreeMap::new(),
+            is_making: false,
+            waiting: None,
+            fetching: None,
+            cut,
+            is_archiving: false,
+            to_cut: None,
+        }
     }
 }
 
@@ -183,6 +203,22 @@ impl Task {
                     self.keep(kept).await;
                     // The driver is gone only when the node stops.
                     let _ = self.inputs.send(Input::SnapshotFetched(ndx, slot, machine));
+                }
+            }
+            Done::Archived(ndx, slot, archived) => {
+                match archived {
+                    // As above.
+                    Ok(()) => drop(self.inputs.send(Input::CutLog(ndx, slot))),
+                    Err(AppendError::Closed | AppendError::Read { why: Unread::Stopping, .. }) => {}
+                    Err(why) => {
+                        error!(app = %ndx, %slot, %why, "the log is not cut, since what is to be cut off cannot be \
+                        archived; that is tried again with the next snapshot")
+                    }
+                }
+                let Some(app) = self.apps.get_mut(&ndx) else { return };
+                app.is_archiving = false;
+                if let Some(next) = app.to_cut.take().filter(|next| *next > slot) {
+                    self.cut(ndx, next);
                 }
             }
         }
@@ -314,9 +350,25 @@ impl Task {
             self.snapshots.set_certified(newest);
         }
         if let Some(slot) = oldest {
-            // As above.
-            let _ = self.inputs.send(Input::CutLog(ndx, slot));
+            self.cut(ndx, slot);
         }
+    }
+
+    /// Has the log cut off behind `slot`, as soon as it is archived up to there.
+    fn cut(&mut self, ndx: AppNdx, slot: Slot) {
+        let Some(app) = self.apps.get_mut(&ndx) else { return };
+        let Some(archiver) = self.archiver.clone() else {
+            // The driver is gone only when the node stops.
+            let _ = self.inputs.send(Input::CutLog(ndx, slot));
+            return;
+        };
+        if app.is_archiving {
+            app.to_cut = Some(slot);
+            return;
+        }
+        app.is_archiving = true;
+        let cut = app.cut;
+        self.jobs.spawn_blocking(move || Done::Archived(ndx, slot, archiver.archive(ndx, cut, slot)));
     }
 
     /// Removes the chunks of no snapshot.
