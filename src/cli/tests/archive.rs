@@ -14,24 +14,33 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use synod_client::{CommandOptions, Timeouts};
 use synod_cluster::{Cluster, KV, put};
-use synod_types::{Certificate, Digest, StateNdx, wire};
+use synod_types::{Certificate, Digest, wire};
 
 /// Commands from one snapshot to the next: the fewest that a configuration takes.
 const EVERY: u64 = 100;
 const CERTIFICATE_DOMAIN: &[u8] = b"synod/snapshot/v1\0";
 
-/// A cluster whose first node has an archive.
-async fn start() -> Cluster {
+/// A cluster that makes snapshots often, and of which these nodes have archives.
+async fn start(archives: &[usize]) -> Cluster {
     let mut cluster = Cluster::found(3);
     for (n, node) in cluster.founded.nodes.iter().enumerate() {
         let mut config = fs::OpenOptions::new().append(true).open(&node.config).unwrap();
         writeln!(config, "\n[snapshots]\ncommands = {EVERY}").unwrap();
-        if n == 0 {
-            writeln!(config, "[archive]\ndir = \"archive\"").unwrap();
+        if archives.contains(&n) {
+            writeln!(config, "[archive]\ndir = \"archive-{n}\"").unwrap();
         }
     }
+    // In the way of the second node's segments.
+    let in_the_way = in_the_way(&cluster);
+    fs::create_dir(in_the_way.parent().unwrap()).unwrap();
+    fs::write(in_the_way, "").unwrap();
     cluster.try_start_all().await.unwrap();
     cluster
+}
+
+/// Where the second node's segments would be, if it had an archive.
+fn in_the_way(cluster: &Cluster) -> PathBuf {
+    cluster.path("archive-1").join(KV.to_string())
 }
 
 /// An application's segments, in order.
@@ -39,11 +48,15 @@ fn segments(archive: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(archive.join(KV.to_string())) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "gz")).collect();
-    let first = |path: &PathBuf| -> u64 {
-        path.file_name().unwrap().to_str().unwrap().split('-').next().unwrap().parse().unwrap()
-    };
-    segments.sort_by_key(first);
+    segments.sort_by_key(|path| slots(path).0);
     segments
+}
+
+/// The first and the last slot of a segment.
+fn slots(segment: &Path) -> (u64, u64) {
+    let name = segment.file_stem().unwrap().to_str().unwrap();
+    let (first, last) = name.split_once('-').unwrap();
+    (first.parse().unwrap(), last.parse().unwrap())
 }
 
 async fn is_cut(cluster: &Cluster, n: usize) -> bool {
@@ -51,27 +64,29 @@ async fn is_cut(cluster: &Cluster, n: usize) -> bool {
     read.is_err_and(|why| why.status().is_some_and(|status| status == 410))
 }
 
-/// Commands until every log is cut and the archive has several segments. Says which state came last.
-async fn write_until_cut(cluster: &Cluster, archive: &Path) -> StateNdx {
+/// Commands until the condition holds.
+async fn write_until(cluster: &Cluster, condition: impl AsyncFn() -> bool) {
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
     for count in 0..100 * EVERY {
         let command = put(format!("key {}", count % 17), count.to_string());
-        let receipt = client.execute(KV, command, CommandOptions::default()).await.unwrap();
-        if segments(archive).len() > 1 && is_cut(cluster, 1).await && is_cut(cluster, 2).await {
-            client.close().await;
-            return receipt.state_ndx;
+        client.execute(KV, command, CommandOptions::default()).await.unwrap();
+        if condition().await {
+            return client.close().await;
         }
     }
-    panic!("no log was cut\n{}", cluster.log(0));
+    panic!("it never came to that\n{}", cluster.log(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_cut_off_is_audited_from_a_snapshot_or_with_the_archive() {
-    let mut cluster = start().await;
+    let mut cluster = start(&[0]).await;
     let tools = Tools { client: cluster.path("client.toml"), directory: cluster.directory.path().to_owned() };
-    let archive = cluster.path("archive");
+    let archive = cluster.path("archive-0");
     tools.run(&["kv", "put", "first", "1", "--receipt", "early.json"]).ok();
-    write_until_cut(&cluster, &archive).await;
+    write_until(&cluster, async || {
+        segments(&archive).len() > 1 && is_cut(&cluster, 1).await && is_cut(&cluster, 2).await
+    })
+    .await;
     tools.run(&["kv", "put", "last", "2", "--receipt", "late.json"]).ok();
     let late: Value =
         serde_json::from_str(&fs::read_to_string(tools.directory.join("late.json")).unwrap()).unwrap();
@@ -102,6 +117,40 @@ async fn what_was_cut_off_is_audited_from_a_snapshot_or_with_the_archive() {
     a_cut_log_begins_with_its_snapshot(&audited, &data[1]);
     wrong_snapshots_are_found(&audited, &data[1]);
     wrong_archives_are_found(&audited, archive, &data[0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_archived_is_not_cut_and_what_was_never_there_is_told() {
+    let mut cluster = start(&[0, 1, 2]).await;
+    let archives = [0, 1, 2].map(|n| cluster.path(&format!("archive-{n}")));
+    // The third node misses so much that it gets a snapshot; the second one cannot write.
+    cluster.kill(2);
+    write_until(&cluster, async || {
+        is_cut(&cluster, 0).await && cluster.log(1).contains("the log is not cut")
+    })
+    .await;
+    assert!(!is_cut(&cluster, 1).await, "{}", cluster.log(1));
+    fs::remove_file(in_the_way(&cluster)).unwrap();
+    write_until(&cluster, async || is_cut(&cluster, 1).await).await;
+    cluster.spawn(2);
+    cluster.ready(2).await;
+    let third = || segments(&archives[2]).first().map(|segment| slots(segment));
+    let reaches = |archive: &Path| segments(archive).last().map_or(0, |segment| slots(segment).1);
+    write_until(&cluster, async || third().is_some_and(|(first, _)| reaches(&archives[0]) + 1 >= first))
+        .await;
+    assert_eq!(slots(&segments(&archives[1])[0]).0, 1, "nothing is lost by the first attempts");
+    let (first, _) = third().unwrap();
+    let told = format!("the archive has no slots 1 to {}: this node does not have them", first - 1);
+    assert!(cluster.log(2).contains(&told), "{told}\n{}", cluster.log(2));
+    cluster.stop_all().await;
+
+    let tools = Tools { client: cluster.path("client.toml"), directory: cluster.directory.path().to_owned() };
+    let data = cluster.path(&format!("data-{}", cluster.name(2)));
+    let (archive, data) = (archives[2].to_str().unwrap(), data.to_str().unwrap());
+    let audit = || tools.run(&["audit", "-q", "--app", "1", "--archive", archive, "--data-dir", data]);
+    audit().broken(&[&format!("hole: the archive has no segment with the slots 1 to {}", first - 1)]);
+    copy(&archives[0].join(KV.to_string()), &archives[2].join(KV.to_string()));
+    audit().ok();
 }
 
 /// A cluster that has stopped, and what it came to.
