@@ -4,6 +4,7 @@
 //! [`auditor`] is the part that judges, and is pure. [`source`] reads, [`walk`] brings both together on all cores.
 
 pub(crate) mod auditor;
+pub(crate) mod beginning;
 pub(crate) mod expectation;
 mod filter;
 pub(crate) mod report;
@@ -17,26 +18,32 @@ use std::time::Duration;
 
 use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
+use synod_journal::Known;
+use synod_machine::Machine;
 use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx};
 
 use crate::connection::{self, Connection};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::receipt::kept;
-use auditor::{Auditor, Break, Change};
+use auditor::{Auditor, Break, Change, Kind};
+use beginning::Begins;
 use expectation::Expectation;
 use filter::Filter;
 use report::{Named, Report};
-use source::{DataDir, Nodes, Source, Unread};
+use source::{Archive, DataDir, Nodes, Source, Unread};
 use walk::{Until, Verifying, walk};
 
-/// Verify a whole log, from genesis to its end, and show who changed what
+/// Verify a whole log, from its beginning to its end, and show who changed what
 ///
 /// Every signature is verified, every command is executed again by the code that a node runs, and the hash chain that comes
 /// of it is held against what is known from elsewhere: with --url, what each of these nodes says of itself; with --data-dir,
 /// what --expect and --receipt say. Trusted are the genesis document and this program, and no node.
 ///
-/// A data directory is copied first, to $TMPDIR, and never written to. Its node must not run.
+/// Nodes cut their logs. Where a node keeps an archive, --archive has what was cut off. Without it, the audit of a data
+/// directory begins with a snapshot, and what was before is believed to those who have signed that: it says who.
+///
+/// The log of a data directory is copied first, to $TMPDIR, and nothing is ever written into it. Its node must not run.
 ///
 /// Exit code: 0 if all is in order; 7 at the first thing that is not, with its application, slot and stateNdx.
 #[derive(Args, Debug)]
@@ -44,6 +51,7 @@ use walk::{Until, Verifying, walk};
 Examples:
   synod audit --url 127.0.0.1:9101 --url 127.0.0.1:9102 --quiet     # do these nodes agree with genesis and each other?
   synod audit --data-dir cluster/data-node1 --receipt receipts.json
+  synod audit --archive cluster/archive-node1 --data-dir cluster/data-node1  # also what was cut off from its log
   synod audit --data-dir cluster/data-node1 --app kv --expect 812:9f2c…  # a chain that was written down earlier
   synod audit --url 127.0.0.1:9101 --app kv --key 'service/*' --since 2026-11-21
   synod audit --url 127.0.0.1:9101 --commander deploy --output json | jq .operation")]
@@ -83,10 +91,13 @@ pub(crate) struct LogArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Place {
-    /// The data directory of a node that does not run
+    /// The archive of a node, with what it has cut off from its log; what comes behind is in --data-dir or at --url
     #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+    /// The data directory of a node that does not run
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data_dir: Option<PathBuf>,
     /// The readers' port of a running node; may be repeated: the log comes from the first one, and all must agree with it
     #[arg(long, value_name = "HOST:PORT")]
@@ -98,12 +109,17 @@ pub(crate) struct Logs {
     pub(crate) genesis: Genesis,
     pub(crate) cluster: ClusterId,
     verifying: Verifying,
+    /// What comes first, if it was given.
+    archive: Option<Archive>,
+    /// What comes behind.
     store: Stored,
 }
 
 enum Stored {
     DataDir(Box<DataDir>),
     Nodes(Nodes),
+    /// An archive only.
+    Nothing,
 }
 
 impl LogArgs {
@@ -115,9 +131,11 @@ impl LogArgs {
         let (genesis, cluster) = known.genesis()?;
         let store = match &self.place.data_dir {
             Some(dir) => Stored::DataDir(Box::new(DataDir::open(dir, cluster)?)),
+            None if self.place.url.is_empty() => Stored::Nothing,
             None => Stored::Nodes(Nodes::new(known.reader()?, timeout)?),
         };
-        Ok(Logs { genesis, cluster, verifying: Verifying::new(cluster)?, store })
+        let archive = self.place.archive.as_deref().map(Archive::new);
+        Ok(Logs { genesis, cluster, verifying: Verifying::new(cluster)?, archive, store })
     }
 }
 
@@ -197,25 +215,29 @@ impl Logs {
         Ok(())
     }
 
-    /// Audits one application's log. The inner error is what is wrong with it.
+    /// Audits one application's log, and says with what it begins. The inner error is what is wrong with it.
     pub(crate) fn audit(
         &mut self,
         app: &GenesisApp,
         expected: Vec<Expectation>,
         until: Until,
         report: &mut Report,
-    ) -> anyhow::Result<Result<(), Break>> {
+    ) -> anyhow::Result<Result<Begins, Break>> {
         let named = Named { ndx: app.ndx, name: app.name.clone(), kind: app.kind.clone() };
-        let machine = synod_node::apps::machine(&self.genesis, self.cluster, app).ok_or_else(|| {
-            let kinds = synod_node::apps::KINDS.join(", ");
-            Failure::Usage(format!(
-                "application {} is of kind {:?}; this program has: {kinds}",
-                app.ndx, app.kind
-            ))
-        })?;
+        let known = match self.known(app.ndx) {
+            Ok(known) => known,
+            Err(Unread::Broken { slot, kind, text }) => {
+                return Ok(Err(Break { app: app.ndx, slot, state_ndx: StateNdx(0), kind, text }));
+            }
+            Err(Unread::Failed(why)) => return Err(why),
+        };
+        let (begins, machine) = match self.begin(app, known.cut)? {
+            Ok(begun) => begun,
+            Err(broken) => return Ok(Err(broken)),
+        };
         let claims = match &self.store {
             Stored::Nodes(nodes) if until == Until::TheEnd => nodes.claims(app.ndx)?,
-            Stored::Nodes(_) | Stored::DataDir(_) => Vec::new(),
+            Stored::Nodes(_) | Stored::DataDir(_) | Stored::Nothing => Vec::new(),
         };
         let compared: Vec<String> = expected
             .iter()
@@ -229,7 +251,7 @@ impl Logs {
             Ok(auditor) => auditor,
             Err(broken) => return Ok(Err(broken)),
         };
-        report.begin(&named)?;
+        report.begin(&named, &begins)?;
         let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
             let end = source.end();
             walk(source, &self.verifying, auditor, until, |auditor, changes| {
@@ -238,33 +260,65 @@ impl Logs {
                 report.steps(&named, state, &changes)
             })
         };
-        let (walked, unknown) = match &mut self.store {
-            Stored::Nodes(nodes) => {
-                let mut source = nodes.source(app.ndx, self.cluster, end, min);
-                (go(&mut source, &mut auditor, report)?, 0)
+        if let Some(archive) = &self.archive {
+            let mut source = archive.source(app.ndx, self.cluster)?;
+            if let Err(broken) = go(&mut source, &mut auditor, report)? {
+                return Ok(Err(broken));
             }
-            Stored::DataDir(dir) => match dir.known(app.ndx) {
-                Ok(known) => {
-                    let mut walked = go(&mut dir.chosen(app.ndx, known.chosen), &mut auditor, report)?;
-                    if walked.is_ok() && auditor.expects_more() {
-                        let accepted = dir.accepted(app.ndx, known);
-                        walked =
-                            prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
-                                report.steps(&named, auditor.state(), changes)
-                            })?;
-                    }
-                    let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
-                    (walked, known.behind.saturating_sub(audited))
+        }
+        let last = auditor.state().applied;
+        let is_done = until == Until::NothingIsExpected && !auditor.expects_more();
+        let walked = match &mut self.store {
+            _ if is_done => Ok(()),
+            Stored::Nothing => Ok(()),
+            Stored::DataDir(_) if last < known.cut => {
+                let text = format!(
+                    "the archive ends with slot {last}, and the log begins behind slot {}",
+                    known.cut
+                );
+                Err(auditor.broken(last.next(), Kind::Hole, text))
+            }
+            Stored::Nodes(nodes) => {
+                let mut source = nodes.source(app.ndx, self.cluster, last, end, min);
+                go(&mut source, &mut auditor, report)?
+            }
+            Stored::DataDir(dir) => {
+                let mut walked = go(&mut dir.chosen(app.ndx, last, known.chosen), &mut auditor, report)?;
+                if walked.is_ok() && auditor.expects_more() {
+                    let accepted = dir.accepted(app.ndx, auditor.state().applied, known);
+                    walked = prove_accepted(accepted, &self.verifying, &mut auditor, |auditor, changes| {
+                        report.steps(&named, auditor.state(), changes)
+                    })?;
                 }
-                Err(Unread::Broken { slot, kind, text }) => return Ok(Err(auditor.broken(slot, kind, text))),
-                Err(Unread::Failed(why)) => return Err(why),
-            },
+                walked
+            }
         };
         if let Err(broken) = walked.and_then(|()| auditor.finish()) {
             return Ok(Err(broken));
         }
-        report.end(&named, &auditor, &compared, unknown)?;
-        Ok(Ok(()))
+        let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
+        report.end(&named, &begins, &auditor, &compared, known.behind.saturating_sub(audited))?;
+        Ok(Ok(begins))
+    }
+
+    /// How much of an application's log is known to be chosen, where nobody says so while it is read.
+    fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
+        match &mut self.store {
+            Stored::Nodes(_) | Stored::Nothing => Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0 }),
+            Stored::DataDir(dir) => dir.known(app),
+        }
+    }
+
+    /// The state with which an application's log begins that was cut off behind slot `cut`.
+    fn begin(&self, app: &GenesisApp, cut: Slot) -> anyhow::Result<Result<(Begins, Machine), Break>> {
+        match &self.store {
+            Stored::DataDir(dir) if cut > Slot(0) && self.archive.is_none() => {
+                Begins::with_snapshot(dir.dir(), &self.genesis, self.cluster, app, cut)
+            }
+            Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing => {
+                Begins::with_genesis(&self.genesis, self.cluster, app).map(Ok)
+            }
+        }
     }
 }
 

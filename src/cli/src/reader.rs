@@ -157,6 +157,11 @@ impl Problem {
         self.r#type.ends_with("/busy")
     }
 
+    /// The node's log begins further on.
+    pub(crate) fn is_log_cut(&self) -> bool {
+        self.r#type.ends_with("/log-cut")
+    }
+
     /// It is about something that the application has forgotten.
     pub(crate) fn is_compacted(&self) -> bool {
         self.r#type.ends_with("/compacted")

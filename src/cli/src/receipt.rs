@@ -11,6 +11,7 @@ use serde_json::json;
 use synod_types::AppNdx;
 
 use crate::audit::LogArgs;
+use crate::audit::beginning::Begins;
 use crate::audit::expectation::Expectation;
 use crate::audit::report::Report;
 use crate::audit::walk::Until;
@@ -78,16 +79,20 @@ fn verify(file: PathBuf, log: &LogArgs, output: Output) -> anyhow::Result<ExitCo
         let by = format!("the receipt in {}", file.display());
         expected.entry(receipt.app).or_default().push(Expectation::of_receipt(receipt.clone(), by));
     }
+    let mut begins = BTreeMap::new();
     for (ndx, expected) in expected {
         let app = logs.app(ndx).cloned().expect("it was looked up for each receipt");
         let mut report = Report::silent();
-        if let Err(broken) = logs.audit(&app, expected, Until::NothingIsExpected, &mut report)? {
-            return Err(Failure::Broken(broken.to_string()).into());
-        }
+        match logs.audit(&app, expected, Until::NothingIsExpected, &mut report)? {
+            Ok(log) => begins.insert(ndx, log),
+            Err(broken) => return Err(Failure::Broken(broken.to_string()).into()),
+        };
     }
     for receipt in &receipts {
-        let json = json!({ "proved": true, "receipt": receipt.to_json() });
-        output.print(&json, format!("proved: {}", text(receipt)))?;
+        let log = &begins[&receipt.app];
+        let json = json!({ "proved": true, "begins": log.json(), "receipt": receipt.to_json() });
+        let from = if *log == Begins::Genesis { String::new() } else { format!("; the log {log}") };
+        output.print(&json, format!("proved: {}{from}", text(receipt)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

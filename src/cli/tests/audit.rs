@@ -2,78 +2,22 @@
 //! everything that was tampered with in between.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod auditing;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
+use auditing::{Ran, Tools, contents, copy};
 use serde_json::Value;
 use synod_cluster::{Cluster, KV, State, ZONES};
 use synod_journal::sled_store::SledStore;
 use synod_journal::store::Store as _;
 use synod_journal::{Journal, Stamp, record};
 use synod_types::{AppNdx, Ballot, Batch, CommandId, Decree, LogPage, Record, SignedCommand, Slot, TimeMs};
-
-/// What a run of the program came to.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    said: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn ok(self) -> Ran {
-        assert_eq!(self.code, 0, "{}\n{}", self.out, self.said);
-        self
-    }
-
-    /// Exit code 7, and these words.
-    #[track_caller]
-    fn broken(&self, words: &[&str]) {
-        assert_eq!(self.code, 7, "{}\n{}", self.out, self.said);
-        for words in words {
-            assert!(self.said.contains(words), "{words:?} is not in {}", self.said);
-        }
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// The steps in a JSON output, and what it came to.
-    fn steps(&self) -> (Vec<Value>, Value) {
-        let mut lines = self.lines();
-        let summary = lines.pop().unwrap();
-        assert_eq!(summary["audited"], true, "{summary}");
-        (lines, summary)
-    }
-}
-
-/// A cluster's files, and how to run the program with them.
-struct Tools {
-    client: PathBuf,
-    directory: PathBuf,
-}
-
-impl Tools {
-    fn run(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new(synod_cluster::program());
-        command.args(args).env("SYNOD_CLIENT", &self.client).env_remove("RUST_LOG");
-        let output = command.current_dir(&self.directory).stdin(Stdio::null()).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap(), out: text(output.stdout), said: text(output.stderr) }
-    }
-
-    fn json(&self, args: &[&str]) -> Ran {
-        self.run(&[args, &["--output", "json"]].concat())
-    }
-}
 
 const ZONE: &str = "$TTL 3600\n@ SOA ns1 admin 7 7200 900 1209600 300\n@ NS ns1\nns1 A 192.0.2.1\n";
 
@@ -386,22 +330,6 @@ fn tampered_answers_are_found(tools: &Tools, recorded: &Recorded) {
     assert_eq!(gone.code, 5, "{}", gone.said);
 }
 
-/// Every file below a directory: its bytes, and when it was last changed.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
-    let mut files = BTreeMap::new();
-    let mut left = vec![dir.to_owned()];
-    while let Some(path) = left.pop() {
-        let changed = path.metadata().unwrap().modified().unwrap();
-        if path.is_dir() {
-            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            files.insert(path, (Vec::new(), changed));
-        } else {
-            files.insert(path.clone(), (fs::read(path).unwrap(), changed));
-        }
-    }
-    files
-}
-
 fn stopped_nodes_have_the_same_chain_and_keep_every_byte(tools: &Tools, cluster: &Cluster, chain: &str) {
     for n in 0..3 {
         let data = cluster.path(&format!("data-{}", cluster.name(n)));
@@ -412,20 +340,6 @@ fn stopped_nodes_have_the_same_chain_and_keep_every_byte(tools: &Tools, cluster:
         assert_eq!(steps.len(), 7);
         assert_eq!(summary["apps"][0]["chain"], chain);
         assert_eq!(contents(&data), before, "evidence is not altered");
-    }
-}
-
-/// A copy of a data directory, to tamper with.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

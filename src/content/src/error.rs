@@ -135,3 +135,22 @@ pub enum ReadError {
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
+
+/// Why a file of a store that is not open cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// It is not here.
+    #[error("{} is not there", .0.display())]
+    NotHere(PathBuf),
+    /// What is there is another file.
+    #[error("{} is damaged: its bytes are those of file {found}", path.display())]
+    Damaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What its bytes are.
+        found: ContentKey,
+    },
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}

@@ -46,6 +46,7 @@ pub mod error;
 mod hashing;
 mod index;
 mod layout;
+mod looking;
 mod opening;
 mod partial;
 mod reading;
@@ -53,6 +54,7 @@ mod receiving;
 pub mod store;
 
 pub use collecting::Collected;
-pub use error::{BeginError, DiskError, OpenError, PutError, ReadError};
+pub use error::{BeginError, DiskError, LookError, OpenError, PutError, ReadError};
+pub use looking::look_up;
 pub use receiving::{Begun, Progress};
 pub use store::{Limits, Store};

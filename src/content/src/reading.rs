@@ -39,14 +39,7 @@ impl Store {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, key: &ContentKey) -> Result<Bytes, ReadError> {
-        self.inner.look_at(key, |file, entry| {
-            let mut bytes = Vec::new();
-            let len = usize::try_from(entry.bytes).map_err(io::Error::other)?;
-            bytes.reserve_exact(len + 1);
-            file.take(CONTENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-            let found = ContentKey::of(&bytes);
-            Ok(if found == *key { Ok(Bytes::from(bytes)) } else { Err(found) })
-        })
+        self.inner.look_at(key, |file, _| read_whole(file, key))
     }
 
     /// The pieces of a file. The whole is hashed, unless it was lately.
@@ -169,6 +162,16 @@ impl Inner {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.0.retain(|(of, _)| of != key);
     }
+}
+
+/// Reads a file and hashes it. The inner error is what it is instead.
+pub(crate) fn read_whole(file: &File, key: &ContentKey) -> io::Result<Result<Bytes, ContentKey>> {
+    let mut bytes = Vec::new();
+    let len = file.metadata()?.len().min(CONTENT_BYTES_MAX);
+    bytes.reserve_exact(usize::try_from(len).map_err(io::Error::other)? + 1);
+    file.take(CONTENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let found = ContentKey::of(&bytes);
+    Ok(if found == *key { Ok(Bytes::from(bytes)) } else { Err(found) })
 }
 
 /// Whether an error means that the file is lost, and not that this user or this moment is wrong.

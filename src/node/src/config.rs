@@ -8,6 +8,7 @@
 //! Nothing here opens a port or creates a file.
 
 mod address;
+mod archive;
 mod dns;
 mod document;
 mod fields;
@@ -55,6 +56,8 @@ pub struct Config {
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
+    /// Where everything goes that is cut off from the logs; without it, that is gone.
+    pub archive: Option<PathBuf>,
     /// Where signatures are verified.
     pub verify: Verify,
     /// Threads that do everything else.
@@ -213,6 +216,7 @@ struct Draft {
     dns_is_given: bool,
     dns: Option<Dns>,
     snapshots: Option<Every>,
+    archive: Option<PathBuf>,
     verify: Verify,
     worker_threads: Option<NonZero<usize>>,
     verify_threads: Option<NonZero<usize>>,
@@ -244,6 +248,7 @@ impl Draft {
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
+        draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
 
         let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
         draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
@@ -378,6 +383,7 @@ impl Draft {
             http: self.http?,
             dns: self.dns,
             snapshots: self.snapshots?,
+            archive: self.archive,
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),

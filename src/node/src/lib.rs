@@ -31,3 +31,4 @@ mod tasks;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};
+pub use snapshots::beginning::{Beginning, BeginningError};

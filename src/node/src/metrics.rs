@@ -126,6 +126,8 @@ fn describe() {
         Unit::Seconds,
         "The round trip to the node, as QUIC estimates it"
     );
+    describe_gauge!("synod_archive_bytes", Unit::Bytes, "The application's segments in the archive");
+    describe_gauge!("synod_archive_slot", "The last slot of the application that is archived");
     describe_gauge!("synod_peer_queue_bytes", Unit::Bytes, "Messages that wait to be written to the node");
     describe_counter!("synod_peer_reconnects_total", "Sessions to the node after the first one");
     describe_counter!("synod_peer_sent_bytes_total", Unit::Bytes, "Messages written to the node");

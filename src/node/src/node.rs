@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use synod_archive::Archive;
 use synod_auth::file::LoadError;
 use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
@@ -41,8 +42,10 @@ use crate::intake::Intake;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
+use crate::snapshots::restoring::restore;
 use crate::snapshots::{self, Ask, Snapshots};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
@@ -139,6 +142,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The archive cannot be opened.
+    #[error(transparent)]
+    Archive(#[from] synod_archive::OpenError),
     /// The mesh does not start.
     #[error(transparent)]
     Mesh(#[from] MeshError),
@@ -174,6 +180,7 @@ pub struct Node {
     content: Content,
     chunks: Content,
     journal: Journal,
+    archiver: Option<Archiver>,
     fatal: Fatal,
     tasks: Tasks,
 }
@@ -214,6 +221,9 @@ impl Node {
         let chunks = Content::new(chunk_store, cluster, Arc::clone(&identity), chunk_asks);
         let (snapshot_asks, snapshots_asked) = mpsc::channel(SNAPSHOT_ASKS_MAX);
         let snapshots = Snapshots::new(snapshot_asks);
+        let groups: Arc<ArcSwap<Groups>> = Arc::default();
+        let archive = config.archive.as_deref().map(|dir| Archive::open(dir, cluster)).transpose()?;
+        let archiver = archive.map(|archive| Archiver::new(archive, journal.clone(), Arc::clone(&groups)));
 
         let (mut rooms, mut doors, mut snapshot_apps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for app in &genesis.apps {
@@ -228,7 +238,9 @@ impl Node {
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             doors.insert(app.ndx, door);
             rooms.push(Room { app: app.ndx, machine, pace, publisher: Arc::new(publisher), questions });
-            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), kept));
+            let cut = state.cut;
+            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), kept, cut));
+            archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
         }
 
         let (gate, gated) = mpsc::unbounded_channel();
@@ -288,7 +300,6 @@ impl Node {
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
         }
-        let groups: Arc<ArcSwap<Groups>> = Arc::default();
         let incarnation = rand::random();
         let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, genesis.members(), app_ndxs) };
         let core = Core::new(core_config, recovered);
@@ -316,6 +327,7 @@ impl Node {
             mesh: Arc::clone(&mesh),
             snapshots,
             inputs,
+            archiver: archiver.clone(),
             apps: snapshot_apps,
             jobs: JoinSet::new(),
         };
@@ -397,6 +409,7 @@ impl Node {
             content,
             chunks,
             journal,
+            archiver,
             fatal,
             tasks,
         })
@@ -441,8 +454,12 @@ impl Node {
         drop(self.gateway);
         self.content.close().await;
         self.chunks.close().await;
-        let journal = self.journal;
-        if let Err(why) = tokio::task::spawn_blocking(move || journal.close()).await {
+        let (journal, archiver) = (self.journal, self.archiver);
+        let closing = tokio::task::spawn_blocking(move || {
+            archiver.iter().for_each(Archiver::close);
+            journal.close();
+        });
+        if let Err(why) = closing.await {
             error!(%why, "the journal did not close by itself");
         }
         info!("node stopped");
@@ -570,8 +587,10 @@ impl Found<'_> {
     fn newest_snapshot(&self, recovered: &Recovered) -> Option<Machine> {
         let usable = self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut);
         usable.into_iter().find_map(|kept| {
-            let snapshot = snapshots::disk::assemble(&kept.index, |key| self.chunks.read_blocking(key))?;
-            snapshots::task::restore(self.cluster, kept.checkpoint(), &self.app.kind, &snapshot)
+            let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
+            let restored = restore(self.cluster, kept.checkpoint(), &self.app.kind, read);
+            let slot = kept.checkpoint().slot;
+            restored.map_err(|why| error!(app = %self.app.ndx, %slot, %why, "a snapshot cannot be used")).ok()
         })
     }
 }

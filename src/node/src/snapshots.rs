@@ -7,17 +7,21 @@
 //! therefore need not trust who gives it; and only behind the last but one of these the log is cut off. So there is always
 //! one more snapshot than is needed, and enough of the log for whoever is not far behind.
 //!
-//! [`Snapshots`] is what the rest of the node holds; [`task`] does the work; [`disk`] is what is kept.
+//! [`Snapshots`] is what the rest of the node holds; [`task`] does the work; [`disk`] is what is kept; [`restoring`] makes
+//! a state of it again, and [`beginning`] does so for who audits a node that does not run. [`archiving`] keeps what is cut off, where that is wanted.
 
+pub(crate) mod archiving;
+pub mod beginning;
 pub(crate) mod disk;
 pub(crate) mod pace;
+pub(crate) mod restoring;
 pub(crate) mod task;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use synod_machine::View;
-use synod_types::{AppNdx, Certificate, Checkpoint, CheckpointSignature, NodeId};
+use synod_types::{AppNdx, Certificate, Checkpoint, CheckpointSignature, Digest, NodeId};
 use tokio::sync::mpsc;
 
 /// The way to this node's snapshots. Cheap to clone.
@@ -77,4 +81,9 @@ impl Snapshots {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AppNdx, Certificate>> {
         self.0.certified.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Who is said to have signed.
+fn signer(signature: &CheckpointSignature) -> NodeId {
+    NodeId(Digest::of(&[&signature.key]))
 }

@@ -120,6 +120,12 @@ pub(crate) enum Kind {
     WrongState,
     /// A receipt says something else than what was executed.
     WrongReceipt,
+    /// What is expected was before the first state that there is.
+    BeforeTheBeginning,
+    /// The snapshot with which the log begins is damaged, or is none.
+    BadSnapshot,
+    /// Who is said to have signed that snapshot did not.
+    BadCertificate,
 }
 
 impl Kind {
@@ -136,6 +142,9 @@ impl Kind {
             Kind::WrongChain => "wrong-chain",
             Kind::WrongState => "wrong-state",
             Kind::WrongReceipt => "wrong-receipt",
+            Kind::BeforeTheBeginning => "before-the-beginning",
+            Kind::BadSnapshot => "bad-snapshot",
+            Kind::BadCertificate => "bad-certificate",
         }
     }
 }
@@ -196,10 +205,10 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    /// An auditor of the log that begins with `machine`, which has applied nothing.
+    /// An auditor of the log that goes on behind the state of `machine`.
     ///
     /// # Errors
-    /// An expectation of the state before the first command that is wrong.
+    /// An expectation of that state that is wrong, or one of an earlier state, of which nothing can be told.
     pub(crate) fn new(
         machine: Machine,
         expectations: Vec<Expectation>,
@@ -220,12 +229,30 @@ impl Auditor {
             auditor.claims.entry(claim.applied).or_default().push(claim);
         }
         auditor.learn_names();
-        let (slot, state_ndx, chain) = (Slot(0), StateNdx(0), auditor.state().chain);
+        let View { applied: slot, state_ndx, chain, .. } = *auditor.state();
+        if let Some(expectation) = auditor.before_the_beginning() {
+            let text = format!(
+                "{expectation}, which is before the beginning of this log: it can be proved only by one that goes further back, or by an \
+                 archive"
+            );
+            return Err(Break {
+                state_ndx: expectation.state_ndx,
+                ..auditor.broken(slot, Kind::BeforeTheBeginning, text)
+            });
+        }
         for expectation in auditor.expectations.remove(&state_ndx).unwrap_or_default() {
             expectation.check_chain(chain).map_err(|text| auditor.broken(slot, Kind::WrongChain, text))?;
         }
         auditor.check_claims(slot)?;
         Ok(auditor)
+    }
+
+    /// The first expectation that nothing can be told of. The state with which the log begins has a chain, and what came to
+    /// it is not there any more.
+    fn before_the_beginning(&self) -> Option<&Expectation> {
+        let begins = self.state().state_ndx;
+        let early = self.expectations.range(..=begins).flat_map(|(_, expectations)| expectations);
+        early.into_iter().find(|expectation| expectation.state_ndx < begins || expectation.receipt.is_some())
     }
 
     /// The state that the log has come to.

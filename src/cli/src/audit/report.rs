@@ -8,6 +8,7 @@ use synod_machine::View;
 use synod_types::{AppNdx, Outcome, Slot, StateNdx};
 
 use super::auditor::{Auditor, Break, Cause, Change};
+use super::beginning::Begins;
 use super::filter::Filter;
 use super::words;
 use crate::output::Output;
@@ -55,10 +56,15 @@ impl Report {
     }
 
     /// An application's log begins.
-    pub(crate) fn begin(&mut self, app: &Named) -> anyhow::Result<()> {
+    pub(crate) fn begin(&mut self, app: &Named, begins: &Begins) -> anyhow::Result<()> {
+        if let Some(warning) = begins.warning() {
+            self.clear_progress();
+            eprintln!("warning: application {}: {warning}", app.ndx);
+        }
         if self.output == Some(Output::Text) && !self.quiet {
             let Named { ndx, name, kind } = app;
-            writeln!(self.out, "application {ndx} ({name}, {kind})")?;
+            let begins = if *begins == Begins::Genesis { String::new() } else { format!(" {begins}") };
+            writeln!(self.out, "application {ndx} ({name}, {kind}){begins}")?;
             let titles = ["STATENDX", "TIME", "COMMANDER", "OPERATION", "OUTCOME"];
             let [state_ndx, time, commander, operation, outcome] = titles;
             writeln!(self.out, "{state_ndx:>8}  {time:<20}  {commander:<16}  {operation:<44}  {outcome}")?;
@@ -146,6 +152,7 @@ impl Report {
     pub(crate) fn end(
         &mut self,
         app: &Named,
+        begins: &Begins,
         auditor: &Auditor,
         compared: &[String],
         unknown: u64,
@@ -156,6 +163,7 @@ impl Report {
         self.apps.push(json!({
             "appNdx": app.ndx,
             "name": app.name,
+            "begins": begins.json(),
             "slots": totals.slots,
             "commands": totals.commands,
             "signaturesVerified": totals.commands,
@@ -184,6 +192,9 @@ impl Report {
                 totals.repeats,
                 totals.expiries
             )?;
+            if *begins != Begins::Genesis {
+                writeln!(self.out, "  {begins}")?;
+            }
             writeln!(self.out, "  stateNdx {}  chain {}", state.state_ndx, state.chain)?;
             let compared = match compared {
                 [] => "nothing: --expect and --receipt say what is known from elsewhere".to_owned(),

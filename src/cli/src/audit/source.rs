@@ -1,10 +1,11 @@
 //! Where a log comes from: a data directory, or a node's readers' port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Deserialize;
+use synod_archive::{ArchivedLog, ReadError as NotArchived, SegmentError};
 use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
 use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
@@ -20,7 +21,7 @@ use crate::reader::{HttpNode, ReadError, Reader};
 /// The pause before a node is asked again that was busy.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// One application's log, from slot 1 on.
+/// One application's log, from where it begins.
 pub(crate) trait Source: Send {
     /// The decrees that come next; none: the log ends here.
     fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread>;
@@ -50,6 +51,7 @@ pub(crate) enum Unread {
 
 /// The data directory of a node that does not run.
 pub(crate) struct DataDir {
+    dir: PathBuf,
     log: StoppedLog,
     /// Where the copy is.
     _scratch: TempDir,
@@ -75,7 +77,12 @@ impl DataDir {
             );
             return Err(Failure::Usage(text).into());
         }
-        Ok(DataDir { log, _scratch: scratch })
+        Ok(DataDir { dir: dir.to_owned(), log, _scratch: scratch })
+    }
+
+    /// The directory itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// How much of an application's log is known to be chosen.
@@ -89,15 +96,16 @@ impl DataDir {
         })
     }
 
-    /// The log of an application from slot 1 up to `end`, which is chosen.
-    pub(crate) fn chosen(&mut self, app: AppNdx, end: Slot) -> impl Source {
-        InDataDir { log: &mut self.log, app, last: Slot(0), end, is_chosen: true }
+    /// The log of an application behind slot `last` up to `end`, which is chosen.
+    pub(crate) fn chosen(&mut self, app: AppNdx, last: Slot, end: Slot) -> impl Source {
+        InDataDir { log: &mut self.log, app, last, end, is_chosen: true }
     }
 
-    /// What was accepted behind the last slot that is known to be chosen, as far as there is no hole: chosen or not.
-    pub(crate) fn accepted(&mut self, app: AppNdx, known: Known) -> impl Source {
+    /// What was accepted behind slot `last` and the last slot that is known to be chosen, as far as there is no hole: chosen or
+    /// not.
+    pub(crate) fn accepted(&mut self, app: AppNdx, last: Slot, known: Known) -> impl Source {
         let end = Slot(known.chosen.0.saturating_add(known.behind));
-        InDataDir { log: &mut self.log, app, last: known.chosen, end, is_chosen: false }
+        InDataDir { log: &mut self.log, app, last: last.max(known.chosen), end, is_chosen: false }
     }
 }
 
@@ -140,6 +148,61 @@ impl Source for InDataDir<'_> {
     }
 }
 
+/// What a node has cut off from its logs.
+pub(crate) struct Archive {
+    dir: PathBuf,
+}
+
+impl Archive {
+    /// The archive in `dir`.
+    pub(crate) fn new(dir: &Path) -> Archive {
+        Archive { dir: dir.to_owned() }
+    }
+
+    /// The log of an application, from slot 1 on.
+    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId) -> anyhow::Result<impl Source> {
+        let log = ArchivedLog::open(&self.dir, app).map_err(|why| match why {
+            NotArchived::NotOne(_) => Failure::Usage(why.to_string()).into(),
+            why => anyhow::Error::from(why),
+        })?;
+        Ok(InArchive { log, cluster })
+    }
+}
+
+struct InArchive {
+    log: ArchivedLog,
+    cluster: ClusterId,
+}
+
+impl Source for InArchive {
+    fn next(&mut self) -> Result<Vec<(Slot, Decree)>, Unread> {
+        let page = match self.log.next_page() {
+            Ok(None) => return Ok(Vec::new()),
+            Ok(Some(page)) => page,
+            Err(why) => {
+                let (kind, slot) = match &why {
+                    NotArchived::Hole { from, .. } => (Kind::Hole, *from),
+                    NotArchived::Segment(SegmentError::Damaged { slot, .. }) => (Kind::Damaged, *slot),
+                    NotArchived::Segment(SegmentError::Io { .. })
+                    | NotArchived::NotOne(_)
+                    | NotArchived::Io { .. } => return Err(Unread::Failed(why.into())),
+                };
+                return Err(Unread::Broken { slot, kind, text: why.to_string() });
+            }
+        };
+        if page.cluster != self.cluster {
+            let slot = page.decrees.first().map_or(Slot(0), |(slot, _)| *slot);
+            let text = format!("the archive is of cluster {}, not of {}", page.cluster, self.cluster);
+            return Err(Unread::Broken { slot, kind: Kind::OtherCluster, text });
+        }
+        Ok(page.decrees)
+    }
+
+    fn end(&self) -> Slot {
+        self.log.end()
+    }
+}
+
 /// Running nodes, over their readers' ports. The log comes from the first one.
 pub(crate) struct Nodes {
     reader: Reader,
@@ -173,9 +236,16 @@ impl Nodes {
         self.reader.nodes().iter().map(ask).collect()
     }
 
-    /// The log of an application up to `end`, where it must come to `min`.
-    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId, end: Slot, min: StateNdx) -> impl Source {
-        AtNode { nodes: self, app, cluster, last: Slot(0), end, min }
+    /// The log of an application behind slot `last` up to `end`, where it must come to `min`.
+    pub(crate) fn source(
+        &self,
+        app: AppNdx,
+        cluster: ClusterId,
+        last: Slot,
+        end: Slot,
+        min: StateNdx,
+    ) -> impl Source {
+        AtNode { nodes: self, app, cluster, last, end, min }
     }
 
     /// Asks a node, and again while it is busy, until the time is over.
@@ -191,6 +261,15 @@ impl Nodes {
                 Ok(answer) => return Ok(answer),
                 Err(ReadError::Problem(problem)) if problem.is_busy() && began.elapsed() < self.timeout => {
                     std::thread::sleep(ASK_AGAIN);
+                }
+                Err(ReadError::Problem(problem)) if problem.is_log_cut() => {
+                    let text = format!(
+                        "{}: {}. A data directory can be audited from there on (stop the node, then --data-dir DIR); what was before, \
+                         only where the node has an archive (--archive DIR)",
+                        node.name,
+                        problem.text()
+                    );
+                    return Err(Failure::Refused(text).into());
                 }
                 Err(why @ ReadError::Problem(_)) => {
                     return Err(Failure::Refused(format!("{}: {why}", node.name)).into());

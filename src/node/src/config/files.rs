@@ -34,10 +34,12 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
     {
         mistakes.add("http.tls", why.to_string());
     }
-    if let Some(data_dir) = &draft.data_dir
-        && fs::metadata(data_dir).is_ok_and(|found| !found.is_dir())
-    {
-        mistakes.add("data_dir", format!("{} is not a directory", data_dir.display()));
+    for (place, dir) in [("data_dir", &draft.data_dir), ("archive.dir", &draft.archive)] {
+        if let Some(dir) = dir
+            && fs::metadata(dir).is_ok_and(|found| !found.is_dir())
+        {
+            mistakes.add(place, format!("{} is not a directory", dir.display()));
+        }
     }
 }
 

@@ -229,6 +229,18 @@ fn http_is_served_as_it_is_asked_for() {
 }
 
 #[test]
+fn an_archive_has_a_directory_and_there_is_none_without_its_section() {
+    let with = |archive: &str| PX.replacen("\"retry_delay\"", &format!("{archive} \"retry_delay\""), 1);
+    let parse = |text: &str| Config::parse(text, Format::Json, Path::new("/etc/synod"));
+    assert_eq!(parse(PX).unwrap().archive, None);
+    let archive = parse(&with(r#""archive": {"dir": "kept"},"#)).unwrap().archive;
+    assert_eq!(archive.as_deref(), Some(Path::new("/etc/synod/kept")));
+    let found = mistakes(parse(&with(r#""archive": {"folder": "kept"},"#)));
+    let fields: Vec<&str> = found.iter().map(|(_, field, _)| &**field).collect();
+    assert_eq!(fields, ["archive.dir", "archive.folder"]);
+}
+
+#[test]
 fn syntax_errors_have_their_line() {
     let found = mistakes(parse_toml("a = 1\n\nb = \n[me\n"));
     assert!(

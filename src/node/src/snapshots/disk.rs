@@ -12,12 +12,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use synod_content::{BeginError, PutError, Store};
 use synod_machine::View;
 use synod_types::limits::{CONTENT_PIECE_BYTES, SNAPSHOT_CHUNK_BYTES};
 use synod_types::{AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, wire};
 use tracing::error;
+
+use super::restoring::read_index;
 
 const DOMAIN: &[u8] = b"synod/snapshot/v1\0";
 const DIGEST_BYTES: usize = 32;
@@ -49,6 +50,17 @@ impl Kept {
     }
 }
 
+/// Why the small file of a snapshot is not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListError {
+    /// It is not what was written.
+    #[error("{0}")]
+    Damaged(&'static str),
+    /// The operating system's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// Why a snapshot is not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -69,10 +81,35 @@ impl Folder {
     /// # Errors
     /// The operating system's.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Folder> {
-        let folder = data_dir.join("snapshots");
-        fs::create_dir_all(&folder)?;
+        let folder = Folder::of(data_dir);
+        fs::create_dir_all(&folder.0)?;
         File::open(data_dir)?.sync_all()?;
-        Ok(Folder(folder))
+        Ok(folder)
+    }
+
+    /// The folder in a data directory, which is not touched.
+    pub(super) fn of(data_dir: &Path) -> Folder {
+        Folder(data_dir.join("snapshots"))
+    }
+
+    /// The small files of an application's snapshots, oldest first, by their names.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn list(&self, app: AppNdx) -> io::Result<Vec<(Slot, PathBuf)>> {
+        let mut list = Vec::new();
+        let entries = match fs::read_dir(&self.0) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(list),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let slot = name.strip_prefix(&format!("{app}-")).and_then(|slot| slot.parse().ok());
+            list.extend(slot.map(|slot| (Slot(slot), path)));
+        }
+        list.sort();
+        Ok(list)
     }
 
     /// Where the chunks are.
@@ -91,7 +128,7 @@ impl Folder {
             if path.extension().is_some_and(|extension| extension == &NEW[1..]) {
                 fs::remove_file(&path)?;
             } else if path.is_file() {
-                match read(&path).and_then(|certificate| with_index(certificate, chunks)) {
+                match read(&path).ok().and_then(|certificate| with_index(certificate, chunks)) {
                     Some(kept) => all.push(kept),
                     None => error!(file = %path.display(), "a snapshot is damaged, and not used"),
                 }
@@ -134,18 +171,21 @@ impl Folder {
     }
 }
 
-fn read(path: &Path) -> Option<Certificate> {
-    let bytes = fs::read(path).ok()?;
-    let (content, digest) = bytes.split_last_chunk::<DIGEST_BYTES>()?;
+/// Who has signed which snapshot, as a small file says.
+pub(super) fn read(path: &Path) -> Result<Certificate, ListError> {
+    let bytes = fs::read(path)?;
+    let damaged = ListError::Damaged;
+    let (content, digest) = bytes.split_last_chunk::<DIGEST_BYTES>().ok_or(damaged("it is too short"))?;
     if Digest::of(&[content]).0 != *digest {
-        return None;
+        return Err(damaged("its digest does not match"));
     }
-    wire::decode(content.strip_prefix(DOMAIN)?).ok()
+    let certificate =
+        content.strip_prefix(DOMAIN).ok_or(damaged("it is nothing that this program writes"))?;
+    wire::decode(certificate).map_err(|_| damaged("it is no certificate"))
 }
 
 fn with_index(certificate: Certificate, chunks: &Store) -> Option<Kept> {
-    let index = chunks.read(&certificate.checkpoint.index).ok()?;
-    let index: SnapshotIndex = wire::decode(&index).ok()?;
+    let index = read_index(&chunks.read(&certificate.checkpoint.index).ok()?).ok()?;
     index.chunks.iter().all(|key| chunks.has(key).is_some()).then_some(Kept { certificate, index })
 }
 
@@ -178,13 +218,4 @@ fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
         chunks.put(&key, &manifest, number, piece)?;
     }
     Ok(key)
-}
-
-/// The bytes of a snapshot whose chunks are here; `None` if one cannot be read. `read` gives a chunk.
-pub(crate) fn assemble(index: &SnapshotIndex, read: impl Fn(ContentKey) -> Option<Bytes>) -> Option<Vec<u8>> {
-    let mut snapshot = Vec::with_capacity(usize::try_from(index.bytes).ok()?);
-    for key in &index.chunks {
-        snapshot.extend_from_slice(&read(*key)?);
-    }
-    Some(snapshot)
 }

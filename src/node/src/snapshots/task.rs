@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use synod_archive::AppendError;
 use synod_auth::{TlsIdentity, sign_checkpoint};
 use synod_content::Store;
 use synod_machine::{Machine, View};
 use synod_mesh::Mesh;
-use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
-use synod_types::{
-    AppNdx, Certificate, Checkpoint, CheckpointSignature, ClusterId, ContentKey, Digest, Message, NodeId,
-    Slot, SnapshotIndex, wire,
-};
+use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
+use super::archiving::{Archiver, Unread};
 use super::disk::{self, Folder, Kept, StoreError};
-use super::{Ask, Snapshots, Word};
-use crate::apps;
+use super::restoring::{self, read_index};
+use super::{Ask, Snapshots, Word, signer};
 use crate::content::Content;
 use crate::driver::Input;
 use crate::metrics::float;
@@ -53,6 +51,8 @@ pub(crate) struct Task {
     pub snapshots: Snapshots,
     /// To the driver.
     pub inputs: mpsc::UnboundedSender<Input>,
+    /// Where what is cut off is kept, if it is.
+    pub archiver: Option<Archiver>,
     pub apps: BTreeMap<AppNdx, App>,
     pub jobs: JoinSet<Done>,
 }
@@ -68,6 +68,11 @@ pub(crate) struct App {
     /// The next one to make.
     waiting: Option<View>,
     fetching: Option<Fetching>,
+    /// The last slot that was cut off when the node started.
+    cut: Slot,
+    is_archiving: bool,
+    /// Where the log is to be cut next.
+    to_cut: Option<Slot>,
 }
 
 struct Fetching {
@@ -82,12 +87,23 @@ struct Fetching {
 pub(crate) enum Done {
     Made(AppNdx, Result<Kept, StoreError>),
     Fetched(AppNdx, Option<(Kept, Box<Machine>)>),
+    Archived(AppNdx, Slot, Result<(), AppendError<Unread>>),
 }
 
 impl App {
-    /// With the snapshots that were found at the start.
-    pub(crate) fn new(kind: String, kept: Vec<Kept>) -> App {
-        App { kind, kept, heard: BTreeMap::new(), is_making: false, waiting: None, fetching: None }
+    /// With the snapshots that were found at the start, and a log that was cut off behind slot `cut`.
+    pub(crate) fn new(kind: String, kept: Vec<Kept>, cut: Slot) -> App {
+        App {
+            kind,
+            kept,
+            heard: BTreeMap::new(),
+            is_making: false,
+            waiting: None,
+            fetching: None,
+            cut,
+            is_archiving: false,
+            to_cut: None,
+        }
     }
 }
 
@@ -187,6 +203,22 @@ impl Task {
                     self.keep(kept).await;
                     // The driver is gone only when the node stops.
                     let _ = self.inputs.send(Input::SnapshotFetched(ndx, slot, machine));
+                }
+            }
+            Done::Archived(ndx, slot, archived) => {
+                match archived {
+                    // As above.
+                    Ok(()) => drop(self.inputs.send(Input::CutLog(ndx, slot))),
+                    Err(AppendError::Closed | AppendError::Read { why: Unread::Stopping, .. }) => {}
+                    Err(why) => {
+                        error!(app = %ndx, %slot, %why, "the log is not cut, since what is to be cut off cannot be \
+                        archived; that is tried again with the next snapshot")
+                    }
+                }
+                let Some(app) = self.apps.get_mut(&ndx) else { return };
+                app.is_archiving = false;
+                if let Some(next) = app.to_cut.take().filter(|next| *next > slot) {
+                    self.cut(ndx, next);
                 }
             }
         }
@@ -298,12 +330,14 @@ impl Task {
         kept.reverse();
         app.kept = kept;
         let folder = self.folder.clone();
-        let to_write = newest.clone();
+        // Also an earlier one may have got its majority just now: who audits begins with it.
+        let to_write: Vec<Certificate> =
+            app.kept.iter().filter(is_certified).map(|kept| kept.certificate.clone()).collect();
         let written = self.content.on_disk(move |_| {
-            if let Some(certificate) = to_write
-                && let Err(why) = folder.write(&certificate)
-            {
-                warn!(%why, "who has signed a snapshot cannot be written down");
+            for certificate in to_write {
+                if let Err(why) = folder.write(&certificate) {
+                    warn!(%why, "who has signed a snapshot cannot be written down");
+                }
             }
             for old in &dropped {
                 if let Err(why) = folder.forget(old.checkpoint()) {
@@ -316,9 +350,25 @@ impl Task {
             self.snapshots.set_certified(newest);
         }
         if let Some(slot) = oldest {
-            // As above.
-            let _ = self.inputs.send(Input::CutLog(ndx, slot));
+            self.cut(ndx, slot);
         }
+    }
+
+    /// Has the log cut off behind `slot`, as soon as it is archived up to there.
+    fn cut(&mut self, ndx: AppNdx, slot: Slot) {
+        let Some(app) = self.apps.get_mut(&ndx) else { return };
+        let Some(archiver) = self.archiver.clone() else {
+            // The driver is gone only when the node stops.
+            let _ = self.inputs.send(Input::CutLog(ndx, slot));
+            return;
+        };
+        if app.is_archiving {
+            app.to_cut = Some(slot);
+            return;
+        }
+        app.is_archiving = true;
+        let cut = app.cut;
+        self.jobs.spawn_blocking(move || Done::Archived(ndx, slot, archiver.archive(ndx, cut, slot)));
     }
 
     /// Removes the chunks of no snapshot.
@@ -394,9 +444,12 @@ impl Fetch {
     async fn run(self) -> Option<(Kept, Box<Machine>)> {
         let checkpoint = self.certificate.checkpoint;
         let index = self.content.obtain(checkpoint.index).await?;
-        let Some(index) = read_index(&index) else {
-            error!(app = %checkpoint.app, slot = %checkpoint.slot, "a snapshot's list of chunks makes no sense");
-            return None;
+        let index = match read_index(&index) {
+            Ok(index) => index,
+            Err(why) => {
+                error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
+                return None;
+            }
         };
         let mut left = index.chunks.iter().copied();
         let mut fetching = JoinSet::new();
@@ -416,8 +469,14 @@ impl Fetch {
         let Fetch { certificate, kind, cluster, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
-            let snapshot = disk::assemble(&index, |key| reader.read_blocking(key))?;
-            let machine = restore(cluster, &checkpoint, &kind, &snapshot)?;
+            let read = |key| reader.read_blocking(key).ok_or("it is not here");
+            let machine = match restoring::restore(cluster, &checkpoint, &kind, read) {
+                Ok(machine) => machine,
+                Err(why) => {
+                    error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
+                    return None;
+                }
+            };
             if let Err(why) = folder.write(&certificate) {
                 error!(%why, "a snapshot that was fetched cannot be kept");
                 return None;
@@ -426,39 +485,6 @@ impl Fetch {
         });
         restored.await.flatten()
     }
-}
-
-/// The state that a snapshot holds, if it is the one that its checkpoint names. What is wrong is logged.
-pub(crate) fn restore(
-    cluster: ClusterId,
-    checkpoint: &Checkpoint,
-    kind: &str,
-    snapshot: &[u8],
-) -> Option<Machine> {
-    let Checkpoint { app, slot, state_ndx, chain, .. } = *checkpoint;
-    let machine = match Machine::restore(cluster, app, snapshot, apps::new(kind)?) {
-        Ok(machine) => machine,
-        Err(why) => {
-            error!(%app, %slot, %why, "a snapshot cannot be used");
-            return None;
-        }
-    };
-    let view = machine.state();
-    if (view.applied, view.state_ndx, view.chain) != (slot, state_ndx, chain) {
-        error!(%app, %slot, "a snapshot is not of the state that was signed");
-        return None;
-    }
-    Some(machine)
-}
-
-fn read_index(bytes: &[u8]) -> Option<SnapshotIndex> {
-    let index: SnapshotIndex = wire::decode(bytes).ok()?;
-    let bytes = usize::try_from(index.bytes).ok()?;
-    (bytes.div_ceil(SNAPSHOT_CHUNK_BYTES) == index.chunks.len()).then_some(index)
-}
-
-fn signer(signature: &CheckpointSignature) -> NodeId {
-    NodeId(Digest::of(&[&signature.key]))
 }
 
 fn signers(certificate: &Certificate) -> Vec<NodeId> {

@@ -1,0 +1,117 @@
+//! What is to be cut off goes to the archive first, where there is one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use synod_archive::{AppendError, Archive, Held};
+use synod_journal::{Journal, ReadError};
+use synod_types::limits::CATCH_UP_BYTES_MAX;
+use synod_types::{AppNdx, Decree, Slot};
+use tracing::{error, info};
+
+use crate::driver::Groups;
+use crate::metrics::float;
+
+/// The pause before the journal is asked again that has too many reads.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The way from this node's logs to its archive. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Archiver {
+    archive: Arc<Archive>,
+    journal: Journal,
+    /// Where the logs begin.
+    groups: Arc<ArcSwap<Groups>>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// Why a part of the log is not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// The journal says why.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// The journal has nothing there.
+    #[error("the journal has no record of it")]
+    Nothing,
+    /// The node stops.
+    #[error("the node stops")]
+    Stopping,
+}
+
+impl Archiver {
+    /// From the logs in `journal`; `groups` says where they begin.
+    pub(crate) fn new(archive: Archive, journal: Journal, groups: Arc<ArcSwap<Groups>>) -> Archiver {
+        Archiver { archive: Arc::new(archive), journal, groups, stopping: Arc::default() }
+    }
+
+    /// Archives an application's log up to `up_to`, which is chosen and about to be cut off; it was cut off behind slot `cut` when the
+    /// node started. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the log must not be cut.
+    pub(crate) fn archive(&self, app: AppNdx, cut: Slot, up_to: Slot) -> Result<(), AppendError<Unread>> {
+        let cut = self.groups.load().get(&app).map_or(cut, |group| group.cut.max(cut));
+        let held = self.archive.held(app).last;
+        let mut from = held.max(cut).next();
+        if held < cut && from <= up_to {
+            self.tell_missing(app, held.next(), cut);
+        }
+        let archived = loop {
+            if from > up_to {
+                break Ok(());
+            }
+            match self.archive.append(app, from, up_to, |next| self.read(app, next, up_to)) {
+                // Nobody can read it here ever again.
+                Err(AppendError::Read { slot, why: Unread::Journal(ReadError::Damaged { .. }) }) => {
+                    self.tell_missing(app, slot, slot);
+                    from = slot.next();
+                }
+                archived => break archived,
+            }
+        };
+        self.measure(app);
+        let Held { last, bytes } = self.archive.held(app);
+        if last > held {
+            info!(%app, slot = %last, bytes, "archived");
+        }
+        archived
+    }
+
+    /// Tells how much is archived of an application.
+    pub(crate) fn measure(&self, app: AppNdx) {
+        let Held { last, bytes } = self.archive.held(app);
+        let labels = [("app", app.to_string())];
+        metrics::gauge!("synod_archive_bytes", &labels).set(float(bytes));
+        metrics::gauge!("synod_archive_slot", &labels).set(float(last.0));
+    }
+
+    /// Returns when nothing is written any more.
+    pub(crate) fn close(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.archive.close();
+    }
+
+    fn tell_missing(&self, app: AppNdx, from: Slot, to: Slot) {
+        error!(%app, %from, %to, "the archive has no slots {from} to {to}: this node does not have them; another node's archive has");
+    }
+
+    fn read(&self, app: AppNdx, from: Slot, up_to: Slot) -> Result<Vec<(Slot, Decree)>, Unread> {
+        loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(Unread::Stopping);
+            }
+            match self.journal.read_blocking(app, from, up_to, CATCH_UP_BYTES_MAX) {
+                Ok(decrees) if decrees.is_empty() => return Err(Unread::Nothing),
+                Ok(decrees) => {
+                    return Ok(decrees.into_iter().map(|(slot, _, decree)| (slot, decree)).collect());
+                }
+                Err(ReadError::Busy) => thread::sleep(ASK_AGAIN),
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From a snapshot's files to the state that it holds: for the node that starts, for one that fetched them, and for an
+//! audit.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use synod_machine::snapshot::SnapshotError;
+use synod_machine::{Machine, View};
+use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
+use synod_types::wire::{self, WireError};
+use synod_types::{Checkpoint, ClusterId, ContentKey, SnapshotIndex};
+
+use crate::apps;
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// One of its files is missing or damaged.
+    #[error("its file {key} cannot be read: {why}")]
+    File {
+        /// Which one.
+        key: ContentKey,
+        /// Why not.
+        why: String,
+    },
+    /// The list of its chunks is none.
+    #[error("its list of chunks makes no sense: {0}")]
+    Index(#[from] WireError),
+    /// The list does not fit itself.
+    #[error("its list of chunks makes no sense: {bytes} bytes are in {chunks} chunks")]
+    Chunks {
+        /// What it says of all of them.
+        bytes: u64,
+        /// How many it names.
+        chunks: usize,
+    },
+    /// No application of this program has such states.
+    #[error("this program has no application of kind {0:?}")]
+    UnknownKind(String),
+    /// The bytes are no state.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// They are, and not the one that was signed.
+    #[error("it is of slot {}, stateNdx {} and chain {}, and not of what its checkpoint says", .0.applied, .0.state_ndx, .0.chain)]
+    OtherState(Box<View>),
+}
+
+/// The state that a snapshot holds, if it is the one that its checkpoint names. `read` gives a file that is what its key says.
+///
+/// # Errors
+/// [`RestoreError`].
+pub(crate) fn restore<E: Display>(
+    cluster: ClusterId,
+    checkpoint: &Checkpoint,
+    kind: &str,
+    read: impl Fn(ContentKey) -> Result<Bytes, E>,
+) -> Result<Machine, RestoreError> {
+    let read = |key| read(key).map_err(|why| RestoreError::File { key, why: why.to_string() });
+    let index = read_index(&read(checkpoint.index)?)?;
+    let mut snapshot = Vec::new();
+    for key in &index.chunks {
+        snapshot.extend_from_slice(&read(*key)?);
+    }
+    let application = apps::new(kind).ok_or_else(|| RestoreError::UnknownKind(kind.to_owned()))?;
+    let machine = Machine::restore(cluster, checkpoint.app, &snapshot, application)?;
+    let view = machine.state();
+    if (view.applied, view.state_ndx, view.chain) != (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain)
+    {
+        return Err(RestoreError::OtherState(Box::new(machine.view())));
+    }
+    Ok(machine)
+}
+
+/// The list of a snapshot's chunks.
+pub(super) fn read_index(bytes: &[u8]) -> Result<SnapshotIndex, RestoreError> {
+    let index: SnapshotIndex = wire::decode(bytes)?;
+    let chunks = index.chunks.len();
+    let expected = usize::try_from(index.bytes).ok().map(|bytes| bytes.div_ceil(SNAPSHOT_CHUNK_BYTES));
+    if expected != Some(chunks) {
+        return Err(RestoreError::Chunks { bytes: index.bytes, chunks });
+    }
+    Ok(index)
+}
