@@ -34,8 +34,10 @@ const UNREFERRED: Duration = Duration::from_secs(60);
 const KEPT_MAX: usize = 2;
 /// Chunks that are fetched at a time.
 const CHUNKS_MAX: usize = 4;
-/// How long nothing may come of a fetch before another one may take its place.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long no chunk may come of a fetch before another one may take its place. What came of the next chunk stays.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// In place of a number of chunks: all are here, and the state is being made of them, however long that takes.
+const ALL: usize = usize::MAX;
 
 /// What the task works with.
 pub(crate) struct Task {
@@ -418,7 +420,7 @@ impl Task {
                 if fetching.seen.0 != chunks {
                     fetching.seen = (chunks, Instant::now());
                 }
-                fetching.seen.1.elapsed() > PATIENCE
+                chunks != ALL && fetching.seen.1.elapsed() > PATIENCE
             });
             if let Some(Fetching { slot, job, .. }) = stalled {
                 warn!(app = %ndx, %slot, "no node gives this snapshot; another one is fetched, if it is still needed");
@@ -466,6 +468,7 @@ impl Fetch {
                 Some(_) => return None,
             }
         }
+        self.chunks.store(ALL, Ordering::Relaxed);
         let Fetch { certificate, kind, cluster, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
