@@ -25,10 +25,10 @@ pub struct Election {
     happy: bool,
     /// What came in this round that the others' last word does not show yet.
     news: News,
-    /// Rounds for which this node has wanted to take over. It waits as many as there are nodes with a better rank that it
-    /// hears, so that nodes do not all stand at once.
+    /// Rounds for which this node has wanted to take over. It waits as many as its rank says, so that nodes do not
+    /// all stand at once.
     waited: u32,
-    group: u32,
+    rank: u32,
 }
 
 /// What a node learned since its last round ended.
@@ -46,7 +46,7 @@ impl Election {
     pub fn new(members: &Members, group: u32, promised: Ballot) -> Election {
         let rank = members.rank(group);
         let own = Ballot { number: promised.number, priority: u32::MAX - rank, node: members.node() };
-        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, group }
+        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, rank }
     }
 
     /// The highest leader's ballot that this node knows of.
@@ -113,10 +113,7 @@ impl Election {
             return None;
         }
         // A node that would have to fetch decrees first gives the others a chance; its turn comes all the same.
-        let before =
-            members.ranked_before(self.group).filter(|node| beats.iter().any(|(beat, _)| beat == node));
-        let place = u32::try_from(before.count()).expect("few members");
-        let patience = if behind { place + BEHIND_ROUNDS } else { place };
+        let patience = if behind { self.rank + BEHIND_ROUNDS } else { self.rank };
         if self.waited < patience {
             self.waited += 1;
             return None;
