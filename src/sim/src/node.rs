@@ -360,8 +360,8 @@ impl Node {
         let slot = snapshot.applied;
         if self.disk.snapshot(app).is_none_or(|own| own.applied < slot) {
             self.disk.keep_snapshot(app, snapshot);
-            self.step(Event::SnapshotFetched { app, slot }, around);
         }
+        self.step(Event::SnapshotFetched { app, slot }, around);
     }
 
     /// Proposes a tick for each application in which something has run out.
