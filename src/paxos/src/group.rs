@@ -361,7 +361,7 @@ impl Group {
             self.on_cut(slot, out);
         }
         self.advance(out);
-        self.learner.ask(self.visible_leader().map(|leader| leader.node), out);
+        self.learner.ask(self.leading_node(), out);
         self.try_lead(out);
         self.pump(out);
     }
@@ -645,7 +645,7 @@ impl Group {
             *waited < read_ticks
         });
         if !matches!(self.role, Role::Leader(_)) {
-            self.learner.on_tick(self.visible_leader().map(|leader| leader.node), out);
+            self.learner.on_tick(self.leading_node(), out);
         }
         self.pump(out);
     }
@@ -731,6 +731,10 @@ impl Group {
             out.send(to, GroupMessage::Confirm { ballot, round });
         }
         self.on_confirmed(node, ballot, round, out);
+    }
+
+    fn leading_node(&self) -> Option<NodeId> {
+        self.visible_leader().map(|leader| leader.node)
     }
 
     fn visible_leader(&self) -> Option<Ballot> {

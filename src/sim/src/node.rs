@@ -544,9 +544,9 @@ impl Node {
     }
 
     fn on_chosen(&mut self, app: AppNdx, slot: Slot, decree: Decree, around: &mut Surroundings<'_>) {
+        let keeps_nothing = self.has(DriverFault::CutWithoutSnapshot);
         let Some(running) = &mut self.running else { return };
-        let (node, mistake) = (self.setting.index, self.setting.mistake);
-        let has = |fault| mistake.is_some_and(|mistake| mistake.is(fault));
+        let node = self.setting.index;
         let Surroundings { checks, outputs, .. } = around;
         checks.protocol.on_chosen(node, app, slot, &decree, &mut checks.verdict);
         let group = &mut running.groups[group(app)];
@@ -567,7 +567,7 @@ impl Node {
         group.answer_readers(outputs);
         if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
             let bytes = group.machine.snapshot();
-            if !has(DriverFault::CutWithoutSnapshot) {
+            if !keeps_nothing {
                 self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
             }
             let cut = self.setting.kept_slots.map(|kept| Slot(slot.0.saturating_sub(kept)));

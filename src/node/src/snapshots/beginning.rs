@@ -95,7 +95,7 @@ impl Beginning {
         let io = |path: &Path, source| BeginningError::Io { path: path.to_owned(), source };
         let list = folder.list(app.ndx).map_err(|why| io(data_dir, why))?;
         let Some((slot, path)) = list.into_iter().find(|(slot, _)| *slot >= cut) else {
-            return Err(BeginningError::NoSnapshot { cut, dir: data_dir.join("snapshots") });
+            return Err(BeginningError::NoSnapshot { cut, dir: folder.0 });
         };
         let certificate = read(&path).map_err(|why| match why {
             ListError::Damaged(why) => BeginningError::Damaged { path: path.clone(), why: why.to_owned() },

@@ -23,11 +23,11 @@ use super::restoring::read_index;
 const DOMAIN: &[u8] = b"synod/snapshot/v1\0";
 const DIGEST_BYTES: usize = 32;
 /// End of the name of a file that is not complete.
-const NEW: &str = ".new";
+const NEW: &str = "new";
 
 /// Where this node keeps its snapshots.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(pub(super) PathBuf);
 
 /// A snapshot of this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,7 +125,7 @@ impl Folder {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == &NEW[1..]) {
+            if path.extension().is_some_and(|extension| extension == NEW) {
                 fs::remove_file(&path)?;
             } else if path.is_file() {
                 match read(&path).ok().and_then(|certificate| with_index(certificate, chunks)) {
@@ -144,7 +144,7 @@ impl Folder {
     /// The operating system's.
     pub(crate) fn write(&self, certificate: &Certificate) -> io::Result<()> {
         let path = self.path(&certificate.checkpoint);
-        let new = path.with_extension(&NEW[1..]);
+        let new = path.with_extension(NEW);
         let mut bytes = DOMAIN.to_vec();
         bytes.extend_from_slice(&wire::encode(certificate));
         let digest = Digest::of(&[&bytes]);

@@ -282,16 +282,14 @@ impl Task {
             return None;
         }
         let was_certified = is_certified(kept, members);
-        if !signers(&kept.certificate).contains(&word.from) {
+        if !kept.certificate.signatures.iter().any(|signature| signer(signature) == word.from) {
             kept.certificate.signatures.push(word.signature);
         }
         let is_certified = is_certified(kept, members);
-        if word.asks {
-            let own = kept.certificate.signatures.iter().find(|signature| signer(signature) == self.node);
-            if let Some(signature) = own.cloned() {
-                let checkpoint = word.checkpoint;
-                self.mesh.send(word.from, &Message::Checkpoint { checkpoint, signature, asks: false });
-            }
+        if word.asks
+            && let Some(message) = own_word(self.node, kept, false)
+        {
+            self.mesh.send(word.from, &message);
         }
         (is_certified && !was_certified).then_some(ndx)
     }
@@ -300,11 +298,9 @@ impl Task {
     fn ask(&self) {
         let others: Vec<NodeId> = self.members.iter().copied().filter(|&node| node != self.node).collect();
         for kept in self.apps.values().filter_map(|app| app.kept.last()) {
-            let own = kept.certificate.signatures.iter().find(|signature| signer(signature) == self.node);
-            if let Some(signature) = own.cloned()
-                && !is_certified(kept, self.members.len())
+            if !is_certified(kept, self.members.len())
+                && let Some(message) = own_word(self.node, kept, true)
             {
-                let message = Message::Checkpoint { checkpoint: *kept.checkpoint(), signature, asks: true };
                 self.mesh.send_to(&others, &message);
             }
         }
@@ -315,11 +311,9 @@ impl Task {
         let members = self.members.len();
         let Some(app) = self.apps.get_mut(&ndx) else { return };
         let is_certified = |kept: &&Kept| is_certified(kept, members);
-        let certified: Vec<Certificate> =
-            app.kept.iter().filter(is_certified).map(|kept| kept.certificate.clone()).collect();
-        let newest = certified.last().cloned();
         // The log goes back to the last but one.
-        let oldest = certified.iter().rev().nth(KEPT_MAX - 1).map(|certificate| certificate.checkpoint.slot);
+        let oldest = app.kept.iter().rev().filter(is_certified).nth(KEPT_MAX - 1);
+        let oldest = oldest.map(|kept| kept.checkpoint().slot);
         let (mut kept, mut uncertified) = (Vec::new(), 0);
         let mut dropped = Vec::new();
         for one in std::mem::take(&mut app.kept).into_iter().rev() {
@@ -335,6 +329,7 @@ impl Task {
         // Also an earlier one may have got its majority just now: who audits begins with it.
         let to_write: Vec<Certificate> =
             app.kept.iter().filter(is_certified).map(|kept| kept.certificate.clone()).collect();
+        let newest = to_write.last().cloned();
         let written = self.content.on_disk(move |_| {
             for certificate in to_write {
                 if let Err(why) = folder.write(&certificate) {
@@ -490,8 +485,10 @@ impl Fetch {
     }
 }
 
-fn signers(certificate: &Certificate) -> Vec<NodeId> {
-    certificate.signatures.iter().map(signer).collect()
+/// The word of `node`, this one, for one of its snapshots.
+fn own_word(node: NodeId, kept: &Kept, asks: bool) -> Option<Message> {
+    let signature = kept.certificate.signatures.iter().find(|signature| signer(signature) == node)?.clone();
+    Some(Message::Checkpoint { checkpoint: *kept.checkpoint(), signature, asks })
 }
 
 fn is_certified(kept: &Kept, members: usize) -> bool {
