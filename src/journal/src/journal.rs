@@ -148,15 +148,16 @@ impl Journal {
 
     /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
     /// A [`Record::Chosen`] is a hint: it is written with the others and synced with the next ones; records that only
-    /// hint cost no sync. When a [`Record::Cut`] is durable, what it cuts off is removed, little by little.
+    /// hint cost no sync. Beside a [`Record::Promised`] it is a fact like others. When a [`Record::Cut`] is durable, what it cuts off is removed, little by little.
     ///
     /// Returns at once as long as less than [`JOURNAL_QUEUE_BYTES_MAX`](synod_types::limits::JOURNAL_QUEUE_BYTES_MAX)
     /// waits for the disk, and waits for the disk otherwise; [`Journal::waiting_bytes`] tells beforehand. Not to be
     /// called from a `done` or a reply, which the writer runs. Once the journal was closed or has stopped, `done` is
     /// dropped without being called.
     pub fn append(&self, records: Vec<Record>, done: Done) {
+        let promises = records.iter().any(|record| matches!(record, Record::Promised { .. }));
         let (hints, facts): (Vec<&Record>, Vec<&Record>) =
-            records.iter().partition(|record| matches!(record, Record::Chosen { .. }));
+            records.iter().partition(|record| !promises && matches!(record, Record::Chosen { .. }));
         let cuts = facts.iter().filter_map(|record| match record {
             Record::Cut { app, slot } => Some((*app, *slot)),
             _ => None,

@@ -99,6 +99,8 @@ impl Writer {
                     bytes += append.bytes();
                     if !append.entries.is_empty() {
                         is_to_sync = true;
+                        // A fact is newer than a hint that waits for its place.
+                        append.entries.iter().for_each(|entry| drop(hints.remove(&entry.key)));
                         self.write(append.entries)?;
                     }
                     cuts.extend(append.cuts);

@@ -3,7 +3,7 @@
 //!
 //! A commander has a role, perhaps scopes, and perhaps a time from which and until which it is valid; time is that of the
 //! decrees, so that every replica decides alike. Where genesis asks for several signatures, no administrator changes alone
-//! who commands: see [`changes`].
+//! who commands: see [`changes`]. One application keeps who the cluster's [`members`] are, too.
 //!
 //! Nothing here looks inside a key: that a key is well-formed is checked where a command enters, and a key that is
 //! not simply never signs anything.
@@ -11,6 +11,7 @@
 pub mod changes;
 pub mod commander;
 pub mod log;
+pub mod members;
 pub mod op;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use changes::PendingChange;
 pub use commander::{Commander, Role};
 use log::Log;
 pub use log::{LogEntry, Step};
+pub use members::{Member, MemberOp, Members};
 pub use op::{AuthorityOp, AuthorityReply, Grant};
 
 use crate::application::{Application, Context};
@@ -38,12 +40,14 @@ pub struct Founders {
     pub administrators: Vec<(CommanderId, Bytes, String)>,
     /// How many administrators must sign each change of who commands.
     pub signatures_needed: u32,
+    /// The cluster's first members, where this application keeps who they are; else nobody.
+    pub members: Vec<Member>,
 }
 
 impl Founders {
     /// Each of these administrators changes alone who commands.
     pub fn each_alone(administrators: &[(CommanderId, Bytes, String)]) -> Founders {
-        Founders { administrators: administrators.to_vec(), signatures_needed: 1 }
+        Founders { administrators: administrators.to_vec(), signatures_needed: 1, members: Vec::new() }
     }
 }
 
@@ -53,6 +57,8 @@ impl Founders {
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     signatures_needed: u32,
+    /// `None`: another application keeps them.
+    members: Option<Arc<Members>>,
     commanders: OrdMap<CommanderId, Arc<Commander>>,
     changes: Changes,
     log: Log,
@@ -65,7 +71,7 @@ impl Authority {
     /// Over [`COMMANDERS_MAX`], or if more signatures are needed than there are administrators: genesis is checked where
     /// it is read.
     pub fn founded_by(founders: &Founders) -> Authority {
-        let Founders { administrators, signatures_needed } = founders;
+        let Founders { administrators, signatures_needed, members } = founders;
         assert!(administrators.len() <= COMMANDERS_MAX, "genesis names too many administrators");
         let enough = usize::try_from(*signatures_needed).is_ok_and(|needed| needed <= administrators.len());
         assert!(enough, "genesis asks for more signatures than it names administrators");
@@ -75,6 +81,7 @@ impl Authority {
         };
         Authority {
             signatures_needed: *signatures_needed,
+            members: (!members.is_empty()).then(|| Arc::new(Members::founded_by(members))),
             commanders: administrators.iter().map(commander).collect(),
             ..Authority::default()
         }
@@ -127,6 +134,7 @@ impl Authority {
             },
             (Role::Writer, Operation::Authority(operation)) => match AuthorityOp::decode(operation)? {
                 AuthorityOp::Rotate { .. } => Ok(()),
+                AuthorityOp::Member(_) => administrators_only("change the members"),
                 _ => administrators_only("change who commands"),
             },
         }
@@ -147,10 +155,12 @@ impl Authority {
     fn execute(&mut self, context: &Context, op: AuthorityOp) -> Result<AuthorityReply, Refusal> {
         self.changes.lapse(context.time);
         match op {
-            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } if self.signatures_needed > 1 => {
+            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_)
+                if self.signatures_needed > 1 =>
+            {
                 self.propose(context, Arc::new(op))
             }
-            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } => {
+            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_) => {
                 self.make(context, &op)?;
                 self.note(context, Step::Made, Arc::new(op));
                 Ok(AuthorityReply::Done)
@@ -230,7 +240,7 @@ impl Authority {
         }
     }
 
-    /// Grants or revokes.
+    /// Grants, revokes, or changes the members.
     fn make(&mut self, context: &Context, op: &AuthorityOp) -> Result<(), Refusal> {
         match op {
             AuthorityOp::Grant(grant) => {
@@ -258,8 +268,19 @@ impl Authority {
                     }
                 }
             }
+            AuthorityOp::Member(op) => {
+                let Some(members) = &mut self.members else {
+                    return Err(Refusal::new(
+                        RefusalCode::Conflict,
+                        "another application keeps the members: the one with the lowest number",
+                    ));
+                };
+                Arc::make_mut(members).apply(op)
+            }
             AuthorityOp::Rotate { .. } | AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => {
-                unreachable!("only grants and revocations are made, at once or after they were signed")
+                unreachable!(
+                    "only grants, revocations and changes of the members are made, at once or after they were signed"
+                )
             }
         }
     }
@@ -343,6 +364,11 @@ impl Authority {
         self.signatures_needed
     }
 
+    /// The cluster's members as they are wanted, if this application keeps them.
+    pub fn members(&self) -> Option<&Members> {
+        self.members.as_deref()
+    }
+
     /// One commander.
     pub fn commander(&self, id: CommanderId) -> Option<&Commander> {
         self.commanders.get(&id).map(Arc::as_ref)
@@ -368,6 +394,7 @@ impl Authority {
     pub fn to_record(&self) -> AuthorityRecord {
         AuthorityRecord {
             signatures_needed: self.signatures_needed,
+            members: self.members.as_deref().cloned(),
             commanders: self.iter().cloned().collect(),
             pending: self.changes.iter().cloned().collect(),
             log: self.log.to_records(),
@@ -379,7 +406,8 @@ impl Authority {
     /// # Errors
     /// A sentence on what cannot be, for states up to `state_ndx`.
     pub fn from_record(record: AuthorityRecord, state_ndx: StateNdx) -> Result<Authority, &'static str> {
-        let AuthorityRecord { signatures_needed, commanders, pending, log } = record;
+        let AuthorityRecord { signatures_needed, members, commanders, pending, log } = record;
+        members.as_ref().map_or(Ok(()), Members::check)?;
         if commanders.len() > COMMANDERS_MAX {
             return Err("there are too many commanders");
         }
@@ -394,6 +422,7 @@ impl Authority {
         }
         let authority = Authority {
             signatures_needed,
+            members: members.map(Arc::new),
             commanders: commanders.into_iter().map(|known| (known.id, Arc::new(known))).collect(),
             changes: Changes::from_records(pending, state_ndx)?,
             log: Log::from_records(log, state_ndx)?,
@@ -429,6 +458,8 @@ impl Authority {
 pub struct AuthorityRecord {
     /// How many administrators must sign.
     pub signatures_needed: u32,
+    /// The cluster's members, in the application that keeps them.
+    pub members: Option<Members>,
     /// All commanders, by id.
     pub commanders: Vec<Commander>,
     /// What waits for signatures, as it was proposed.

@@ -23,7 +23,9 @@ pub mod snapshot;
 pub mod view;
 
 pub use application::{Application, Context, Moment, QueryError, RestoreError};
-pub use authority::{AuthorityOp, AuthorityReply, Commander, Founders, Grant, Role};
+pub use authority::{
+    AuthorityOp, AuthorityReply, Commander, Founders, Grant, Member, MemberOp, Members, Role,
+};
 pub use key::Key;
 pub use lease_clock::LeaseClock;
 pub use machine::{Applied, Machine};

@@ -97,6 +97,14 @@ impl Machine {
                 self.state.clock.on_noop(self.broken);
                 Vec::new()
             }
+            Decree::Seal(_) => {
+                if let Some(next) = decree.seals(self.state.epoch()) {
+                    self.state.configuration = Some(next.clone());
+                }
+                // Whoever leads in the next epoch has another term.
+                self.state.clock.on_noop(self.broken);
+                Vec::new()
+            }
             Decree::Batch(batch) => {
                 self.pass_time(batch.term, batch.time);
                 let ends = decree.is_tick() || self.broken.is(Fault::BatchesExpire);

@@ -1,7 +1,7 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
 //! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
-//! (identity, numbers, clocks, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
+//! (identity, numbers, clocks, members, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
 //! its own business.
 //!
 //! The digest finds damage. It is no signature: whether a snapshot from elsewhere may be believed is decided by who
@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 use synod_types::wire::{self, WireError};
-use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx, TimeMs};
+use synod_types::{AppNdx, ClusterId, Configuration, Digest, Epoch, Slot, StateNdx, TimeMs};
 
 use crate::application::{Application, RestoreError};
 use crate::authority::{Authority, AuthorityRecord};
@@ -64,6 +64,7 @@ struct Head {
     time: TimeMs,
     clock: LeaseClock,
     applied: Slot,
+    configuration: Option<Configuration>,
     authority: AuthorityRecord,
     sessions: Vec<SessionRecord>,
 }
@@ -79,6 +80,7 @@ impl View {
             time: self.time,
             clock: self.clock,
             applied: self.applied,
+            configuration: self.configuration.clone(),
             authority: self.authority.to_record(),
             sessions: self.sessions.to_records(),
         }
@@ -123,6 +125,9 @@ impl View {
                 "the lease clock goes on from a time that no decree had",
             ));
         }
+        if head.configuration.as_ref().is_some_and(|configuration| !configuration.follows(Epoch(0))) {
+            return Err(SnapshotError::Inconsistent("no decree brings these members"));
+        }
         app.restore(app_snapshot)?;
         Ok(View {
             cluster,
@@ -132,6 +137,7 @@ impl View {
             time: head.time,
             clock: head.clock,
             applied: head.applied,
+            configuration: head.configuration,
             app,
             authority,
             sessions,

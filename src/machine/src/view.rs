@@ -5,8 +5,8 @@ use std::fmt;
 
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentTicket, Digest, Receipt, Refusal, RefusalCode,
-    Seq, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, Configuration, ContentTicket, Digest, Epoch, Receipt,
+    Refusal, RefusalCode, Seq, Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
@@ -32,6 +32,8 @@ pub struct View {
     pub clock: LeaseClock,
     /// The last slot that was applied.
     pub applied: Slot,
+    /// Whose votes decide from the next slot on; `None`: those whom genesis names.
+    pub configuration: Option<Configuration>,
     /// The state, for queries.
     pub app: Box<dyn Application>,
     /// Who may command.
@@ -51,6 +53,7 @@ impl View {
             time: TimeMs(0),
             clock: LeaseClock::default(),
             applied: Slot(0),
+            configuration: None,
             app,
             authority: Authority::default(),
             sessions: Sessions::default(),
@@ -67,10 +70,16 @@ impl View {
             time: self.time,
             clock: self.clock,
             applied: self.applied,
+            configuration: self.configuration.clone(),
             app: self.app.fork(),
             authority: self.authority.clone(),
             sessions: self.sessions.clone(),
         }
+    }
+
+    /// The epoch of the next slot.
+    pub fn epoch(&self) -> Epoch {
+        self.configuration.as_ref().map_or(Epoch(0), |configuration| configuration.epoch)
     }
 
     /// Whether a command is worth ordering, as far as this state can tell: it is addressed to this application, its

@@ -59,6 +59,7 @@ pub(crate) async fn run<F>(
         pace,
         chosen,
         applied: Vec::new(),
+        is_installed: false,
         apply_seconds,
         results,
     };
@@ -81,6 +82,8 @@ struct Applier {
     chosen: mpsc::UnboundedReceiver<Next>,
     /// What became of commands whose state is not published yet.
     applied: Vec<Applied>,
+    /// Whether the state that is not published yet came whole from another node.
+    is_installed: bool,
     apply_seconds: Histogram,
     results: Results,
 }
@@ -122,6 +125,7 @@ impl Applier {
                 Next::Install(machine) => {
                     self.pace.restart(machine.state().time);
                     self.machine = Some(*machine);
+                    self.is_installed = true;
                 }
             }
         }
@@ -144,8 +148,12 @@ impl Applier {
     /// Publishes the state, and then answers.
     fn show(&mut self) {
         let view = self.machine().view();
+        let installed = std::mem::take(&mut self.is_installed).then(|| view.fork());
         self.publisher.publish(view);
         self.intake.on_applied(std::mem::take(&mut self.applied));
+        if let Some(view) = installed {
+            self.intake.on_installed(&view);
+        }
     }
 
     /// Supplies every file that the state wants; fetches several at a time. `false`: the node stops.

@@ -1,9 +1,9 @@
 //! The registry: which kinds of application this program has.
 
 use bytes::Bytes;
-use synod_auth::{Genesis, GenesisApp};
-use synod_machine::{Application, Founders, Machine};
-use synod_types::ClusterId;
+use synod_auth::{Genesis, GenesisApp, GenesisNode};
+use synod_machine::{Application, Founders, Machine, Member};
+use synod_types::{AppNdx, ClusterId};
 
 /// The kinds, as genesis names them.
 pub const KINDS: &[&str] = &["kv", ZONES];
@@ -20,13 +20,24 @@ pub fn new(kind: &str) -> Option<Box<dyn Application>> {
     }
 }
 
+/// The application that keeps who the members of the cluster are: the one with the lowest number.
+pub fn home(genesis: &Genesis) -> AppNdx {
+    genesis.apps.iter().map(|app| app.ndx).min().expect("genesis names an application")
+}
+
 /// The machine of an application before slot 1, as genesis founds it; `None` if there is no such kind. Whoever executes a
 /// log again begins with this very machine.
 pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
     let administrators = genesis.administrators.iter();
     let administrators =
         administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
-    let founders =
-        Founders { administrators: administrators.collect(), signatures_needed: genesis.signatures_needed };
+    let member =
+        |node: &GenesisNode| Member { id: node.id(), name: node.name.clone(), address: String::new() };
+    let keeps_members = app.ndx == home(genesis);
+    let founders = Founders {
+        administrators: administrators.collect(),
+        signatures_needed: genesis.signatures_needed,
+        members: genesis.nodes.iter().filter(|_| keeps_members).map(member).collect(),
+    };
     Some(Machine::new(cluster, app.ndx, &founders, new(&app.kind)?))
 }

@@ -212,8 +212,9 @@ impl Driver {
             Input::Durable(up_to) => self.step(Event::Durable { up_to }),
             Input::Read(app, question) => self.ask(app, Asker::Readers(question)),
             Input::SnapshotFetched(app, slot, machine) => {
+                let configuration = machine.state().configuration.clone().unwrap_or_default();
                 self.fetched = Some(machine);
-                self.step(Event::SnapshotFetched { app, slot });
+                self.step(Event::SnapshotFetched { app, slot, configuration });
                 // The core may have come further meanwhile.
                 self.fetched = None;
                 self.tell_groups();

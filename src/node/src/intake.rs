@@ -14,8 +14,8 @@ use metrics::Histogram;
 use synod_auth::Verified;
 use synod_backend::{Answer, Answered, Intake as Entrance, Submission};
 use synod_gateway::AppDoor;
-use synod_machine::Applied;
-use synod_types::command::Operation;
+use synod_machine::{Applied, View};
+use synod_types::command::{CommandBody, Operation};
 use synod_types::limits::{COMMAND_WAIT_MS_MAX, INTAKE_COMMANDS_MAX};
 use synod_types::{AppNdx, CommandId, CommanderId, ContentKey, Refusal, RefusalCode, Seq, SignedCommand};
 use tokio::sync::{Notify, mpsc};
@@ -90,6 +90,16 @@ impl Intake {
     /// These commands of one application were applied on this node.
     pub(crate) fn on_applied(&self, applied: Vec<Applied>) {
         self.settle(applied.into_iter().map(|one| (one.command, one.result)));
+    }
+
+    /// A state came whole from another node: what waits here and was executed on the way to it is answered.
+    pub(crate) fn on_installed(&self, view: &View) {
+        let receipt = |command: &SignedCommand| {
+            let body = CommandBody::decode(&command.body).ok()?;
+            view.receipt(body.commander, body.seq, command.id())
+        };
+        let executed = self.pending_of(view.app_ndx);
+        self.settle(executed.iter().filter_map(|command| Some((command.id(), Ok(receipt(command)?)))));
     }
 
     /// The leader refused these commands. What may be different elsewhere or later stays pending.

@@ -327,6 +327,7 @@ impl Node {
             mesh: Arc::clone(&mesh),
             snapshots,
             inputs,
+            journal: journal.clone(),
             archiver: archiver.clone(),
             apps: snapshot_apps,
             jobs: JoinSet::new(),

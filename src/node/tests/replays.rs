@@ -100,8 +100,11 @@ impl Replica {
         let administrator = |key: &SigningKey| {
             (CommanderId(key.id()), Bytes::copy_from_slice(key.public().spki_der()), key.id().to_string())
         };
-        let founders =
-            Founders { administrators: keys.iter().map(administrator).collect(), signatures_needed: 1 };
+        let founders = Founders {
+            administrators: keys.iter().map(administrator).collect(),
+            signatures_needed: 1,
+            members: Vec::new(),
+        };
         let machine = Machine::new(CLUSTER, APP, &founders, kv());
         Replica { verifier: Verifier::new(CLUSTER), machine, random: StdRng::seed_from_u64(1), time: 0 }
     }

@@ -29,6 +29,14 @@ pub enum Fault {
     /// A leader takes decrees of its own term from another node's log, so that it may announce as chosen what others
     /// accepted under its ballot and what was not chosen.
     LeaderTakesCatchUp,
+    /// A leader proposes in slots behind the one in which it ends the epoch.
+    ProposesAfterSeal,
+    /// A new leader proposes behind an end of the epoch that it takes over.
+    TakeoverPassesSeal,
+    /// A new leader ends the epoch where a later leader of the epoch had passed over that.
+    TakeoverRevivesSeal,
+    /// A node promises and accepts in an epoch before it has everything from before.
+    VotesBeforeSync,
     /// A snapshot is installed over a newer state.
     StaleSnapshot,
     /// The log is served from before where it begins.

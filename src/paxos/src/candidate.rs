@@ -57,6 +57,8 @@ impl Candidate {
     }
 
     /// The obligations, once a quorum promised and no slot is unclear.
+    ///
+    /// Nothing is proposed behind a decree that ends the epoch: who decides there is not this leader's to say.
     pub fn takeover(&self, members: &Members, broken: Broken) -> Option<Takeover> {
         if !members.is_met(&self.promises.keys().copied().collect(), broken) {
             return None;
@@ -90,7 +92,35 @@ impl Candidate {
             }
             decrees.push(best.map_or(Decree::Noop, |accepted| accepted.decree.clone()));
         }
+        Self::end_at_seal(chosen, &mut decrees, &highest, members, broken);
         Some(Takeover { chosen, decrees })
+    }
+
+    /// Ends the decrees behind the first one that ends the epoch. One that was passed over is none: a later leader of this
+    /// epoch, which proposed further on, had found out that it cannot have been chosen.
+    fn end_at_seal(
+        chosen: Slot,
+        decrees: &mut Vec<Decree>,
+        highest: &BTreeMap<Slot, &AcceptedSlot>,
+        members: &Members,
+        broken: Broken,
+    ) {
+        let mut slot = chosen;
+        for n in 0..decrees.len() {
+            slot = slot.next();
+            let Some(sealed) = highest.get(&slot).filter(|held| held.decree.seals(members.epoch()).is_some())
+            else {
+                continue;
+            };
+            let passes =
+                |held: &&AcceptedSlot| held.ballot.epoch == members.epoch() && held.ballot > sealed.ballot;
+            let is_passed = highest.range(slot.next()..).any(|(_, held)| passes(held));
+            if is_passed && !broken.is(Fault::TakeoverRevivesSeal) {
+                decrees[n] = Decree::Noop;
+            } else if !broken.is(Fault::TakeoverPassesSeal) {
+                return decrees.truncate(n + 1);
+            }
+        }
     }
 
     /// Whether the reports of a slot suffice although some acceptor's record may be damaged: the decree is known to be

@@ -1,24 +1,23 @@
 //! All groups of one node, and the heartbeats that they share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synod_types::limits::PIPELINE_SLOTS_MAX;
 use synod_types::message::GroupBeat;
-use synod_types::{AppNdx, Message, NodeId, Recovered, RefusalCode};
+use synod_types::{AppNdx, Configuration, Message, NodeId, Recovered, RefusalCode};
 
 use crate::broken::Broken;
 use crate::event::{Effect, Event, PersistNdx};
 use crate::group::{Group, GroupConfig, GroupStatus};
 use crate::outbox::Outbox;
 use crate::plausible::is_plausible_beat;
-use crate::quorum::Members;
 
 /// Who this node is and how it counts time. All times are in ticks of the driver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
-    /// The voting members, in the order of the genesis document.
+    /// The voting members of the first epoch, in the order of the genesis document. This node need not be among them.
     pub members: Vec<NodeId>,
     /// The groups.
     pub apps: Vec<AppNdx>,
@@ -71,7 +70,10 @@ fn first_number(incarnation: u32) -> u64 {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Core {
     config: Config,
-    members: Members,
+    /// The nodes with which this one is connected.
+    others: BTreeSet<NodeId>,
+    /// The members that are wanted.
+    wanted: Configuration,
     groups: BTreeMap<AppNdx, Group>,
     last_persist: PersistNdx,
     /// The heartbeat round that is under way.
@@ -86,9 +88,9 @@ impl Core {
     /// A node that goes on from what its journal recovered. Groups without an entry begin empty.
     ///
     /// # Panics
-    /// If the configuration contradicts itself: see [`Members::new`].
+    /// If there can be no such members: see [`Configuration::is_possible`].
     pub fn new(config: Config, mut recovered: BTreeMap<AppNdx, Recovered>) -> Core {
-        let members = Members::new(config.node, config.members.clone());
+        let genesis = Configuration::genesis(config.members.clone());
         let group = |&app: &AppNdx| {
             let group_config = GroupConfig {
                 retry_ticks: config.retry_ticks,
@@ -99,11 +101,13 @@ impl Core {
                 broken: config.broken,
             };
             let recovered = recovered.remove(&app).unwrap_or_default();
-            (app, Group::new(app, members.clone(), group_config, recovered))
+            (app, Group::new(app, config.node, &genesis, group_config, recovered))
         };
         let groups = config.apps.iter().map(group).collect();
+        let others = config.members.iter().copied().filter(|&member| member != config.node).collect();
         Core {
-            members,
+            others,
+            wanted: genesis,
             groups,
             last_persist: PersistNdx(0),
             round: first_number(config.incarnation),
@@ -123,7 +127,7 @@ impl Core {
         match event {
             Event::Tick => self.on_tick(effects),
             Event::Message { from, message } => {
-                if from != self.members.node() && self.members.contains(from) {
+                if self.others.contains(&from) {
                     self.on_message(from, message, effects);
                 }
             }
@@ -146,9 +150,10 @@ impl Core {
                     group.on_hand_over(to, &mut out);
                 }
             }
-            Event::SnapshotFetched { app, slot } => {
+            Event::Nodes { others, wanted } => self.on_nodes(others, wanted),
+            Event::SnapshotFetched { app, slot, configuration } => {
                 if let Some((group, mut out)) = self.group(app, effects) {
-                    group.on_snapshot_fetched(slot, &mut out);
+                    group.on_snapshot_fetched(slot, configuration, &mut out);
                 }
             }
             Event::CutLog { app, slot } => {
@@ -200,25 +205,38 @@ impl Core {
             let oldest = self.round.saturating_sub(self.config.heartbeat_misses_max);
             self.heard.retain(|_, (round, _)| *round > oldest || *round == self.round);
             let heard = std::mem::take(&mut self.heard);
+            let wanted = std::mem::take(&mut self.wanted);
             self.each_group(effects, |group, out| {
                 let app = group.beat().app;
                 let beat_of = |beats: &[GroupBeat]| beats.iter().find(|beat| beat.app == app).copied();
                 let beats: Vec<_> =
                     heard.iter().filter_map(|(&node, (_, beats))| Some((node, beat_of(beats)?))).collect();
-                group.on_round(&beats, out);
+                group.on_round(&beats, &wanted, out);
             });
             self.heard = heard;
+            self.wanted = wanted;
         }
         self.round += 1;
         let message = Message::Heartbeat { round: self.round };
-        effects.extend(self.members.others().map(|to| Effect::Send { to, message: message.clone() }));
+        effects.extend(self.others.iter().map(|&to| Effect::Send { to, message: message.clone() }));
     }
 
-    /// Who has chosen most, of the nodes that were heard last.
+    fn on_nodes(&mut self, others: Vec<NodeId>, wanted: Configuration) {
+        self.others = others.into_iter().filter(|&node| node != self.config.node).collect();
+        self.wanted = wanted;
+        self.heard.retain(|node, _| self.others.contains(node));
+        for group in self.groups.values_mut() {
+            group.forget_strangers(&self.others);
+        }
+    }
+
+    /// Who has chosen most, of the voters that were heard last.
     fn furthest(&self, app: AppNdx) -> Option<NodeId> {
+        let group = self.groups.get(&app)?;
         let chosen = |beats: &[GroupBeat]| beats.iter().find(|beat| beat.app == app).map(|beat| beat.chosen);
         let standing =
             self.heard.iter().filter_map(|(&node, (round, beats))| Some((*round, chosen(beats)?, node)));
+        let standing = standing.filter(|(.., node)| group.members().contains(*node));
         let latest = standing.clone().map(|(round, ..)| round).max()?;
         let reached = standing.filter(|(round, ..)| *round == latest);
         reached.max_by_key(|(_, chosen, _)| *chosen).map(|(.., node)| node)

@@ -28,7 +28,8 @@ pub struct Election {
     /// Rounds for which this node has wanted to take over. It waits as many as its rank says, so that nodes do not
     /// all stand at once.
     waited: u32,
-    rank: u32,
+    /// `None`: this node does not vote, so it never stands.
+    rank: Option<u32>,
 }
 
 /// What a node learned since its last round ended.
@@ -45,8 +46,16 @@ impl Election {
     /// After a start. `promised` is what the acceptor recovered: every later ballot of this node is above it.
     pub fn new(members: &Members, group: u32, promised: Ballot) -> Election {
         let rank = members.rank(group);
-        let own = Ballot { number: promised.number, priority: u32::MAX - rank, node: members.node() };
+        let priority = rank.map_or(0, |rank| u32::MAX - rank);
+        let own = Ballot { epoch: members.epoch(), number: promised.number, priority, node: members.node() };
         Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, rank }
+    }
+
+    /// Another epoch began: whoever led does not lead in it.
+    pub fn on_epoch(&mut self, members: &Members, group: u32) {
+        let Election { own, leader, .. } = *self;
+        let highest = if own.number > leader.number { own } else { leader };
+        *self = Election { leader, ..Election::new(members, group, highest) };
     }
 
     /// The highest leader's ballot that this node knows of.
@@ -64,9 +73,10 @@ impl Election {
         self.happy
     }
 
-    /// A ballot was seen in a message. It may be that of a leader; a lower one no longer matters.
+    /// A ballot was seen in a message. It may be that of a leader; a lower one no longer matters, and one of a later epoch
+    /// not yet.
     pub fn on_ballot(&mut self, ballot: Ballot) {
-        if ballot > self.leader {
+        if ballot > self.leader && ballot.epoch <= self.own.epoch {
             self.leader = ballot;
             self.happy = false;
             self.news = News::Ballot;
@@ -112,8 +122,10 @@ impl Election {
             self.waited = 0;
             return None;
         }
-        // A node that would have to fetch decrees first gives the others a chance; its turn comes all the same.
-        let patience = if behind { self.rank + BEHIND_ROUNDS } else { self.rank };
+        // Who has promised in a later epoch has lost to damage how that began, and learns it again first. A node that would
+        // have to fetch decrees first gives the others a chance; its turn comes all the same.
+        let Some(rank) = self.rank.filter(|_| promised.epoch <= own.epoch) else { return None };
+        let patience = if behind { rank + BEHIND_ROUNDS } else { rank };
         if self.waited < patience {
             self.waited += 1;
             return None;

@@ -2,7 +2,8 @@
 //! they come.
 
 use synod_types::{
-    AppNdx, Ballot, Certificate, Decree, Message, NodeId, Record, RefusalCode, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Certificate, Configuration, Decree, Message, NodeId, Record, RefusalCode, SignedCommand,
+    Slot, TimeMs,
 };
 
 /// Numbers the [`Effect::Persist`] of one node from 1; durability is reported in this order.
@@ -56,6 +57,14 @@ pub enum Event {
         /// Who is to lead; `None`: of the nodes that are reached, the one that has chosen most.
         to: Option<NodeId>,
     },
+    /// Who is there, and who is to vote: to be said at the start, and again whenever that changes.
+    Nodes {
+        /// The other nodes with which this one is connected. The others are strangers.
+        others: Vec<NodeId>,
+        /// The members that are wanted. A leader ends its group's epoch for them once those among them that do not vote yet
+        /// have nearly everything.
+        wanted: Configuration,
+    },
     /// Every [`Effect::Persist`] up to this one is durable.
     Durable {
         /// The last durable one.
@@ -67,6 +76,8 @@ pub enum Event {
         app: AppNdx,
         /// The last slot that it contains.
         slot: Slot,
+        /// Who decides in the slots behind it.
+        configuration: Configuration,
     },
     /// Snapshots here, durable, have everything up to `slot`, and nobody shall be served the log from before.
     CutLog {

@@ -3,12 +3,20 @@
 //! Everything that happens to a group comes in through one of the `on_` functions, and everything that it wants
 //! leaves through the [`Outbox`]. A message that carries a leader's ballot is taken only from the node that owns
 //! the ballot.
+//!
+//! A group's life is a sequence of **epochs**, each with its members. A decree, [`Decree::Seal`], ends an epoch: the slots up
+//! to it are decided by a majority of its members, the slots behind it by a majority of the next ones'. (This is the
+//! stop-sign of OmniPaxos, section 6, in one log.) A node is in the epoch to which its chosen slots bring it, and it
+//! promises and accepts in no later one: so a majority's promises in an epoch say that each of them has everything from
+//! before, and whoever was removed is not needed any more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use synod_types::message::{AcceptedSlot, GroupBeat};
 use synod_types::{
-    AppNdx, Ballot, Decree, GroupMessage, NodeId, Record, Recovered, RefusalCode, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Configuration, Decree, Epoch, GroupMessage, NodeId, Record, Recovered, RefusalCode,
+    SignedCommand, Slot, TimeMs,
 };
 
 use crate::acceptor::{Acceptance, Acceptor};
@@ -20,11 +28,11 @@ use crate::leader::{Leader, Proposals};
 use crate::learner::Learner;
 use crate::outbox::Outbox;
 use crate::plausible::is_plausible;
-use crate::quorum::Members;
+use crate::quorum::{Members, Votes};
 use crate::reads::Reader;
 
-/// Slots that a node may be behind, as its last heartbeat says, and still be handed the lead.
-const SPREAD_BEHIND_MAX: u64 = 1000;
+/// Slots that a node may be behind, as its last heartbeat says, and still be handed the lead or a vote.
+const NEAR_SLOTS: u64 = 1000;
 
 /// What a node does in a group, beside accepting and learning.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -101,6 +109,10 @@ pub enum RoleName {
 pub struct GroupStatus {
     /// What it does beside accepting and learning.
     pub role: RoleName,
+    /// The epoch to which the chosen slots have come.
+    pub epoch: Epoch,
+    /// Whether this node votes in it.
+    pub is_voter: bool,
     /// The leader that this node sees working.
     pub leader: Option<Ballot>,
     /// The acceptor's promise.
@@ -119,8 +131,15 @@ pub struct GroupStatus {
 
 impl Group {
     /// A group that goes on from what the journal recovered.
-    pub fn new(app: AppNdx, members: Members, config: GroupConfig, recovered: Recovered) -> Group {
-        let Recovered { mut promised, cut, chosen, accepted, damaged_through } = recovered;
+    pub fn new(
+        app: AppNdx,
+        node: NodeId,
+        genesis: &Configuration,
+        config: GroupConfig,
+        recovered: Recovered,
+    ) -> Group {
+        let Recovered { mut promised, cut, chosen, accepted, damaged_through, configuration } = recovered;
+        let members = Members::new(node, configuration.as_ref().unwrap_or(genesis));
         if config.broken.is(Fault::PromiseForgotten) {
             promised = Ballot::ZERO;
         }
@@ -151,6 +170,8 @@ impl Group {
         };
         GroupStatus {
             role,
+            epoch: self.members.epoch(),
+            is_voter: self.members.is_voter(),
             leader: self.visible_leader(),
             promised: self.acceptor.promised(),
             chosen: self.learner.chosen(),
@@ -159,6 +180,16 @@ impl Group {
             open,
             queued: self.proposals.waiting(),
         }
+    }
+
+    /// Who votes.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Only these other nodes are there.
+    pub fn forget_strangers(&mut self, others: &BTreeSet<NodeId>) {
+        self.learner.forget_strangers(others);
     }
 
     /// What this node tells the others in a heartbeat.
@@ -176,6 +207,12 @@ impl Group {
     pub fn on_message(&mut self, from: NodeId, message: GroupMessage, out: &mut Outbox<'_>) {
         if !is_plausible(&message, self.learner.chosen()) {
             return;
+        }
+        if let Some((ballot, chosen)) = of_leader(&message)
+            && ballot.epoch > self.members.epoch()
+            && !self.config.broken.is(Fault::VotesBeforeSync)
+        {
+            return self.learner.on_ahead(from, chosen, out);
         }
         match message {
             GroupMessage::Prepare { ballot, from: first } if ballot.node == from => {
@@ -279,11 +316,22 @@ impl Group {
 
     /// Raises the promise to `ballot`; returns what is to be made durable.
     fn promise(&mut self, ballot: Ballot, out: &mut Outbox<'_>) -> Vec<Record> {
+        let before = self.acceptor.promised();
         if !self.acceptor.promise(ballot) {
             return Vec::new();
         }
         self.step_down(out);
-        vec![Record::Promised { app: self.app, ballot }]
+        self.records_of_promise(before, ballot)
+    }
+
+    /// What makes a promise durable. The first one in an epoch says how the epoch began as well, so that no crash leaves
+    /// the one without the other.
+    fn records_of_promise(&mut self, before: Ballot, ballot: Ballot) -> Vec<Record> {
+        let mut records = vec![Record::Promised { app: self.app, ballot }];
+        if ballot.epoch > before.epoch {
+            records.push(self.learner.take_record(self.app));
+        }
+        records
     }
 
     fn own_promise(&self) -> Promise {
@@ -310,9 +358,37 @@ impl Group {
     /// Hands out what is chosen next. A slot may be handed out before its votes are in, if it was known as chosen when
     /// the term began: nobody waits for those votes then.
     fn advance(&mut self, out: &mut Outbox<'_>) {
-        self.learner.advance(&mut self.acceptor, out, self.config.broken);
+        let broken = self.config.broken;
+        while let Some(next) = self.learner.advance(self.members.epoch(), &mut self.acceptor, out, broken) {
+            self.enter(&next, out);
+        }
         if let Role::Leader(leader) = &mut self.role {
             leader.close_through(self.learner.chosen());
+        }
+    }
+
+    /// The last chosen slot ended the epoch. Who led in it tells everybody, and stands at once in the next one, or has another
+    /// node stand.
+    fn enter(&mut self, next: &Configuration, out: &mut Outbox<'_>) {
+        let ended = match &self.role {
+            Role::Leader(leader) => Some(leader.ballot),
+            Role::Candidate(_) | Role::Follower => None,
+        };
+        self.step_down(out);
+        let members = Members::new(self.members.node(), next);
+        let before = std::mem::replace(&mut self.members, members);
+        self.election.on_epoch(&self.members, self.app.0);
+        let Some(ballot) = ended else { return };
+        let chosen = self.learner.chosen();
+        let told: BTreeSet<NodeId> = before.others().chain(self.members.others()).collect();
+        for to in told {
+            out.send(to, GroupMessage::Learn { ballot, chosen });
+        }
+        if self.members.is_voter() {
+            let ballot = self.election.stand(self.acceptor.promised(), self.config.broken);
+            self.campaign(ballot, out);
+        } else {
+            out.send(self.members.preferred(self.app.0), GroupMessage::HandOver { ballot, chosen });
         }
     }
 
@@ -349,7 +425,7 @@ impl Group {
     }
 
     /// A snapshot of `slot` is durable here.
-    pub fn on_snapshot_fetched(&mut self, slot: Slot, out: &mut Outbox<'_>) {
+    pub fn on_snapshot_fetched(&mut self, slot: Slot, configuration: Configuration, out: &mut Outbox<'_>) {
         if !self.has_use_for(slot) {
             return;
         }
@@ -359,6 +435,9 @@ impl Group {
         // The log has a hole before the slot, so that is where it has to begin from now on.
         if !self.config.broken.is(Fault::SnapshotWithoutCut) {
             self.on_cut(slot, out);
+        }
+        if configuration.follows(self.members.epoch()) {
+            self.enter(&configuration, out);
         }
         self.advance(out);
         self.learner.ask(self.leading_node(), out);
@@ -379,12 +458,13 @@ impl Group {
     /// Stands for leader under `ballot`, which is this node's own and above every promise.
     pub fn campaign(&mut self, ballot: Ballot, out: &mut Outbox<'_>) {
         self.step_down(out);
+        let before = self.acceptor.promised();
         let raised = self.acceptor.promise(ballot);
         assert!(raised || self.config.broken.is(Fault::BallotReused), "{ballot:?} is below a promise");
         self.role = Role::Candidate(Candidate::new(ballot));
         let prepare = GroupMessage::Prepare { ballot, from: self.learner.chosen().next() };
         let to_others: Vec<_> = self.members.others().map(|to| (to, prepare.clone())).collect();
-        let ndx = out.persist(vec![Record::Promised { app: self.app, ballot }], to_others);
+        let ndx = out.persist(self.records_of_promise(before, ballot), to_others);
         self.own.push_back((ndx, Own::Promise(ballot)));
     }
 
@@ -419,7 +499,9 @@ impl Group {
         for decree in decrees {
             self.propose(decree, out);
         }
-        self.propose(Decree::Noop, out);
+        if matches!(&self.role, Role::Leader(leader) if !leader.is_sealed) {
+            self.propose(Decree::Noop, out);
+        }
     }
 
     // Leader.
@@ -456,8 +538,10 @@ impl Group {
     /// The leader of `ballot` wants this node to lead: if that is the leader that this node follows, it stands.
     fn on_handed_over(&mut self, ballot: Ballot, chosen: Slot, out: &mut Outbox<'_>) {
         self.on_learn(ballot, chosen, out);
-        if matches!(self.role, Role::Follower) && ballot == self.election.leader() {
-            let ballot = self.election.stand(self.acceptor.promised(), self.config.broken);
+        let promised = self.acceptor.promised();
+        let may_stand = self.members.is_voter() && promised.epoch <= self.members.epoch();
+        if may_stand && matches!(self.role, Role::Follower) && ballot == self.election.leader() {
+            let ballot = self.election.stand(promised, self.config.broken);
             self.campaign(ballot, out);
         }
     }
@@ -468,6 +552,8 @@ impl Group {
         let (ballot, chosen) = (leader.ballot, self.learner.chosen());
         let slot = leader.open_next(decree.len());
         leader.announced = chosen;
+        let seals = decree.seals(self.members.epoch()).is_some();
+        leader.is_sealed |= seals && !self.config.broken.is(Fault::ProposesAfterSeal);
         for to in self.members.others() {
             out.send(to, GroupMessage::Accept { ballot, slot, decree: decree.clone(), chosen });
         }
@@ -651,7 +737,7 @@ impl Group {
     }
 
     /// The end of a heartbeat round: `beats` is the latest word of every node that is reached in both directions.
-    pub fn on_round(&mut self, beats: &[(NodeId, GroupBeat)], out: &mut Outbox<'_>) {
+    pub fn on_round(&mut self, beats: &[(NodeId, GroupBeat)], wanted: &Configuration, out: &mut Outbox<'_>) {
         for &(node, beat) in beats {
             self.learner.on_peer(node, beat.chosen);
         }
@@ -670,14 +756,33 @@ impl Group {
             leader.announced = Slot(0);
         }
         self.pump(out);
+        self.seal(beats, wanted, out);
         self.spread(beats, out);
+    }
+
+    /// Ends the epoch if others are to vote, and can: those that are new have nearly everything, and a majority is there.
+    fn seal(&mut self, beats: &[(NodeId, GroupBeat)], wanted: &Configuration, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let (chosen, broken) = (self.learner.chosen(), self.config.broken);
+        if leader.is_sealed || chosen < leader.barrier || !wanted.follows(self.members.epoch()) {
+            return;
+        }
+        let near = chosen.0.saturating_sub(NEAR_SLOTS);
+        let mut is_near: Votes =
+            beats.iter().filter(|(_, beat)| beat.chosen.0 >= near).map(|&(node, _)| node).collect();
+        is_near.add(self.members.node());
+        let mut added = wanted.members.iter().filter(|&&member| !self.members.contains(member));
+        let next = Members::new(self.members.node(), wanted);
+        if added.all(|&member| is_near.has(member)) && next.is_met(&is_near, broken) {
+            self.propose(Decree::Seal(Arc::new(wanted.clone())), out);
+        }
     }
 
     /// Hands over to the node that is preferred as leader, so that those of all groups are spread over the nodes, when it
     /// has been there for long.
     fn spread(&mut self, beats: &[(NodeId, GroupBeat)], out: &mut Outbox<'_>) {
         let preferred = self.members.preferred(self.app.0);
-        let near = self.learner.chosen().0.saturating_sub(SPREAD_BEHIND_MAX);
+        let near = self.learner.chosen().0.saturating_sub(NEAR_SLOTS);
         let is_there = beats.iter().any(|(node, beat)| *node == preferred && beat.chosen.0 >= near);
         let is_misplaced =
             is_there && matches!(self.role, Role::Leader(_)) && preferred != self.members.node();
@@ -748,5 +853,17 @@ impl Group {
     /// What the acceptor holds behind the last chosen slot, for checks.
     pub fn accepted(&self) -> Vec<AcceptedSlot> {
         self.acceptor.accepted_behind(self.learner.chosen())
+    }
+}
+
+/// What a message that only the owner of a ballot sends says: the ballot, and up to where its sender has everything.
+fn of_leader(message: &GroupMessage) -> Option<(Ballot, Slot)> {
+    match message {
+        GroupMessage::Prepare { ballot, from } => Some((*ballot, Slot(from.0.saturating_sub(1)))),
+        GroupMessage::Accept { ballot, chosen, .. }
+        | GroupMessage::Learn { ballot, chosen }
+        | GroupMessage::HandOver { ballot, chosen } => Some((*ballot, *chosen)),
+        GroupMessage::Confirm { ballot, .. } => Some((*ballot, Slot(0))),
+        _ => None,
     }
 }

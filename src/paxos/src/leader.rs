@@ -27,6 +27,8 @@ pub struct Leader {
     pub next: Slot,
     /// Proposed and not chosen.
     pub open: BTreeMap<Slot, Open>,
+    /// Whether it has proposed to end the epoch: it proposes nothing behind that.
+    pub is_sealed: bool,
     /// The last chosen slot that it told the others of.
     pub announced: Slot,
     /// Linearizable reads.
@@ -52,6 +54,7 @@ impl Leader {
             barrier,
             next: inherited.next(),
             open: BTreeMap::new(),
+            is_sealed: false,
             announced: Slot::default(),
             reads: Reads::default(),
         }
@@ -67,7 +70,8 @@ impl Leader {
 
     /// Whether another decree may be proposed now.
     pub fn has_room(&self, slots_max: usize) -> bool {
-        self.open.len() < slots_max
+        !self.is_sealed
+            && self.open.len() < slots_max
             && self.open.values().map(|open| open.bytes).sum::<usize>() < PIPELINE_BYTES_MAX
     }
 

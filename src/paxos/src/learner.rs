@@ -3,9 +3,9 @@
 //! A node learns that everything up to a slot is chosen from the leader. What it accepted under that leader's ballot
 //! is then the chosen decree; anything else it fetches, from whichever node has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use synod_types::{AppNdx, Ballot, GroupMessage, NodeId, Record, Slot};
+use synod_types::{AppNdx, Ballot, Configuration, Epoch, GroupMessage, NodeId, Record, Slot};
 
 use crate::acceptor::Acceptor;
 use crate::broken::{Broken, Fault};
@@ -78,16 +78,38 @@ impl Learner {
         *known = chosen.max(*known);
     }
 
-    /// Hands out what is chosen next, as far as there is no hole.
-    pub fn advance(&mut self, acceptor: &mut Acceptor, out: &mut Outbox<'_>, broken: Broken) {
+    /// Another node has everything up to `chosen`, and that is needed at once.
+    pub fn on_ahead(&mut self, node: NodeId, chosen: Slot, out: &mut Outbox<'_>) {
+        self.on_peer(node, chosen);
+        if self.asked.is_none() && chosen > self.chosen {
+            self.ask_node(node, out);
+        }
+    }
+
+    /// Only these are there.
+    pub fn forget_strangers(&mut self, others: &BTreeSet<NodeId>) {
+        self.peers.retain(|node, _| others.contains(node));
+        self.asked = self.asked.filter(|node| others.contains(node));
+    }
+
+    /// Hands out what is chosen next, as far as there is no hole, and up to the decree that ends `epoch`, if that is among
+    /// it: then who decides from there on is returned.
+    pub fn advance(
+        &mut self,
+        epoch: Epoch,
+        acceptor: &mut Acceptor,
+        out: &mut Outbox<'_>,
+        broken: Broken,
+    ) -> Option<Configuration> {
         let (ballot, claimed) = self.claim;
         if claimed > self.chosen {
             acceptor.mark_chosen_under(ballot, claimed, broken);
         }
-        let before = self.chosen;
-        loop {
+        let (before, mut sealed) = (self.chosen, None);
+        while sealed.is_none() {
             let slot = self.chosen.next();
             if let Some(decree) = acceptor.take_chosen(slot) {
+                sealed = decree.seals(epoch).cloned();
                 out.chosen(slot, decree);
             } else if !(broken.is(Fault::ApplyOverHole) && slot < claimed && acceptor.held(slot).is_none()) {
                 break;
@@ -98,6 +120,13 @@ impl Learner {
             self.waited = 0;
             self.hint.pending.get_or_insert((out.last_persist(), self.chosen));
         }
+        sealed
+    }
+
+    /// The record that everything up to here is chosen, for where it is more than a hint.
+    pub fn take_record(&mut self, app: AppNdx) -> Record {
+        self.hint.written = self.chosen;
+        Record::Chosen { app, slot: self.chosen }
     }
 
     /// A snapshot, durable here, has everything up to `slot`.
@@ -120,7 +149,7 @@ impl Learner {
     /// The hint to write along with other records, if there is a new one.
     pub fn take_hint(&mut self, app: AppNdx) -> Option<Record> {
         let due = self.hint.durable > self.hint.written;
-        self.hint.written = self.hint.durable;
+        self.hint.written = self.hint.durable.max(self.hint.written);
         due.then_some(Record::Chosen { app, slot: self.hint.written })
     }
 

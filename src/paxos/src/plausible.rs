@@ -40,7 +40,7 @@ pub fn is_plausible_beat(beat: &GroupBeat) -> bool {
 }
 
 fn is_ballot(ballot: Ballot) -> bool {
-    ballot.number < BALLOT_NUMBER_MAX
+    ballot.number < BALLOT_NUMBER_MAX && ballot.epoch.0 < BALLOT_NUMBER_MAX
 }
 
 /// Slots behind `chosen` of which a promise speaks and in which it has no decree: a new leader proposes a no-op in each.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use synod_types::NodeId;
-use synod_types::limits::MEMBERS_MAX;
+use synod_types::{Configuration, Epoch, NodeId};
 
 use crate::broken::{Broken, Fault};
 
-/// The voting members of a group, this node among them.
+/// The voting members of a group in one epoch, as seen from one node, which may or may not be one of them.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Members {
     node: NodeId,
+    epoch: Epoch,
     all: Vec<NodeId>,
 }
 
@@ -19,15 +19,23 @@ pub struct Members {
 pub struct Votes(BTreeSet<NodeId>);
 
 impl Members {
-    /// The members in their fixed order (that of the genesis document).
+    /// The members of an epoch, seen from `node`.
     ///
     /// # Panics
-    /// If `node` is not among `all`, one is there twice, or there are more than [`MEMBERS_MAX`].
-    pub fn new(node: NodeId, all: Vec<NodeId>) -> Members {
-        assert!(all.contains(&node), "{node:?} is not a member of {all:?}");
-        assert!(all.len() <= MEMBERS_MAX, "{} members are more than {MEMBERS_MAX}", all.len());
-        assert!(all.iter().collect::<BTreeSet<_>>().len() == all.len(), "a member is named twice in {all:?}");
-        Members { node, all }
+    /// If there can be no such members: see [`Configuration::is_possible`].
+    pub fn new(node: NodeId, configuration: &Configuration) -> Members {
+        assert!(configuration.is_possible(), "{configuration:?} cannot be");
+        Members { node, epoch: configuration.epoch, all: configuration.members.clone() }
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether this node votes.
+    pub fn is_voter(&self) -> bool {
+        self.contains(self.node)
     }
 
     /// This node.
@@ -46,12 +54,12 @@ impl Members {
     }
 
     /// How far this node stands behind the preferred leader of group number `group`: 0 for the preferred one
-    /// itself. Preference rotates over the groups, which spreads their leaders.
-    pub fn rank(&self, group: u32) -> u32 {
+    /// itself, `None` for who is no member. Preference rotates over the groups, which spreads their leaders.
+    pub fn rank(&self, group: u32) -> Option<u32> {
         let count = u32::try_from(self.all.len()).expect("at most MEMBERS_MAX");
-        let place = self.all.iter().position(|&member| member == self.node).expect("checked in new");
+        let place = self.all.iter().position(|&member| member == self.node)?;
         let place = u32::try_from(place).expect("at most MEMBERS_MAX");
-        (place + count - group % count) % count
+        Some((place + count - group % count) % count)
     }
 
     /// Who had best lead group number `group`: whose rank is 0.
@@ -100,11 +108,15 @@ mod tests {
         (1..=count).map(|i| NodeId(Digest([i; 32]))).collect()
     }
 
+    fn members(node: NodeId, all: &[NodeId]) -> Members {
+        Members::new(node, &Configuration::genesis(all.to_vec()))
+    }
+
     #[test]
     fn a_majority_is_more_than_half() {
         for (count, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)] {
             let all = nodes(count);
-            let members = Members::new(all[0], all.clone());
+            let members = members(all[0], &all);
             for voters in 0..=usize::from(count) {
                 let votes = all[..voters].iter().copied().collect();
                 assert_eq!(members.is_met(&votes, Broken::NOT), voters >= needed, "{voters} of {count}");
@@ -115,18 +127,18 @@ mod tests {
     #[test]
     fn strangers_do_not_count() {
         let all = nodes(5);
-        let members = Members::new(all[0], all[..3].to_vec());
+        let members = members(all[0], &all[..3]);
         assert!(!members.is_met(&[all[0], all[3], all[4]].into_iter().collect(), Broken::NOT));
     }
 
     #[test]
     fn preferred_leaders_are_spread() {
         let all = nodes(3);
-        let members = |node: NodeId| Members::new(node, all.clone());
-        let preferred = |group| all.iter().position(|&node| members(node).rank(group) == 0);
+        let preferred = |group| all.iter().position(|&node| members(node, &all).rank(group) == Some(0));
         assert_eq!((0..4).map(preferred).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(0)]);
         for group in 0..9 {
-            assert_eq!(members(members(all[1]).preferred(group)).rank(group), 0);
+            assert_eq!(members(members(all[1], &all).preferred(group), &all).rank(group), Some(0));
         }
+        assert_eq!(members(nodes(4)[3], &all).rank(0), None);
     }
 }

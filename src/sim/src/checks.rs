@@ -64,10 +64,10 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Nothing has happened yet in a cluster of `nodes` with `groups` groups.
-    pub fn new(nodes: usize, groups: usize) -> Checks {
+    /// Nothing has happened yet in a cluster of `nodes`, the first `members` of which vote, with `groups` groups.
+    pub fn new(nodes: usize, members: usize, groups: usize) -> Checks {
         Checks {
-            protocol: ProtocolChecks::new(nodes, groups),
+            protocol: ProtocolChecks::new(nodes, members, groups),
             state: StateChecks::new(nodes, groups),
             leases: LeaseChecks::new(nodes, groups),
             verdict: Verdict::default(),

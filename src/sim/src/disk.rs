@@ -174,6 +174,12 @@ impl Disk {
         self.snapshots[group(app)] = Some(snapshot);
     }
 
+    /// Whether the log, from where it begins, durably holds a decree in each slot up to this one.
+    pub fn is_whole(&self, app: AppNdx, slot: Slot) -> bool {
+        let image = self.durable(app);
+        (image.cut.next().0..=slot.0).all(|slot| matches!(image.entry(Slot(slot)), Entry::Held(..)))
+    }
+
     /// The snapshot is lost, or cannot be read any more. Says whether there was one.
     pub fn lose_snapshot(&mut self, app: AppNdx) -> bool {
         self.snapshots[group(app)].take().is_some()

@@ -9,8 +9,9 @@ use synod_machine::{Founders, Machine};
 use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::{
-    AppNdx, Certificate, Checkpoint, ClusterId, CommandBody, CommandId, CommanderId, ContentKey, Decree,
-    Digest, GroupMessage, Message, NodeId, Receipt, Recovered, Refusal, RefusalCode, SignedCommand, Slot,
+    AppNdx, Certificate, Checkpoint, ClusterId, CommandBody, CommandId, CommanderId, Configuration,
+    ContentKey, Decree, Digest, GroupMessage, Message, NodeId, Receipt, Recovered, Refusal, RefusalCode,
+    SignedCommand, Slot,
 };
 
 use crate::broken::{DriverFault, Mistake};
@@ -56,6 +57,8 @@ pub enum Output {
 pub struct Setting {
     /// Its place in the cluster, from 0.
     pub index: usize,
+    /// How many nodes there are.
+    pub nodes: usize,
     /// The core's numbers.
     pub config: Config,
     /// Who may command from the beginning, for each application.
@@ -83,6 +86,8 @@ pub struct Node {
     pub paused_until_ms: u64,
     /// How often it was started.
     pub incarnation: u32,
+    /// The members that it knows to be wanted.
+    pub wanted: Configuration,
     /// When it read its clock last.
     read_ms: u64,
     running: Option<Running>,
@@ -145,6 +150,7 @@ impl Node {
             sync_fails: false,
             paused_until_ms: 0,
             incarnation: 0,
+            wanted: Configuration::default(),
             read_ms: 0,
             running: None,
         }
@@ -193,6 +199,7 @@ impl Node {
             around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
             around.checks.state.on_start(node, app);
             let machine = self.rebuild(app, &recovered, around);
+            recovered.configuration = machine.state().configuration.clone();
             groups.push(Group {
                 app,
                 machine,
@@ -215,6 +222,15 @@ impl Node {
             read_last: 0,
             cuts: Vec::new(),
         });
+        let genesis = Configuration::genesis(self.setting.config.members.clone());
+        self.want(genesis, around);
+    }
+
+    /// These are wanted as members.
+    pub fn want(&mut self, wanted: Configuration, around: &mut Surroundings<'_>) {
+        self.wanted = wanted.clone();
+        let others = (0..self.setting.nodes).map(node_id).collect();
+        self.step(Event::Nodes { others, wanted }, around);
     }
 
     fn recover(&self, app: AppNdx) -> Recovered {
@@ -358,10 +374,12 @@ impl Node {
         running.groups[group(app)].is_fetching = false;
         let Some(snapshot) = snapshot else { return };
         let slot = snapshot.applied;
+        let Some(machine) = self.restore(app, &snapshot, around) else { return };
+        let configuration = machine.state().configuration.clone().unwrap_or_default();
         if self.disk.snapshot(app).is_none_or(|own| own.applied < slot) {
             self.disk.keep_snapshot(app, snapshot);
         }
-        self.step(Event::SnapshotFetched { app, slot }, around);
+        self.step(Event::SnapshotFetched { app, slot, configuration }, around);
     }
 
     /// Proposes a tick for each application in which something has run out.
@@ -565,7 +583,9 @@ impl Node {
             }
         }
         group.answer_readers(outputs);
-        if self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots)) {
+        let is_due = self.setting.snapshot_slots.is_some_and(|slots| slot.0.is_multiple_of(slots));
+        // A snapshot that the log does not reach durably would leave a hole in it after a crash.
+        if is_due && self.disk.is_whole(app, slot) {
             let bytes = group.machine.snapshot();
             if !keeps_nothing {
                 self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
@@ -594,6 +614,7 @@ impl Node {
         let group = &mut running.groups[group(app)];
         group.machine = machine.with(self.setting.mistake.map(Mistake::machine).unwrap_or_default());
         around.outputs.push(Output::Installed(app, slot));
+        group.answer_executed(around.outputs);
         group.answer_readers(around.outputs);
     }
 }
@@ -605,6 +626,17 @@ fn receipt_of(machine: &Machine, command: &SignedCommand) -> Option<Receipt> {
 }
 
 impl Group {
+    /// Answers whoever waits for what was executed on the way to a state that came whole.
+    fn answer_executed(&mut self, outputs: &mut Vec<Output>) {
+        let machine = &self.machine;
+        self.pending.retain(|_, pending| {
+            let Some(receipt) = receipt_of(machine, &pending.command) else { return true };
+            let answers = pending.callers.iter().map(|&caller| (caller, Answer::Executed(receipt.clone())));
+            outputs.extend(answers.map(|(caller, answer)| Output::Answer(caller, answer)));
+            false
+        });
+    }
+
     /// Answers the reads whose slot is applied.
     fn answer_readers(&mut self, outputs: &mut Vec<Output>) {
         let (applied, state_ndx) = (self.machine.state().applied, self.machine.state().state_ndx);

@@ -7,6 +7,7 @@ use synod_types::{AppNdx, StateNdx};
 
 use crate::broken::Mistake;
 use crate::checks::Violation;
+use crate::checks::protocol::NodeSet;
 use crate::disk::CrashLoss;
 use crate::operations;
 use crate::random::Random;
@@ -110,12 +111,25 @@ fn live(plan: Plan, world: &mut World) {
     world.check_end();
 }
 
-/// Leaves a majority that works, of nodes whose disks were never damaged; the others are down or cut off.
+/// Leaves a majority that works, of each group's members and of nodes whose disks were never damaged; the others are down or
+/// cut off.
 fn heal_majority(world: &mut World) {
     let count = world.nodes.len();
-    let mut sound: Vec<usize> = (0..count).filter(|node| !world.damaged().contains(node)).collect();
-    world.random.shuffle(&mut sound);
-    sound.truncate(count / 2 + 1);
+    let mut candidates: Vec<usize> = world.present().filter(|node| !world.damaged().contains(node)).collect();
+    world.random.shuffle(&mut candidates);
+    let needed: Vec<NodeSet> = world
+        .apps()
+        .into_iter()
+        .flat_map(|app| world.checks.protocol.needed(app))
+        .chain(world.wanted_anywhere())
+        .collect();
+    let mut sound = Vec::new();
+    for node in candidates {
+        let healed: NodeSet = sound.iter().copied().collect();
+        if needed.iter().any(|members| members.contains(node) && !members.is_met_by(healed)) {
+            sound.push(node);
+        }
+    }
     world.note(format_args!("nodes {:?} are healed", sound.iter().map(|node| node + 1).collect::<Vec<_>>()));
     for node in 0..count {
         if sound.contains(&node) {

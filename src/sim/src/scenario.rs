@@ -152,7 +152,9 @@ pub fn play_with(steps: &str, mistake: Option<Mistake>) -> Result<Vec<String>, S
 
 fn set_up(setup: Setup, plan: &mut Plan) {
     match setup {
-        Setup::Nodes(nodes) => *plan = Plan { nodes, clocks: Plan::calm(nodes).clocks, ..plan.clone() },
+        Setup::Nodes(nodes) => {
+            *plan = Plan { nodes, members: nodes, clocks: Plan::calm(nodes).clocks, ..plan.clone() }
+        }
         Setup::Delay(delay_ms) => plan.weather = Weather::calm(delay_ms),
         Setup::Pipeline(slots) => plan.pipeline_slots = slots,
         Setup::Snapshots(slots) => plan.snapshot_slots = Some(slots),

@@ -189,6 +189,10 @@ impl Storm {
                 let back = world.random.chance(500);
                 world.nodes[any].clock.jump(if back { -by_ms } else { by_ms });
             }
+            FaultKind::Members => {
+                world.retire();
+                world.change_members();
+            }
             FaultKind::HandOver => {
                 let leader = self.any_leader(world);
                 world.hand_over(leader, other);

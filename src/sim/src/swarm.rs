@@ -46,9 +46,11 @@ pub enum FaultKind {
     ClockJump,
     /// Whoever leads hands over to another node, which may be down.
     HandOver,
+    /// Others are to vote from now on, and who was removed before may go for ever.
+    Members,
 }
 
-const ALL_FAULTS: [FaultKind; 17] = [
+const ALL_FAULTS: [FaultKind; 18] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -66,6 +68,7 @@ const ALL_FAULTS: [FaultKind; 17] = [
     FaultKind::SyncError,
     FaultKind::ClockJump,
     FaultKind::HandOver,
+    FaultKind::Members,
 ];
 
 /// What one run is like.
@@ -73,6 +76,8 @@ const ALL_FAULTS: [FaultKind; 17] = [
 pub struct Plan {
     /// Nodes.
     pub nodes: usize,
+    /// How many of them, the first ones, vote at the beginning.
+    pub members: usize,
     /// Groups, with appNdx 1, 2, ….
     pub groups: usize,
     /// Virtual time with faults.
@@ -141,15 +146,19 @@ impl Plan {
             _ => 50..=1000,
         };
         let lasting_ms = *random.pick(&[300, 1500, 4000]);
+        // Which damage can be repaired is known only where the same nodes vote all the time.
+        let moves = faults.contains(&FaultKind::Members);
+        let members = if moves && random.chance(700) { random.index(nodes) + 1 } else { nodes };
         Plan {
             nodes,
+            members,
             groups,
             stormy_ms: random.within(10_000..=35_000),
             weather: weather(random, violence),
             clocks: clocks(nodes, random),
             sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
-            crash_loss: crash_loss(random),
-            bit_rot: random.chance(300),
+            crash_loss: crash_loss(random, moves),
+            bit_rot: random.chance(300) && !moves,
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),
@@ -178,6 +187,7 @@ impl Plan {
         let phase_ms = |node| 3 * u64::try_from(node).expect("few nodes");
         Plan {
             nodes,
+            members: nodes,
             groups: 1,
             stormy_ms: 0,
             weather: Weather::calm(5),
@@ -250,13 +260,13 @@ fn clocks(nodes: usize, random: &mut Random) -> Vec<Clock> {
     (0..nodes).map(clock).collect()
 }
 
-fn crash_loss(random: &mut Random) -> CrashLoss {
+fn crash_loss(random: &mut Random, moves: bool) -> CrashLoss {
     match random.below(4) {
         0 => CrashLoss::Nothing,
         1 => CrashLoss::Everything,
         _ => CrashLoss::Some {
             lost_per_mille: random.within(100..=900),
-            torn_per_mille: *random.pick(&[0, 200, 600]),
+            torn_per_mille: if moves { 0 } else { *random.pick(&[0, 200, 600]) },
         },
     }
 }

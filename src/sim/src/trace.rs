@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use synod_types::message::AcceptedSlot;
 use synod_types::{
-    AppNdx, Ballot, CommandBody, Decree, Digest, GroupMessage, Message, NodeId, Outcome, Record,
+    AppNdx, Ballot, CommandBody, Decree, Digest, Epoch, GroupMessage, Message, NodeId, Outcome, Record,
     SignedCommand, Slot,
 };
 
@@ -148,7 +148,8 @@ impl fmt::Display for Show<Ballot> {
         match self.0 {
             Ballot::ZERO => f.write_str("none"),
             Ballot::CHOSEN => f.write_str("chosen"),
-            Ballot { number, node, .. } => write!(f, "{number}.{}", Show(node)),
+            Ballot { epoch: Epoch(0), number, node, .. } => write!(f, "{number}.{}", Show(node)),
+            Ballot { epoch, number, node, .. } => write!(f, "{epoch}/{number}.{}", Show(node)),
         }
     }
 }
@@ -190,6 +191,10 @@ impl fmt::Display for Show<&Decree> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Decree::Noop => f.write_str("no-op"),
+            Decree::Seal(next) => {
+                write!(f, "end of the epoch before {}:", next.epoch)?;
+                next.members.iter().try_for_each(|&member| write!(f, " {}", Show(member)))
+            }
             decree if decree.is_tick() => f.write_str("tick"),
             Decree::Batch(batch) => write!(f, "[{}]", Show(&batch.commands[..])),
         }
@@ -349,7 +354,7 @@ mod tests {
 
     #[test]
     fn protocol_things_are_short() {
-        let ballot = Ballot { number: 3, priority: 1, node: node_id(0) };
+        let ballot = Ballot { number: 3, priority: 1, node: node_id(0), ..Ballot::ZERO };
         let message = GroupMessage::Accept { ballot, slot: Slot(4), decree: Decree::Noop, chosen: Slot(2) };
         let shown = Show(&Message::Group { app: AppNdx(2), message }).to_string();
         assert_eq!(shown, "app 2 Accept 3.n1 slot 4 no-op chosen 2");

@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 use synod_paxos::Config;
-use synod_types::{AppNdx, Checkpoint, Message, RefusalCode, Slot};
+use synod_types::{AppNdx, Checkpoint, Configuration, Epoch, Message, RefusalCode, Slot};
 
 use crate::broken::Mistake;
+use crate::checks::protocol::NodeSet;
 use crate::checks::{Checks, Violation};
 use crate::client::{Answer, Caller, Client, Doing, Habits, Request, client_key, commander_of};
 use crate::disk::{CrashLoss, Snapshot};
@@ -16,8 +17,10 @@ use crate::node::{Administrator, Node, Output, Setting, Surroundings};
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::swarm::Plan;
-use crate::trace::{Show, Sink, Trace, Weight, node_id, weight};
+use crate::trace::{Show, Sink, Trace, Weight, node_id, node_index, weight};
 
+/// How many of 1,000 ticks of a node that does not know yet who is wanted as members let it know.
+const HEARS_PER_MILLE: u64 = 100;
 /// How many of 1,000 commands are sent twice at once, or again later.
 const REPEATS_PER_MILLE: u64 = 40;
 
@@ -80,12 +83,16 @@ pub struct World {
     outputs: Vec<Output>,
     /// Nodes whose disk was ever damaged: at most a minority, since damage to a majority cannot be repaired.
     damaged: Vec<usize>,
+    /// The members that are wanted.
+    wanted: Configuration,
+    /// Nodes that are gone for ever, with their disks.
+    retired: NodeSet,
 }
 
 impl World {
     /// A cluster as `plan` says, of which nothing runs yet.
     pub fn new(plan: Plan, random: Random, sink: Sink, mistake: Option<Mistake>) -> World {
-        let members: Vec<_> = (0..plan.nodes).map(node_id).collect();
+        let members: Vec<_> = (0..plan.members).map(node_id).collect();
         let apps = apps(plan.groups);
         let clients: Vec<_> = (0..plan.clients * plan.groups).map(|index| client(&plan, index)).collect();
         let administrators: Vec<_> = (0..plan.groups).map(|group| administrators(&plan, group)).collect();
@@ -97,6 +104,7 @@ impl World {
             config.broken = mistake.map(Mistake::core).unwrap_or_default();
             let setting = Setting {
                 index,
+                nodes: plan.nodes,
                 config,
                 administrators: administrators.clone(),
                 snapshot_slots: plan.snapshot_slots,
@@ -110,7 +118,7 @@ impl World {
             network: Network::new(plan.nodes, plan.weather.clone()),
             nodes: plan.clocks.iter().enumerate().map(node).collect(),
             clients,
-            checks: Checks::new(plan.nodes, plan.groups),
+            checks: Checks::new(plan.nodes, plan.members, plan.groups),
             trace: Trace::new(sink),
             clients_begin: true,
             events: 0,
@@ -125,6 +133,8 @@ impl World {
             queue: Queue::new(),
             outputs: Vec::new(),
             damaged: Vec::new(),
+            wanted: Configuration::genesis(members),
+            retired: NodeSet::default(),
         }
     }
 
@@ -192,7 +202,7 @@ impl World {
 
     /// Starts a node that is down.
     pub fn start(&mut self, node: usize) {
-        if self.nodes[node].is_up() {
+        if self.nodes[node].is_up() || self.retired.contains(node) {
             return;
         }
         self.note(format_args!("n{} starts", node + 1));
@@ -208,6 +218,49 @@ impl World {
             self.note(format_args!("n{} hands over to n{}", node + 1, to + 1));
             self.with_node(node, |node, around| node.hand_over(to, around));
         }
+    }
+
+    /// Any nodes are to vote from now on, in any order.
+    pub fn change_members(&mut self) {
+        let mut nodes: Vec<usize> = self.present().collect();
+        self.random.shuffle(&mut nodes);
+        nodes.truncate(self.random.index(nodes.len()) + 1);
+        self.want(&nodes);
+    }
+
+    /// These nodes are to vote from now on.
+    pub fn want(&mut self, nodes: &[usize]) {
+        let members = nodes.iter().copied().map(node_id).collect();
+        let epoch = Epoch(self.wanted.epoch.0 + 1);
+        self.wanted = Configuration { epoch, members };
+        let named: Vec<_> = nodes.iter().map(|node| node + 1).collect();
+        self.note(format_args!("nodes {named:?} are to vote in epoch {epoch}"));
+    }
+
+    /// The sets of members that somebody takes for wanted, and may go on to at any time.
+    pub fn wanted_anywhere(&self) -> impl Iterator<Item = NodeSet> + '_ {
+        let all = self.present().map(|node| &self.nodes[node].wanted).chain([&self.wanted]);
+        all.map(|wanted| wanted.members.iter().map(|&member| node_index(member)).collect())
+    }
+
+    /// If the last change of the members is through, whoever is none goes for ever: nobody may need it any more.
+    pub fn retire(&mut self) {
+        let is_through = |app: &AppNdx| self.checks.protocol.established(*app) == self.wanted.epoch;
+        if !self.apps().iter().all(is_through) {
+            return;
+        }
+        let removed: Vec<_> =
+            self.present().filter(|&node| !self.wanted.members.contains(&node_id(node))).collect();
+        for node in removed {
+            self.note(format_args!("n{} goes for ever", node + 1));
+            self.nodes[node].stop();
+            self.retired.insert(node);
+        }
+    }
+
+    /// The nodes that are not gone for ever.
+    pub fn present(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|&node| !self.retired.contains(node))
     }
 
     /// Stops a node at once; its disk keeps what is durable, and of the rest what `loss` leaves.
@@ -268,27 +321,30 @@ impl World {
     pub fn is_settled(&self) -> bool {
         self.clients.iter().all(|client| matches!(client.doing, Doing::Nothing))
             && self.apps().into_iter().all(|app| {
-                let standing = |node: &Node| {
+                let standing = |node: usize| {
+                    let node = &self.nodes[node];
                     let status = node.status(app)?;
                     let nothing_open = status.open == 0 && status.queued == 0;
-                    (nothing_open && node.unanswered() == 0).then_some(status.chosen)
+                    let is_through = status.epoch == self.wanted.epoch;
+                    (nothing_open && is_through && node.unanswered() == 0).then_some(status.chosen)
                 };
-                let first = standing(&self.nodes[0]);
-                first.is_some() && self.nodes.iter().all(|node| standing(node) == first)
+                let mut all = self.present().map(standing);
+                let first = all.next().flatten();
+                first.is_some() && all.all(|one| one == first)
             })
     }
 
     /// Demands that all nodes hold the same state, and that it contains what was acknowledged.
     pub fn check_end(&mut self) {
+        let present = self.present().count();
         for app in self.apps() {
             let ends: Vec<_> = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.machine(app))
+                .present()
+                .filter_map(|node| self.nodes[node].machine(app))
                 .map(|machine| (machine.state().applied, machine.state().state_ndx, machine.digest()))
                 .collect();
             let verdict = &mut self.checks.verdict;
-            let equal = ends.len() == self.nodes.len() && ends.windows(2).all(|pair| pair[0] == pair[1]);
+            let equal = ends.len() == present && ends.windows(2).all(|pair| pair[0] == pair[1]);
             verdict.demand(equal, "all nodes end in the same state", || format!("app {app}: {ends:?}"));
             if let Some((_, state_ndx, _)) = ends.first() {
                 self.checks.state.on_end(app, *state_ndx, verdict);
@@ -306,6 +362,10 @@ impl World {
             return self.queue.put(later_ms, Happening::Tick { node, incarnation });
         }
         self.trace.line(self.now_ms, Weight::Routine, format_args!("n{} tick", node + 1));
+        if self.nodes[node].wanted != self.wanted && self.random.chance(HEARS_PER_MILLE) {
+            let wanted = self.wanted.clone();
+            self.with_node(node, |node, around| node.want(wanted, around));
+        }
         self.with_node(node, |node, around| node.on_tick(around));
         let at_ms = self.nodes[node].clock.next_tick_ms(self.now_ms);
         self.queue.put(at_ms, Happening::Tick { node, incarnation });
@@ -439,7 +499,8 @@ impl World {
     }
 
     fn ask_any(&mut self, client: usize) {
-        let node = self.random.index(self.nodes.len());
+        let present: Vec<usize> = self.present().collect();
+        let node = *self.random.pick(&present);
         self.ask(client, node);
     }
 

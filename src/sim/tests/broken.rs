@@ -14,7 +14,7 @@ const SEEDS_MAX: u64 = 5000;
 /// Seeds that one thread takes at a time.
 const CHUNK: u64 = 4;
 
-const CORE: [Fault; 17] = [
+const CORE: [Fault; 21] = [
     Fault::PromiseNotKept,
     Fault::PromiseForgotten,
     Fault::QuorumOffByOne,
@@ -25,6 +25,10 @@ const CORE: [Fault; 17] = [
     Fault::OwnVoteBeforeDurable,
     Fault::LearnAnyBallot,
     Fault::ApplyOverHole,
+    Fault::ProposesAfterSeal,
+    Fault::TakeoverPassesSeal,
+    Fault::TakeoverRevivesSeal,
+    Fault::VotesBeforeSync,
     Fault::StaleSnapshot,
     Fault::ServesWhatIsCut,
     Fault::SnapshotWithoutCut,

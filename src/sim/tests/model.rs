@@ -14,10 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stateright::{Checker, Model, Property};
 use synod_paxos::broken::Broken;
-use synod_paxos::{Effect, Group, GroupConfig, Members, Outbox, PersistNdx};
+use synod_paxos::{Effect, Group, GroupConfig, Outbox, PersistNdx};
 use synod_sim::trace::{node_id, node_index};
 use synod_types::{
-    AppNdx, Ballot, Batch, Decree, GroupMessage, Message, Record, Recovered, SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, Batch, Configuration, Decree, GroupMessage, Message, Record, Recovered, SignedCommand,
+    Slot, TimeMs,
 };
 
 const APP: AppNdx = AppNdx(1);
@@ -98,11 +99,12 @@ fn command(name: &'static [u8]) -> Decree {
 }
 
 fn ballot(number: u64, node: usize) -> Ballot {
-    Ballot { number, priority: u32::try_from(node).expect("three nodes"), node: node_id(node) }
+    let priority = u32::try_from(node).expect("three nodes");
+    Ballot { number, priority, node: node_id(node), ..Ballot::ZERO }
 }
 
 fn new_group(node: usize, recovered: Recovered) -> Group {
-    let members = Members::new(node_id(node), (0..NODES).map(node_id).collect());
+    let genesis = Configuration::genesis((0..NODES).map(node_id).collect());
     let config = GroupConfig {
         retry_ticks: 25,
         read_ticks: 50,
@@ -111,7 +113,7 @@ fn new_group(node: usize, recovered: Recovered) -> Group {
         first_number: 0,
         broken: Broken::NOT,
     };
-    Group::new(APP, members, config, recovered)
+    Group::new(APP, node_id(node), &genesis, config, recovered)
 }
 
 /// Only this slot is looked at.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::command::SignedCommand;
-use crate::ids::{Ballot, TimeMs};
+use crate::configuration::Configuration;
+use crate::ids::{Ballot, Epoch, NodeId, TimeMs};
 
 /// The value of a slot. Cloning is cheap: a batch is shared.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub enum Decree {
     /// Commands, executed in order. A batch without commands is a **tick**: it says that time has passed, and ends what has
     /// run out.
     Batch(Arc<Batch>),
+    /// Ends an epoch: what is in the slots behind this one is decided by these members, if they
+    /// [follow](Configuration::follows) those of the epoch that ends. Else it is a no-op.
+    Seal(Arc<Configuration>),
 }
 
 /// Commands that were ordered together.
@@ -33,14 +37,26 @@ impl Decree {
     /// The commands to execute.
     pub fn commands(&self) -> &[SignedCommand] {
         match self {
-            Decree::Noop => &[],
+            Decree::Noop | Decree::Seal(_) => &[],
             Decree::Batch(batch) => &batch.commands,
         }
     }
 
-    /// Bytes that this decree takes on the wire, within a few per command.
+    /// Bytes that this decree takes on the wire, within a few per command or member.
     pub fn len(&self) -> usize {
-        self.commands().iter().map(SignedCommand::len).sum()
+        match self {
+            Decree::Noop => 0,
+            Decree::Batch(batch) => batch.commands.iter().map(SignedCommand::len).sum(),
+            Decree::Seal(configuration) => size_of::<NodeId>() * configuration.members.len(),
+        }
+    }
+
+    /// The members that decide from the next slot on, if this ends `epoch`.
+    pub fn seals(&self, epoch: Epoch) -> Option<&Configuration> {
+        match self {
+            Decree::Seal(configuration) if configuration.follows(epoch) => Some(configuration),
+            _ => None,
+        }
     }
 
     /// Whether this is a tick.

@@ -97,6 +97,10 @@ number!(
     StateNdx(u64)
 );
 number!(
+    /// Numbers the configurations of the cluster: who its members are. 0 is that of genesis.
+    Epoch(u64)
+);
+number!(
     /// A place in a group's log. The first decree is in slot 1; 0 means "none yet".
     Slot(u64)
 );
@@ -128,10 +132,12 @@ impl Slot {
     }
 }
 
-/// A Paxos ballot ("The Part-Time Parliament", 2.2). Ordered by number, then priority, then node, so that no
+/// A Paxos ballot ("The Part-Time Parliament", 2.2). Ordered by epoch, then number, then priority, then node, so that no
 /// two nodes ever share one. Priority is a node's configured preference for a group: it spreads leaders.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Ballot {
+    /// Whose members' votes count for it.
+    pub epoch: Epoch,
     /// Rises with each attempt to lead; 0 is below every real ballot.
     pub number: u64,
     /// Breaks ties between equal numbers before the node id does.
@@ -142,10 +148,15 @@ pub struct Ballot {
 
 impl Ballot {
     /// Below every real ballot.
-    pub const ZERO: Ballot = Ballot { number: 0, priority: 0, node: NodeId(Digest([0; 32])) };
+    pub const ZERO: Ballot =
+        Ballot { epoch: Epoch(0), number: 0, priority: 0, node: NodeId(Digest([0; 32])) };
     /// Above every real ballot: marks a decree that this node learned as already chosen.
-    pub const CHOSEN: Ballot =
-        Ballot { number: u64::MAX, priority: u32::MAX, node: NodeId(Digest([255; 32])) };
+    pub const CHOSEN: Ballot = Ballot {
+        epoch: Epoch(u64::MAX),
+        number: u64::MAX,
+        priority: u32::MAX,
+        node: NodeId(Digest([255; 32])),
+    };
 }
 
 impl fmt::Debug for Ballot {
@@ -153,7 +164,8 @@ impl fmt::Debug for Ballot {
         match *self {
             Ballot::ZERO => f.write_str("none"),
             Ballot::CHOSEN => f.write_str("chosen"),
-            Ballot { number, node, .. } => write!(f, "{number}.{node:?}"),
+            Ballot { epoch: Epoch(0), number, node, .. } => write!(f, "{number}.{node:?}"),
+            Ballot { epoch, number, node, .. } => write!(f, "{epoch}/{number}.{node:?}"),
         }
     }
 }

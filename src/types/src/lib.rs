@@ -7,6 +7,7 @@
 pub mod broken;
 pub mod checkpoint;
 pub mod command;
+pub mod configuration;
 pub mod content;
 pub mod decree;
 pub mod digest;
@@ -15,6 +16,7 @@ pub mod ids;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod name;
 pub mod outcome;
 pub mod record;
 pub mod request;
@@ -24,12 +26,13 @@ pub mod wire;
 
 pub use checkpoint::{Certificate, Checkpoint, CheckpointSignature, SnapshotIndex};
 pub use command::{CommandBody, SignedCommand};
+pub use configuration::Configuration;
 pub use content::{ContentMessage, ContentReceipt, ContentTicket, Manifest};
 pub use decree::{Batch, Decree};
 pub use digest::Digest;
 pub use ids::{
-    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, LeaseMs, NodeId, Seq, Slot, StateNdx,
-    TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Epoch, LeaseMs, NodeId, Seq, Slot,
+    StateNdx, TimeMs,
 };
 pub use log::{LogPage, LogPageError};
 pub use message::{GroupMessage, Message};

@@ -2,6 +2,12 @@
 
 /// Nodes in one cluster.
 pub const MEMBERS_MAX: usize = 15;
+/// Nodes that were turned away, as the cluster remembers them.
+pub const REJECTED_MAX: usize = 64;
+/// Nodes that were members, as the cluster remembers them.
+pub const REMOVED_MAX: usize = 64;
+/// Bytes of an address as `host:port`: those of a DNS name, of a colon, and of a port.
+pub const ADDRESS_BYTES_MAX: usize = 253 + 1 + 5;
 /// Applications in one cluster.
 pub const APPS_MAX: usize = 64;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::configuration::Configuration;
 use crate::decree::Decree;
 use crate::ids::{AppNdx, Ballot, Slot};
 
@@ -74,6 +75,9 @@ pub struct Recovered {
     /// In the slots behind `chosen` up to this one, what is not in `accepted` may have been accepted and lost to
     /// damage. Never to be taken for "nothing". 0: nothing is damaged.
     pub damaged_through: Slot,
+    /// Who decides in the slots behind `chosen`, as the decrees up to there say. `None`: as genesis says. It is in no record
+    /// of its own: whoever applies the chosen decrees finds it.
+    pub configuration: Option<Configuration>,
 }
 
 impl Recovered {

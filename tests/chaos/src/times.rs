@@ -51,7 +51,7 @@ async fn log(cluster: &Cluster, app: AppNdx) -> Result<Vec<(Slot, Decree)>, Stri
 fn most_off_ms(log: &[(Slot, Decree)], ran: RangeInclusive<u64>) -> u64 {
     let times = log.iter().filter_map(|(_, decree)| match decree {
         Decree::Batch(batch) => Some(batch.time.0),
-        Decree::Noop => None,
+        Decree::Noop | Decree::Seal(_) => None,
     });
     let off = |time: u64| time.saturating_sub(*ran.end()).max(ran.start().saturating_sub(time));
     times.map(off).max().unwrap_or_default()

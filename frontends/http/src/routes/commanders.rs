@@ -87,7 +87,13 @@ impl AppCommander<'_> {
 struct Deed<'a> {
     what: &'static str,
     /// Who is granted, is revoked, or takes the place of who commanded it.
-    commander: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    commander: Option<String>,
+    /// Of a change of the cluster's members: the change, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    members: Option<String>,
     /// Of a grant.
     #[serde(flatten)]
     #[schema(value_type = GrantedTerms)]
@@ -115,14 +121,19 @@ struct GrantedTerms {
 impl Deed<'_> {
     fn of(op: &AuthorityOp) -> Deed<'_> {
         let (what, commander, terms) = match op {
-            AuthorityOp::Grant(grant) => ("grant", grant.commander(), Some(Terms::of(grant))),
-            AuthorityOp::Revoke { commander } => ("revoke", *commander, None),
-            AuthorityOp::Rotate { key } => ("rotate", CommanderId(Digest::of(&[key])), None),
+            AuthorityOp::Grant(grant) => ("grant", Some(grant.commander()), Some(Terms::of(grant))),
+            AuthorityOp::Revoke { commander } => ("revoke", Some(*commander), None),
+            AuthorityOp::Rotate { key } => ("rotate", Some(CommanderId(Digest::of(&[key]))), None),
+            AuthorityOp::Member(_) => ("members", None, None),
             AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => {
                 unreachable!("the log and what is pending tell of changes, not of signatures alone")
             }
         };
-        Deed { what, commander: commander.to_string(), terms }
+        let members = match op {
+            AuthorityOp::Member(op) => Some(op.to_string()),
+            _ => None,
+        };
+        Deed { what, commander: commander.map(|id| id.to_string()), members, terms }
     }
 }
 

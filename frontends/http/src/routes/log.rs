@@ -135,7 +135,7 @@ impl PageView {
 impl DecreeView {
     fn of(slot: Slot, decree: &Decree) -> DecreeView {
         let time_ms = match decree {
-            Decree::Noop => None,
+            Decree::Noop | Decree::Seal(_) => None,
             Decree::Batch(batch) => Some(batch.time),
         };
         DecreeView { slot, time_ms, commands: decree.commands().iter().map(CommandView::of).collect() }

@@ -55,7 +55,7 @@ impl House {
         });
         let administrators: Vec<_> = std::iter::once(ada).chain(others).collect();
         let signatures_needed = u32::try_from(administrators.len()).unwrap();
-        let founders = Founders { administrators, signatures_needed };
+        let founders = Founders { administrators, signatures_needed, members: Vec::new() };
         let machine = Machine::new(CLUSTER, AppNdx(1), &founders, Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));

@@ -139,7 +139,7 @@ pub(crate) fn explanations(body: &CommandBody, answer: &[u8]) -> Vec<Value> {
             AuthorityOp::Grant(grant) => Some(grant.commander()),
             AuthorityOp::Revoke { commander } => Some(commander),
             AuthorityOp::Rotate { key } => Some(CommanderId(Digest::of(&[&key]))),
-            AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => None,
+            AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } | AuthorityOp::Member(_) => None,
         };
         for about in [about, None] {
             all.push(crate::commander::explained(answer, about, String::new(), "").0);
@@ -155,6 +155,7 @@ fn authority(op: &AuthorityOp) -> Told {
         AuthorityOp::Rotate { key } => format!("rotate to {}", Digest::of(&[key]).short()),
         AuthorityOp::Approve { change, digest } => format!("approve change {change} ({})", digest.short()),
         AuthorityOp::Withdraw { change } => format!("withdraw change {change}"),
+        AuthorityOp::Member(op) => op.to_string(),
     };
     Told::new(text, Vec::new())
 }

@@ -157,8 +157,11 @@ fn pending_text(pending: &current::Pending, names: &Commanders, app: &str) -> an
 fn deed(deed: &Deed, names: &Commanders) -> String {
     match &deed.terms {
         Some(terms) => granted(terms, &deed.commander),
-        None if deed.what == "rotate" => format!("rotate to {}", names.shown(&deed.commander)),
-        None => format!("{} {}", deed.what, names.shown(&deed.commander)),
+        None => match (&deed.members, deed.what.as_str()) {
+            (Some(members), _) => members.clone(),
+            (None, "rotate") => format!("rotate to {}", names.shown(&deed.commander)),
+            (None, what) => format!("{what} {}", names.shown(&deed.commander)),
+        },
     }
 }
 
@@ -175,6 +178,7 @@ pub(super) fn operation(op: &AuthorityOp, names: &Commanders) -> String {
         AuthorityOp::Rotate { .. } => "rotate a key".to_owned(),
         AuthorityOp::Approve { change, .. } => format!("approve change {change}"),
         AuthorityOp::Withdraw { change } => format!("withdraw change {change}"),
+        AuthorityOp::Member(op) => op.to_string(),
     }
 }
 
@@ -235,7 +239,12 @@ stateNdx 18
             by: by.clone(),
             step: step.to_owned(),
             change,
-            deed: Deed { what: what.to_owned(), commander: "99aabbccddeeff00".to_owned(), terms },
+            deed: Deed {
+                what: what.to_owned(),
+                commander: "99aabbccddeeff00".to_owned(),
+                members: None,
+                terms,
+            },
         };
         let terms = all().commanders[2].terms.clone();
         let entries = vec![

@@ -21,7 +21,7 @@ pub struct PendingChange {
     pub time: TimeMs,
     /// Who.
     pub by: CommanderId,
-    /// A grant or a revocation.
+    /// A grant, a revocation, or a change of the members.
     pub op: Arc<AuthorityOp>,
     /// Who has signed it, the author first.
     pub approvals: Vec<CommanderId>,
@@ -164,8 +164,10 @@ impl Changes {
             if pending.change > state_ndx || pending.change == StateNdx(0) {
                 return Err("a change was proposed in a state that was never reached");
             }
-            if !matches!(*pending.op, AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. })
-                || pending.op.check().is_err()
+            if !matches!(
+                *pending.op,
+                AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_)
+            ) || pending.op.check().is_err()
             {
                 return Err("a pending change is none that could have been proposed");
             }

@@ -20,7 +20,7 @@ pub struct LogEntry {
     pub by: CommanderId,
     /// How far the change came with it.
     pub step: Step,
-    /// The change: a grant, a revocation or a rotation.
+    /// The change: a grant, a revocation, a rotation, or a change of the members.
     pub op: Arc<AuthorityOp>,
 }
 

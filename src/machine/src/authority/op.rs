@@ -11,9 +11,10 @@ use synod_types::wire::{self, WireError};
 use synod_types::{CommanderId, Digest, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use super::commander::Role;
+use super::members::MemberOp;
 use crate::application::Application;
 
-/// An operation on an application's commanders. It changes nothing else. Only administrators command it, but for a
+/// An operation on an application's commanders, or on the cluster's members. It changes nothing else. Only administrators command it, but for a
 /// rotation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AuthorityOp {
@@ -44,6 +45,9 @@ pub enum AuthorityOp {
         /// The state that proposed it.
         change: StateNdx,
     },
+    /// Changes who the members of the cluster are to be, in the application that keeps them. Where several administrators
+    /// must sign, this only proposes it.
+    Member(MemberOp),
 }
 
 /// What a key may do, and when.
@@ -145,6 +149,7 @@ impl AuthorityOp {
         match self {
             AuthorityOp::Grant(grant) => grant.check(),
             AuthorityOp::Rotate { key } => check_key(key),
+            AuthorityOp::Member(op) => op.check(),
             AuthorityOp::Revoke { .. } | AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => Ok(()),
         }
     }

@@ -196,7 +196,8 @@ pub fn founded() -> Machine {
 /// A machine whose administrators are the commanders below `administrators`; so many of them sign each change.
 pub fn founded_by(administrators: u64, signatures_needed: u32) -> Machine {
     let administrators = (0..administrators).map(|n| (commander(n), key(n), format!("founder {n}")));
-    let founders = Founders { administrators: administrators.collect(), signatures_needed };
+    let founders =
+        Founders { administrators: administrators.collect(), signatures_needed, members: Vec::new() };
     Machine::new(CLUSTER, APP, &founders, Box::new(Tally::default()))
 }
 

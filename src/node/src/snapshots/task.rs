@@ -8,10 +8,11 @@ use std::time::Duration;
 use synod_archive::AppendError;
 use synod_auth::{TlsIdentity, sign_checkpoint};
 use synod_content::Store;
+use synod_journal::Journal;
 use synod_machine::{Machine, View};
 use synod_mesh::Mesh;
 use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
@@ -53,6 +54,8 @@ pub(crate) struct Task {
     pub snapshots: Snapshots,
     /// To the driver.
     pub inputs: mpsc::UnboundedSender<Input>,
+    /// The log that snapshots follow.
+    pub journal: Journal,
     /// Where what is cut off is kept, if it is.
     pub archiver: Option<Archiver>,
     pub apps: BTreeMap<AppNdx, App>,
@@ -156,8 +159,21 @@ impl Task {
         app.is_making = true;
         let (content, folder, identity, cluster) =
             (self.content.clone(), self.folder.clone(), Arc::clone(&self.identity), self.cluster);
+        let (done, durable) = oneshot::channel();
+        self.journal.append(
+            Vec::new(),
+            Box::new(move || {
+                // The job is gone only when the node stops.
+                let _ = done.send(());
+            }),
+        );
         self.jobs.spawn(async move {
             let app = view.app_ndx;
+            // A snapshot that the log does not reach durably would leave a hole in it after a crash.
+            if durable.await.is_err() {
+                // The node stops.
+                return std::future::pending().await;
+            }
             let made = content.on_disk(move |chunks| {
                 let begun = std::time::Instant::now();
                 let mut kept = disk::make(&view, chunks)?;

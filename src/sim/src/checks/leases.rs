@@ -110,7 +110,7 @@ impl LeaseChecks {
         }
         group.applied = view.applied;
         match decree {
-            Decree::Noop => group.term = None,
+            Decree::Noop | Decree::Seal(_) => group.term = None,
             Decree::Batch(batch) => group.on_batch(batch, view, applied, verdict),
         }
     }

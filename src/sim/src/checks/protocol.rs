@@ -1,22 +1,24 @@
 //! What Paxos promises: one decree a slot, one leader a ballot, promises that are kept across crashes, and nothing
 //! said before it is durable.
 //!
-//! A decree counts as chosen when the disks of a majority hold it durably under one ballot, at any time: this is the
-//! truth against which everything that nodes say is held.
+//! A decree counts as chosen when the disks of a majority of the members of an epoch hold it durably under one ballot of that
+//! epoch, at any time: this is the truth against which everything that nodes say is held.
 
 use std::collections::BTreeMap;
 
 use synod_types::message::AcceptedSlot;
-use synod_types::{AppNdx, Ballot, Decree, GroupMessage, Message, Record, Recovered, Slot};
+use synod_types::{AppNdx, Ballot, Decree, Epoch, GroupMessage, Message, Record, Recovered, Slot};
 
 use crate::checks::Verdict;
 use crate::disk::{Disk, Entry, Image, group};
 use crate::trace::{Show, node_id, node_index};
 
+/// The check of which members decide.
+const ONE_CONFIGURATION: &str = "one configuration decides a slot";
+
 /// The truth about ballots, votes and slots.
 #[derive(Clone, Debug)]
 pub struct ProtocolChecks {
-    quorum: u32,
     groups: Vec<GroupTruth>,
 }
 
@@ -25,6 +27,10 @@ struct GroupTruth {
     slots: Vec<SlotTruth>,
     ballots: BTreeMap<Ballot, BallotTruth>,
     nodes: Vec<NodeTruth>,
+    /// The members of each epoch, and the slot whose decree brought them.
+    epochs: BTreeMap<Epoch, (NodeSet, Slot)>,
+    /// The last epoch in which something was chosen.
+    established: Epoch,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,9 +86,48 @@ impl NodeSet {
     pub fn count(self) -> u32 {
         self.0.count_ones()
     }
+
+    /// Whether `voters` are more than half of these.
+    pub fn is_met_by(self, voters: NodeSet) -> bool {
+        NodeSet(self.0 & voters.0).count() > self.count() / 2
+    }
+}
+
+impl FromIterator<usize> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(nodes: I) -> NodeSet {
+        let mut set = NodeSet::default();
+        nodes.into_iter().for_each(|node| set.insert(node));
+        set
+    }
 }
 
 impl GroupTruth {
+    /// Whether these voters decide under this ballot.
+    fn is_quorum(&self, ballot: Ballot, voters: NodeSet) -> bool {
+        self.epochs.get(&ballot.epoch).is_some_and(|(members, _)| members.is_met_by(voters))
+    }
+
+    /// A decree is chosen: its epoch is the one that has this slot, and if it ends the epoch, nothing behind it was chosen in
+    /// that epoch.
+    fn on_chosen(&mut self, slot: Slot, ballot: Ballot, decree: &Decree, verdict: &mut Verdict) {
+        let before = self.epochs.iter().rev().find(|(_, (_, seal))| *seal < slot);
+        let epoch = before.map_or(Epoch(0), |(epoch, _)| *epoch);
+        verdict.demand(ballot.epoch == epoch, ONE_CONFIGURATION, || {
+            format!("slot {slot}, which belongs to epoch {epoch}, is decided under {}", Show(ballot))
+        });
+        self.established = self.established.max(ballot.epoch);
+        let Some(next) = decree.seals(epoch) else { return };
+        self.epochs
+            .insert(next.epoch, (next.members.iter().map(|&member| node_index(member)).collect(), slot));
+        let place = usize::try_from(slot.next().0).expect("few slots");
+        for (slot, truth) in (slot.next().0..).map(Slot).zip(self.slots.iter().skip(place)) {
+            let Some((ballot, _)) = &truth.chosen else { continue };
+            verdict.demand(ballot.epoch >= next.epoch, ONE_CONFIGURATION, || {
+                format!("slot {slot} is decided under {}, behind the end of that epoch", Show(*ballot))
+            });
+        }
+    }
+
     fn slot(&mut self, slot: Slot) -> &mut SlotTruth {
         let place = usize::try_from(slot.0).expect("few slots");
         if place >= self.slots.len() {
@@ -120,19 +165,31 @@ impl SlotTruth {
 
 impl ProtocolChecks {
     /// Nothing was said yet.
-    pub fn new(nodes: usize, groups: usize) -> ProtocolChecks {
+    pub fn new(nodes: usize, members: usize, groups: usize) -> ProtocolChecks {
         let group = GroupTruth {
             slots: Vec::new(),
             ballots: BTreeMap::new(),
             nodes: vec![NodeTruth::default(); nodes],
+            epochs: BTreeMap::from([(Epoch(0), ((0..members).collect(), Slot(0)))]),
+            established: Epoch(0),
         };
-        let quorum = u32::try_from(nodes / 2 + 1).expect("few nodes");
-        ProtocolChecks { quorum, groups: vec![group; groups] }
+        ProtocolChecks { groups: vec![group; groups] }
     }
 
     /// The decree that is chosen in a slot.
     pub fn chosen(&self, app: AppNdx, slot: Slot) -> Option<&Decree> {
         self.groups[group(app)].chosen(slot)
+    }
+
+    /// The last epoch in which something was chosen: a majority of its members has everything from before.
+    pub fn established(&self, app: AppNdx) -> Epoch {
+        self.groups[group(app)].established
+    }
+
+    /// The sets of members of which a majority has to be there: those of the established epoch, and of those that come behind it.
+    pub fn needed(&self, app: AppNdx) -> impl Iterator<Item = NodeSet> + '_ {
+        let truth = &self.groups[group(app)];
+        truth.epochs.range(truth.established..).map(|(_, (members, _))| *members)
     }
 
     /// Records became durable at a node. Returns the decrees that are chosen by this.
@@ -161,8 +218,8 @@ impl ProtocolChecks {
         decree: &Decree,
         verdict: &mut Verdict,
     ) -> Option<Decree> {
-        let quorum = self.quorum;
-        let truth = self.groups[group(app)].slot(slot);
+        let group = &mut self.groups[group(app)];
+        let truth = group.slot(slot);
         if ballot == Ballot::CHOSEN {
             let equal = truth.chosen.as_ref().is_some_and(|(_, chosen)| chosen == decree);
             verdict.demand(equal, "one decree a slot", || {
@@ -180,9 +237,11 @@ impl ProtocolChecks {
             }
         };
         proposal.voters.insert(node);
-        if proposal.voters.count() < quorum {
+        let voters = proposal.voters;
+        if !group.is_quorum(ballot, voters) {
             return None;
         }
+        let truth = group.slot(slot);
         if let Some((first, chosen)) = &truth.chosen {
             verdict.demand(chosen == decree, "one decree a slot", || {
                 let (first, ballot) = (Show(*first), Show(ballot));
@@ -196,6 +255,7 @@ impl ProtocolChecks {
                 two_decrees(later.ballot, slot, decree, &later.decree)
             });
         }
+        group.on_chosen(slot, ballot, decree, verdict);
         Some(decree.clone())
     }
 
@@ -278,7 +338,10 @@ impl ProtocolChecks {
         match message {
             Message::Group { app, message } => {
                 let truth = &mut self.groups[group(*app)];
-                truth.on_send(node, incarnation, self.quorum, message, disk.durable(*app), verdict);
+                if let GroupMessage::Accepted { ballot, slot } = message {
+                    truth.on_accepted(node, *ballot, *slot, *app, disk, verdict);
+                }
+                truth.on_send(node, incarnation, message, disk.durable(*app), verdict);
             }
             Message::HeartbeatReply { groups, .. } => {
                 for beat in groups {
@@ -302,7 +365,6 @@ impl GroupTruth {
         &mut self,
         node: usize,
         incarnation: u32,
-        quorum: u32,
         message: &GroupMessage,
         disk: &Image,
         verdict: &mut Verdict,
@@ -317,10 +379,9 @@ impl GroupTruth {
                 self.demand_chosen(*chosen, verdict, || format!("a Promise of n{}", node + 1));
             }
             GroupMessage::Accept { ballot, slot, decree, chosen } => {
-                self.on_accept(node, *ballot, *slot, decree, quorum, disk, verdict);
+                self.on_accept(node, *ballot, *slot, decree, disk, verdict);
                 self.on_announced(node, *ballot, *chosen, verdict);
             }
-            GroupMessage::Accepted { ballot, slot } => self.on_accepted(node, *ballot, *slot, disk, verdict),
             GroupMessage::Learn { ballot, chosen } | GroupMessage::HandOver { ballot, chosen } => {
                 self.on_announced(node, *ballot, *chosen, verdict);
             }
@@ -347,7 +408,8 @@ impl GroupTruth {
                     format!("a Snapshot of n{}", node + 1)
                 });
             }
-            GroupMessage::Nack { .. }
+            GroupMessage::Accepted { .. }
+            | GroupMessage::Nack { .. }
             | GroupMessage::CatchUpRequest { .. }
             | GroupMessage::ReadIndexRequest { .. }
             | GroupMessage::Confirm { .. } => {}
@@ -435,7 +497,6 @@ impl GroupTruth {
         ballot: Ballot,
         slot: Slot,
         decree: &Decree,
-        quorum: u32,
         disk: &Image,
         verdict: &mut Verdict,
     ) {
@@ -449,8 +510,10 @@ impl GroupTruth {
             if disk.promised >= ballot {
                 promised.insert(node);
             }
-            verdict.demand(promised.count() >= quorum, "a leader has a quorum's promise", || {
-                format!("n{} proposes under {} with {} promises", node + 1, Show(ballot), promised.count())
+            let count = promised.count();
+            let suffices = self.is_quorum(ballot, promised);
+            verdict.demand(suffices, "a leader has a quorum's promise", || {
+                format!("n{} proposes under {} with {} promises", node + 1, Show(ballot), count)
             });
         }
         let truth = self.slot(slot);
@@ -488,9 +551,19 @@ impl GroupTruth {
     }
 
     /// The sender's disk holds the vote, or at least what was chosen in that slot by others.
-    fn on_accepted(&mut self, node: usize, ballot: Ballot, slot: Slot, disk: &Image, verdict: &mut Verdict) {
-        // What was cut off is in a snapshot.
-        let is_cut = slot <= disk.cut && self.chosen(slot).is_some();
+    fn on_accepted(
+        &mut self,
+        node: usize,
+        ballot: Ballot,
+        slot: Slot,
+        app: AppNdx,
+        disk: &Disk,
+        verdict: &mut Verdict,
+    ) {
+        let in_snapshot = disk.snapshot(app).map_or(Slot(0), |snapshot| snapshot.applied);
+        let disk = disk.durable(app);
+        // What was cut off is in a snapshot; which may have more.
+        let is_cut = slot <= disk.cut.max(in_snapshot) && self.chosen(slot).is_some();
         let backed = match disk.entry(slot) {
             Entry::Held(held, decree) => *held >= ballot || self.chosen(slot) == Some(decree),
             Entry::Empty | Entry::Damaged => is_cut,
