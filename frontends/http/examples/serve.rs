@@ -41,6 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         node_name: "none".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nodes: Vec::new(),
+        epoch: synod_types::Epoch(0),
+        applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
     };

@@ -225,6 +225,7 @@ mod tests {
             id: id(m),
             name: name(m),
             address: "127.0.0.1:1".to_owned(),
+            is_member: true,
             state: if m == n {
                 NodeState::Own
             } else if m == 3 {
@@ -254,6 +255,8 @@ mod tests {
             node_name: name(n),
             version: "0.1.0".to_owned(),
             nodes: (1..=3).map(other).collect(),
+            epoch: synod_types::Epoch(0),
+            applicants: Vec::new(),
             apps: vec![app],
             certificates: vec![
                 certificate(CertificateUse::Node, n, 2_111_000_000_000),

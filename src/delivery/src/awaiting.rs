@@ -3,7 +3,7 @@
 //! A receipt counts for half of the time for which its node promised to keep the file; after that its node is asked
 //! again. Of a file of which nothing is remembered, everybody is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synod_types::limits::{
     COMMAND_WAIT_MS_MAX, CONTENT_AWAITED_MAX, CONTENT_RECEIPTS_MAX, CONTENT_UNREFERRED_MS_MAX,
@@ -26,8 +26,8 @@ const ASK_TICKS_MAX: u64 = 50;
 /// Receipts, and who waits for them.
 #[derive(Debug)]
 pub(crate) struct Awaiting {
-    /// Nodes in the cluster.
-    nodes: usize,
+    /// The nodes of which a majority is to hold a file.
+    holders: BTreeSet<NodeId>,
     receipts: Recent<(ContentKey, NodeId), ContentReceipt>,
     awaited: BTreeMap<ContentKey, Awaited>,
 }
@@ -40,9 +40,14 @@ struct Awaited {
 }
 
 impl Awaiting {
-    pub(crate) fn new(nodes: usize) -> Awaiting {
+    pub(crate) fn new(holders: BTreeSet<NodeId>) -> Awaiting {
         let receipts = Recent::new(CONTENT_RECEIPTS_MAX, RECEIPT_TICKS);
-        Awaiting { nodes, receipts, awaited: BTreeMap::new() }
+        Awaiting { holders, receipts, awaited: BTreeMap::new() }
+    }
+
+    /// From now on, a majority of these is to hold a file.
+    pub(crate) fn set_holders(&mut self, holders: BTreeSet<NodeId>) {
+        self.holders = holders;
     }
 
     pub(crate) fn awaits(&self, key: &ContentKey) -> bool {
@@ -98,8 +103,9 @@ impl Awaiting {
         if !self.awaits(&key) {
             return;
         }
-        let receipts: Vec<ContentReceipt> = self.receipts(key, cx.now).cloned().collect();
-        let majority = self.nodes / 2 + usize::from(!cx.broken.is(Fault::QuorumOffByOne));
+        let counts = |receipt: &&ContentReceipt| self.holders.contains(&receipt.node);
+        let receipts: Vec<ContentReceipt> = self.receipts(key, cx.now).filter(counts).cloned().collect();
+        let majority = self.holders.len() / 2 + usize::from(!cx.broken.is(Fault::QuorumOffByOne));
         if receipts.len() + usize::from(here) >= majority {
             self.awaited.remove(&key);
             cx.effects.push(Effect::Uniform { key, receipts, here });

@@ -30,6 +30,8 @@ pub struct Config {
     pub node: NodeId,
     /// All other nodes of the cluster.
     pub others: BTreeSet<NodeId>,
+    /// The nodes of which a majority is to hold a file before it is called uniform.
+    pub holders: BTreeSet<NodeId>,
     /// Whether files are given to who seeks them, and offered to nobody.
     pub is_quiet: bool,
     /// What is wrong on purpose.
@@ -61,13 +63,14 @@ struct Load {
 }
 
 impl Config {
-    /// A node as it should be.
+    /// A node as it should be, of a cluster in which all nodes hold files.
     ///
     /// # Panics
     /// If `node` is among `others`.
     pub fn new(node: NodeId, others: BTreeSet<NodeId>) -> Config {
         assert!(!others.contains(&node), "{node:?} is its own peer");
-        Config { node, others, is_quiet: false, broken: Broken::NOT }
+        let holders = others.iter().copied().chain([node]).collect();
+        Config { node, others, holders, is_quiet: false, broken: Broken::NOT }
     }
 }
 
@@ -80,7 +83,7 @@ impl Core {
             held: held.into_iter().collect(),
             collected: Recent::new(CONTENT_COLLECTED_MAX, COLLECTED_TICKS),
             offering: Offering::default(),
-            awaiting: Awaiting::new(config.others.len() + 1),
+            awaiting: Awaiting::new(config.holders.clone()),
             fetches: Fetches::new(),
             load: BTreeMap::new(),
             config,
@@ -108,6 +111,7 @@ impl Core {
                     self.with(effects, |core, cx| core.fetches.on_down(peer, cx));
                 }
             }
+            Event::Nodes { others, holders } => self.on_nodes(others, holders, effects),
             Event::Message { from, message } => self.on_message(from, message, effects),
             Event::Stored(key) => self.on_stored(key, effects),
             Event::Removed { key, why } => self.on_removed(key, why, effects),
@@ -152,7 +156,8 @@ impl Core {
     /// Only what is durable counts.
     fn counts_itself(&self, key: &ContentKey) -> bool {
         let early = self.config.broken.is(Fault::OwnBeforeDurable);
-        self.held.contains(key) || (early && self.fetches.is_fetching(key))
+        self.config.holders.contains(&self.config.node) && self.held.contains(key)
+            || (early && self.fetches.is_fetching(key))
     }
 
     fn on_tick(&mut self, effects: &mut Vec<Effect>) {
@@ -163,6 +168,14 @@ impl Core {
             core.awaiting.on_tick(|key| core.held.contains(key), cx);
             core.fetches.on_tick(cx);
         });
+    }
+
+    fn on_nodes(&mut self, others: BTreeSet<NodeId>, holders: BTreeSet<NodeId>, effects: &mut Vec<Effect>) {
+        for gone in self.config.others.difference(&others).copied().collect::<Vec<_>>() {
+            self.step(Event::Down(gone), effects);
+        }
+        self.awaiting.set_holders(holders.clone());
+        self.config = Config { others, holders, ..self.config.clone() };
     }
 
     /// A session begins. One that began without the end of the one before replaces it.

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use std::collections::BTreeSet;
+
 use synod_types::{ContentKey, ContentMessage, ContentReceipt, Manifest, NodeId};
 
 /// Numbers the attempts of a node to receive files: an answer to an earlier attempt is none to the present one.
@@ -19,6 +21,13 @@ pub enum Event {
     Up(NodeId),
     /// The session ended.
     Down(NodeId),
+    /// The nodes of the cluster have changed. Of who is new, [`Event::Up`] is to follow.
+    Nodes {
+        /// All other nodes.
+        others: BTreeSet<NodeId>,
+        /// Those of which a majority is to hold a file.
+        holders: BTreeSet<NodeId>,
+    },
     /// A message arrived. `from` is derived from the connection; the signature in a [`ContentMessage::Held`] is
     /// verified.
     Message {

@@ -29,6 +29,7 @@ pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{
-    AppStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader, NodeState, NodeStatus,
+    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
+    NodeState, NodeStatus,
 };
 pub use synod_machine::{Commander, View, authority};

@@ -2,7 +2,7 @@
 //! digests are lower-case hex and field names are camelCase.
 
 use serde::{Deserialize, Serialize};
-use synod_types::{AppNdx, ClusterId, Digest, NodeId, Slot, StateNdx, TimeMs};
+use synod_types::{AppNdx, ClusterId, Digest, Epoch, NodeId, Slot, StateNdx, TimeMs};
 use utoipa::ToSchema;
 
 /// The whole picture.
@@ -23,8 +23,15 @@ pub struct ClusterStatus {
     pub node_name: String,
     /// The version of its program.
     pub version: String,
-    /// Every node of the cluster, this one too.
+    /// The epoch of the members that are wanted; the applications come to it.
+    #[serde(default)]
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// Every node of the cluster, this one too; also such as are no members any more or not yet.
     pub nodes: Vec<NodeStatus>,
+    /// Nodes that ask this one to become members.
+    #[serde(default)]
+    pub applicants: Vec<ApplicantStatus>,
     /// Every application, as this node takes part in it.
     pub apps: Vec<AppStatus>,
     /// What the node shows in TLS and whom it trusts, as it is now.
@@ -83,12 +90,37 @@ pub struct NodeStatus {
     pub name: String,
     /// Where the others reach it, as `host:port`.
     pub address: String,
+    /// Whether it is to vote.
+    #[serde(default = "yes")]
+    pub is_member: bool,
     /// Whether this node has a session with it.
     pub state: NodeState,
     /// Round trip to it in microseconds; absent for this node itself and where none was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub rtt_us: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A node that asks to become a member, with a certificate of an authority that is trusted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicantStatus {
+    /// SHA3-256 of its public key.
+    #[serde(with = "as_text")]
+    #[schema(value_type = String)]
+    pub id: NodeId,
+    /// Its name, as in its certificate.
+    pub name: String,
+    /// Where it says that it is reached, as `host:port`.
+    pub address: String,
+    /// Why it cannot simply be accepted; absent: it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub conflict: Option<String>,
 }
 
 /// How a node looks from this one.
@@ -117,6 +149,14 @@ pub struct AppStatus {
     pub kind: String,
     /// What this node is in its group.
     pub role: GroupRole,
+    /// The epoch to which this node knows it to have come.
+    #[serde(default)]
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// Whose votes decide in it.
+    #[serde(default, with = "as_texts")]
+    #[schema(value_type = Vec<String>)]
+    pub voters: Vec<NodeId>,
     /// Who leads it; absent while nobody is known to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -182,5 +222,20 @@ mod as_text {
         D: Deserializer<'de>,
     {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The same, of several.
+mod as_texts {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use synod_types::NodeId;
+
+    pub(super) fn serialize<S: Serializer>(ids: &[NodeId], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(ids.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeId>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
     }
 }

@@ -21,7 +21,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
 use synod_types::limits::{COMMANDERS_MAX, ROTATIONS_MAX};
-use synod_types::{CommanderId, Digest, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, Digest, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use changes::Changes;
 pub use changes::PendingChange;
@@ -59,6 +59,8 @@ pub struct Authority {
     signatures_needed: u32,
     /// `None`: another application keeps them.
     members: Option<Arc<Members>>,
+    /// Who is to lead the application's group, where an administrator has said so.
+    leader: Option<NodeId>,
     commanders: OrdMap<CommanderId, Arc<Commander>>,
     changes: Changes,
     log: Log,
@@ -135,6 +137,7 @@ impl Authority {
             (Role::Writer, Operation::Authority(operation)) => match AuthorityOp::decode(operation)? {
                 AuthorityOp::Rotate { .. } => Ok(()),
                 AuthorityOp::Member(_) => administrators_only("change the members"),
+                AuthorityOp::Lead { .. } => administrators_only("say who leads"),
                 _ => administrators_only("change who commands"),
             },
         }
@@ -162,6 +165,11 @@ impl Authority {
             }
             AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_) => {
                 self.make(context, &op)?;
+                self.note(context, Step::Made, Arc::new(op));
+                Ok(AuthorityReply::Done)
+            }
+            AuthorityOp::Lead { node } => {
+                self.leader = node;
                 self.note(context, Step::Made, Arc::new(op));
                 Ok(AuthorityReply::Done)
             }
@@ -277,7 +285,10 @@ impl Authority {
                 };
                 Arc::make_mut(members).apply(op)
             }
-            AuthorityOp::Rotate { .. } | AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => {
+            AuthorityOp::Rotate { .. }
+            | AuthorityOp::Approve { .. }
+            | AuthorityOp::Withdraw { .. }
+            | AuthorityOp::Lead { .. } => {
                 unreachable!(
                     "only grants, revocations and changes of the members are made, at once or after they were signed"
                 )
@@ -369,6 +380,11 @@ impl Authority {
         self.members.as_deref()
     }
 
+    /// Who is to lead the application's group, where an administrator has said so.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
     /// One commander.
     pub fn commander(&self, id: CommanderId) -> Option<&Commander> {
         self.commanders.get(&id).map(Arc::as_ref)
@@ -395,6 +411,7 @@ impl Authority {
         AuthorityRecord {
             signatures_needed: self.signatures_needed,
             members: self.members.as_deref().cloned(),
+            leader: self.leader,
             commanders: self.iter().cloned().collect(),
             pending: self.changes.iter().cloned().collect(),
             log: self.log.to_records(),
@@ -406,7 +423,7 @@ impl Authority {
     /// # Errors
     /// A sentence on what cannot be, for states up to `state_ndx`.
     pub fn from_record(record: AuthorityRecord, state_ndx: StateNdx) -> Result<Authority, &'static str> {
-        let AuthorityRecord { signatures_needed, members, commanders, pending, log } = record;
+        let AuthorityRecord { signatures_needed, members, leader, commanders, pending, log } = record;
         members.as_ref().map_or(Ok(()), Members::check)?;
         if commanders.len() > COMMANDERS_MAX {
             return Err("there are too many commanders");
@@ -423,6 +440,7 @@ impl Authority {
         let authority = Authority {
             signatures_needed,
             members: members.map(Arc::new),
+            leader,
             commanders: commanders.into_iter().map(|known| (known.id, Arc::new(known))).collect(),
             changes: Changes::from_records(pending, state_ndx)?,
             log: Log::from_records(log, state_ndx)?,
@@ -460,6 +478,8 @@ pub struct AuthorityRecord {
     pub signatures_needed: u32,
     /// The cluster's members, in the application that keeps them.
     pub members: Option<Members>,
+    /// Who is to lead, where an administrator has said so.
+    pub leader: Option<NodeId>,
     /// All commanders, by id.
     pub commanders: Vec<Commander>,
     /// What waits for signatures, as it was proposed.

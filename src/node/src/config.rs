@@ -22,6 +22,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use synod_types::NodeId;
 use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THREADS_MAX};
 
 pub use address::{Address, AddressError};
@@ -95,8 +96,10 @@ pub struct TlsConfigInfo {
 pub struct Server {
     /// Where it is reached.
     pub addr: Address,
-    /// Its name in the genesis document, which is in its certificate, too.
+    /// Its name, as in its certificate.
     pub server_name: String,
+    /// The hash of its key; `None`: it is one of the genesis document, which has that.
+    pub id: Option<NodeId>,
 }
 
 /// Where to listen. Port 0 takes any that is free.
@@ -226,6 +229,7 @@ struct Draft {
 struct DraftServer {
     addr: Option<Address>,
     server_name: Option<String>,
+    node_id: Option<NodeId>,
 }
 
 impl Draft {
@@ -286,8 +290,9 @@ impl Draft {
             let mut server = Fields::of(&format!("servers[{n}]"), server, mistakes);
             let addr = server.required_address("addr", "127.0.0.1:7102", mistakes);
             let server_name = server.required_text("server_name", "node2", mistakes);
+            let node_id = server.parsed("id", mistakes);
             server.finish(mistakes);
-            self.servers.push(DraftServer { addr, server_name });
+            self.servers.push(DraftServer { addr, server_name, node_id });
         }
     }
 
@@ -369,8 +374,9 @@ impl Draft {
             ca_cert_path: self.ca_cert_path?,
         };
         let servers = self.servers.into_iter();
-        let servers =
-            servers.map(|server| Some(Server { addr: server.addr?, server_name: server.server_name? }));
+        let servers = servers.map(|server| {
+            Some(Server { addr: server.addr?, server_name: server.server_name?, id: server.node_id })
+        });
         let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let half = NonZero::new(cores.get().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
         Some(Config {

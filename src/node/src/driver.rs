@@ -20,10 +20,11 @@ use synod_types::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::freshness::Freshness;
 use crate::intake::Intake;
+use crate::roster::{Registrar, Roster};
 use crate::snapshots::{Ask, Snapshots};
 use crate::states::States;
 
@@ -69,6 +70,8 @@ pub(crate) struct App {
     /// What there is while this node leads.
     term: Option<Term>,
     freshness: Freshness,
+    /// Who is to lead, as the core was told.
+    preferred: Option<NodeId>,
     /// Readers see everything that belongs to the state. That is not so after a start without a file to which the state
     /// refers; what is published later never lacks one.
     is_complete: bool,
@@ -85,6 +88,7 @@ impl App {
             leader: None,
             term: None,
             freshness: Freshness::default(),
+            preferred: None,
             is_complete: false,
         }
     }
@@ -104,6 +108,8 @@ pub(crate) struct Ways {
     pub snapshots: Snapshots,
     /// How far the other nodes are.
     pub states: Arc<NodeStates>,
+    /// Who the nodes are; the driver keeps it up to date.
+    pub roster: Arc<Roster>,
     /// Back to the driver itself.
     pub inputs: mpsc::UnboundedSender<Input>,
 }
@@ -119,7 +125,9 @@ enum Asker {
 pub(crate) struct Driver {
     core: Core,
     node: NodeId,
-    names: BTreeMap<NodeId, String>,
+    /// The application that keeps the members.
+    home: AppNdx,
+    registrar: Registrar,
     apps: BTreeMap<AppNdx, App>,
     ways: Ways,
     groups: Arc<ArcSwap<Groups>>,
@@ -138,16 +146,17 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         core: Core,
-        node: NodeId,
-        names: BTreeMap<NodeId, String>,
+        home: AppNdx,
+        registrar: Registrar,
         apps: BTreeMap<AppNdx, App>,
         ways: Ways,
         groups: Arc<ArcSwap<Groups>>,
     ) -> Driver {
-        let driver = Driver {
+        let mut driver = Driver {
             core,
-            node,
-            names,
+            node: registrar.own.id,
+            home,
+            registrar,
             apps,
             ways,
             groups,
@@ -159,6 +168,7 @@ impl Driver {
             fetched: None,
             later: Vec::new(),
         };
+        driver.tell_core();
         driver.tell_groups();
         driver
     }
@@ -363,8 +373,52 @@ impl Driver {
                 state.publisher.set_caught_up();
             }
         }
+        self.keep_roster();
+        self.keep_preferences();
         self.refresh();
         self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+    }
+
+    /// Finds out who is to lead, for each application.
+    fn keep_preferences(&mut self) {
+        let mut changed = Vec::new();
+        for (&app, state) in &mut self.apps {
+            let node = state.door.peek().authority().leader();
+            if std::mem::replace(&mut state.preferred, node) != node {
+                changed.push(Event::Prefer { app, node });
+            }
+        }
+        for event in changed {
+            self.step(event);
+        }
+    }
+
+    /// Finds out whether the nodes have changed, or whose votes decide, and tells everybody.
+    fn keep_roster(&mut self) {
+        let Some(home) = self.apps.get(&self.home) else { return };
+        let view = home.door.view();
+        let Some(members) = view.authority().members() else { return };
+        let voters = self.core.configurations();
+        let before = self.ways.roster.load_full();
+        if before.members == *members && before.voters == voters {
+            return;
+        }
+        let known = self.registrar.known(members, voters);
+        if known.nodes != before.nodes {
+            if let Err(why) = self.ways.mesh.set_peers(known.peers()) {
+                error!(%why, "the nodes that are members now cannot all be reached");
+            }
+        }
+        self.ways.mesh.set_rejected(members.rejected().to_vec());
+        info!(epoch = %members.configuration().epoch, members = members.iter().count(), "members");
+        self.ways.roster.store(Arc::new(known));
+        self.tell_core();
+    }
+
+    fn tell_core(&mut self) {
+        let known = self.ways.roster.load_full();
+        let (others, wanted) = (known.others().collect(), known.members.configuration());
+        self.step(Event::Nodes { others, wanted });
     }
 
     /// Says where every group stands, for those who look at it from elsewhere.
@@ -397,7 +451,7 @@ impl Driver {
             is_complete.then(|| (app, state.door.state_ndx()))
         });
         if let Some(message) = self.states.on_tick(complete) {
-            let peers: Vec<NodeId> = self.names.keys().copied().filter(|&node| node != self.node).collect();
+            let peers: Vec<NodeId> = self.ways.roster.load().others().collect();
             self.ways.mesh.send_to(&peers, &message);
         }
     }
@@ -510,7 +564,8 @@ impl Driver {
             Term::begin(ballot, Slot(status.chosen.0 + open), self.clocks.read())
         });
         metrics::counter!("synod_leader_changes_total", "app" => app.to_string()).increment(1);
-        let name = |ballot: Ballot| self.names.get(&ballot.node).cloned().unwrap_or_default();
+        let known = self.ways.roster.load();
+        let name = |ballot: Ballot| known.name(ballot.node).unwrap_or_default().to_owned();
         match leader {
             Some(ballot) => info!(%app, leader = name(ballot), ballot = ballot.number, leads, "leader"),
             None => warn!(%app, "no leader"),

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::config::Verify;
+use crate::roster::Roster;
 use crate::snapshots::{Ask, Snapshots, Word};
 
 /// Commands that are verified where they arrive; more go to the verifying threads.
@@ -28,7 +29,7 @@ pub(crate) struct Inbox {
     pub chunks: mpsc::Sender<(NodeId, ContentMessage)>,
     pub snapshots: Snapshots,
     /// Whose word counts.
-    pub members: Arc<[NodeId]>,
+    pub roster: Arc<Roster>,
 }
 
 impl Inbox {
@@ -63,10 +64,13 @@ impl Inbox {
 
     /// Whether a snapshot that is offered has the word of a majority; everything else needs none.
     fn is_certified(&self, from: NodeId, message: &Message) -> bool {
-        let Message::Group { message: GroupMessage::Snapshot { certificate }, .. } = message else {
+        let Message::Group { app, message: GroupMessage::Snapshot { certificate } } = message else {
             return true;
         };
-        let verified = verify_certificate(certificate, self.pool.verifier().cluster(), &self.members);
+        let cluster = self.pool.verifier().cluster();
+        let sets = self.roster.load().sets_that_vouch(*app);
+        let verify = |members: &Vec<NodeId>| verify_certificate(certificate, cluster, members);
+        let verified = sets.iter().map(verify).reduce(Result::or).expect("there are sets");
         if let Err(why) = &verified {
             warn!(%from, %why, "a node offered a snapshot whose certificate proves nothing; dropped");
         }
@@ -139,8 +143,8 @@ mod tests {
         let (content, received) = mpsc::channel(2);
         let (chunks, _) = mpsc::channel(1);
         let snapshots = Snapshots::new(mpsc::channel(1).0);
-        let (pool, members) = (Arc::new(pool), Arc::new([]));
-        (Inbox { verify: Verify::Entry, pool, messages, content, chunks, snapshots, members }, received)
+        let (pool, roster) = (Arc::new(pool), crate::roster::tests::of_one());
+        (Inbox { verify: Verify::Entry, pool, messages, content, chunks, snapshots, roster }, received)
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ mod log;
 mod metrics;
 pub mod node;
 mod progress;
+mod roster;
 #[cfg(test)]
 mod shelf;
 mod snapshots;

@@ -13,12 +13,11 @@ use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_content::Store;
-use synod_delivery::Config as DeliveryConfig;
 use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
-use synod_machine::{Machine, View};
+use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
@@ -42,6 +41,7 @@ use crate::intake::Intake;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::roster::{self, Registrar, first_voters};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
@@ -95,14 +95,6 @@ pub enum StartError {
     /// The genesis document is wrong.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
-    /// Genesis does not have this node.
-    #[error(
-        "genesis names no node with the key of this one ({id}); is this the right key, and the right cluster?"
-    )]
-    NotAMember {
-        /// This node's id.
-        id: NodeId,
-    },
     /// Genesis has an application that this program does not.
     #[error("genesis wants application {app} to be of kind {kind:?}; this program has: {}", apps::KINDS.join(", "))]
     UnknownKind {
@@ -112,7 +104,9 @@ pub enum StartError {
         kind: String,
     },
     /// The configuration has a server that genesis does not.
-    #[error("the configuration names the server {name:?}, which is no node of the genesis document")]
+    #[error(
+        "the configuration names the server {name:?}, which is no node of the genesis document, and does not give its id"
+    )]
     UnknownServer {
         /// Its name.
         name: String,
@@ -193,9 +187,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Node, StartError> {
         let Files { genesis, cluster, identity } = Files::load(&config)?;
         let node = identity.node_id();
-        let Some(name) = genesis.nodes.iter().find(|one| one.id() == node).map(|one| one.name.clone()) else {
-            return Err(StartError::NotAMember { id: node });
-        };
+        let name = config.me.id.clone();
         info!(name, id = node.short(), cluster = cluster.short(), "node starts");
         // Before anything that records.
         let metrics = Metrics::new();
@@ -243,6 +235,25 @@ impl Node {
             archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
         }
 
+        let home = apps::home(&genesis);
+        let configurations = first_voters(&genesis);
+        let voters = rooms.iter().map(|room| {
+            let configuration = room.machine.state().configuration.clone();
+            (room.app, configuration.unwrap_or_else(|| configurations[&room.app].clone()))
+        });
+        let registrar = registrar(&config, &genesis, node)?;
+        let members = rooms.iter().find_map(|room| room.machine.state().authority().members());
+        let members = members.expect("the home application keeps the members").clone();
+        let known = registrar.known(&members, voters.collect());
+        if members.iter().all(|member| member.id != node) {
+            warn!(
+                name,
+                id = node.short(),
+                "this node is no member of the cluster: it asks the members to accept it"
+            );
+        }
+        let roster = roster::share(known);
+
         let (gate, gated) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(doors.clone(), gate));
         let verifier = Arc::new(Verifier::new(cluster));
@@ -258,9 +269,9 @@ impl Node {
             content: content_messages,
             chunks: chunk_messages,
             snapshots: snapshots.clone(),
-            members: genesis.members().into(),
+            roster: Arc::clone(&roster),
         };
-        let mesh_config = mesh_config(&config, &genesis, cluster, &identity).await?;
+        let mesh_config = mesh_config(&config, roster.load().peers(), cluster, &identity).await?;
         let mesh = Mesh::start(mesh_config, move |from, _, message| {
             let inbox = inbox.clone();
             async move { inbox.take(from, message).await }
@@ -268,15 +279,12 @@ impl Node {
         let mesh = Arc::new(mesh);
 
         let mut tasks = Tasks::new(fatal.clone());
-        let others = genesis.members().into_iter().filter(|&member| member != node).collect();
-        let delivery = DeliveryConfig::new(node, others);
-        let quiet = DeliveryConfig { is_quiet: true, ..delivery.clone() };
-        let delivering = |config, content: &Content, wrap| {
-            content::task::Task::new(config, content.clone(), Arc::clone(&mesh), wrap)
+        let delivering = |is_quiet, content: &Content, wrap| {
+            content::task::Task::new(is_quiet, content.clone(), Arc::clone(&mesh), Arc::clone(&roster), wrap)
         };
-        let files = delivering(delivery, &content, Message::Content);
+        let files = delivering(false, &content, Message::Content);
         tasks.spawn("content task".to_owned(), files.run(asked, content_received, tasks.stopping()));
-        let of_snapshots = delivering(quiet, &chunks, Message::Chunk);
+        let of_snapshots = delivering(true, &chunks, Message::Chunk);
         tasks.spawn(
             "chunk task".to_owned(),
             of_snapshots.run(chunks_asked, chunks_received, tasks.stopping()),
@@ -303,7 +311,6 @@ impl Node {
         let incarnation = rand::random();
         let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, genesis.members(), app_ndxs) };
         let core = Core::new(core_config, recovered);
-        let names = genesis.nodes.iter().map(|one| (one.id(), one.name.clone())).collect();
         let states = Arc::new(NodeStates::new());
         let ways = Ways {
             mesh: Arc::clone(&mesh),
@@ -312,15 +319,16 @@ impl Node {
             snapshots: snapshots.clone(),
             states: Arc::clone(&states),
             inputs: inputs.clone(),
+            roster: Arc::clone(&roster),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
-        let driver = Driver::new(core, node, names, driven, ways, Arc::clone(&groups));
+        let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
         let snapshotting = snapshots::task::Task {
             cluster,
             node,
-            members: genesis.members(),
+            roster: Arc::clone(&roster),
             identity: Arc::clone(&identity),
             folder,
             content: chunks.clone(),
@@ -351,10 +359,10 @@ impl Node {
         ));
         let status = Arc::new(StatusSource {
             cluster,
-            genesis,
+            cluster_name: genesis.name.clone(),
             node,
             name,
-            address: config.me.addr.to_string(),
+            roster,
             mesh: Arc::clone(&mesh),
             groups: Arc::clone(&groups),
             doors: doors.clone(),
@@ -627,29 +635,32 @@ pub(crate) async fn resolve(address: &Address) -> Result<SocketAddr, StartError>
     address.resolve().await.map_err(StartError::Address)
 }
 
+/// Whom the configuration names, with the ids that genesis gives them where it does not.
+fn registrar(config: &Config, genesis: &Genesis, node: NodeId) -> Result<Registrar, StartError> {
+    let member = |server: &Server| {
+        let name = server.server_name.clone();
+        let first = || genesis.nodes.iter().find(|node| node.name == name).map(|node| node.id());
+        let unknown = || StartError::UnknownServer { name: name.clone() };
+        let id = server.id.or_else(first).ok_or_else(unknown)?;
+        Ok(Member { id, name, address: server.addr.to_string() })
+    };
+    let servers = config.servers.iter().map(member).collect::<Result<_, StartError>>()?;
+    let own = Member { id: node, name: config.me.id.clone(), address: config.me.addr.to_string() };
+    Ok(Registrar { own, servers })
+}
+
 async fn mesh_config(
     config: &Config,
-    genesis: &Genesis,
+    peers: Vec<PeerConfig>,
     cluster: ClusterId,
     identity: &Arc<TlsIdentity>,
 ) -> Result<MeshConfig, StartError> {
-    let peer = |server: &Server| {
-        let node = genesis.nodes.iter().find(|node| node.name == server.server_name);
-        let unknown = || StartError::UnknownServer { name: server.server_name.clone() };
-        let node = node.ok_or_else(unknown)?;
-        Ok(PeerConfig {
-            id: node.id(),
-            name: node.name.clone(),
-            address: server.addr.to_string(),
-            server_name: server.server_name.clone(),
-        })
-    };
     Ok(MeshConfig {
         cluster,
         identity: Arc::clone(identity),
         listen: Listen::Address(resolve(&config.me.addr).await?),
         address: config.me.addr.to_string(),
         retry_delay: config.retry_delay,
-        peers: config.servers.iter().map(peer).collect::<Result<_, StartError>>()?,
+        peers,
     })
 }

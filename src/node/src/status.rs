@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use synod_auth::Genesis;
-use synod_gateway::{AppDoor, AppStatus, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_gateway::{AppDoor, AppStatus, ApplicantStatus, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_machine::Member;
 use synod_mesh::Mesh;
 use synod_paxos::RoleName;
-use synod_types::{AppNdx, ClusterId, NodeId};
+use synod_types::{AppNdx, ClusterId, Epoch, NodeId};
 
 use crate::certificates::Certificates;
 use crate::driver::Groups;
+use crate::roster::{Known, Roster};
 
 /// Puts together what different parts of the node know.
 pub(crate) struct StatusSource {
     pub cluster: ClusterId,
-    pub genesis: Genesis,
+    pub cluster_name: String,
     pub node: NodeId,
     pub name: String,
-    pub address: String,
+    pub roster: Arc<Roster>,
     pub mesh: Arc<Mesh>,
     pub groups: Arc<ArcSwap<Groups>>,
     pub doors: BTreeMap<AppNdx, Arc<AppDoor>>,
@@ -29,22 +30,25 @@ pub(crate) struct StatusSource {
 impl StatusSource {
     /// The whole picture, now.
     pub(crate) fn status(&self) -> ClusterStatus {
+        let known = self.roster.load();
         ClusterStatus {
             cluster_id: self.cluster,
-            cluster_name: self.genesis.name.clone(),
+            cluster_name: self.cluster_name.clone(),
             node_id: self.node,
             node_name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            nodes: self.nodes(),
-            apps: self.apps(),
+            epoch: known.members.configuration().epoch,
+            nodes: self.nodes(&known),
+            applicants: self.applicants(),
+            apps: self.apps(&known),
             certificates: self.certificates.status(),
         }
     }
 
-    fn nodes(&self) -> Vec<NodeStatus> {
+    fn nodes(&self, known: &Known) -> Vec<NodeStatus> {
         let peers = self.mesh.peers();
-        let status = |node: &synod_auth::GenesisNode| {
-            let id = node.id();
+        let status = |node: &Member| {
+            let id = node.id;
             let peer = peers.iter().find(|peer| peer.id == id);
             let state = match peer {
                 _ if id == self.node => NodeState::Own,
@@ -52,13 +56,24 @@ impl StatusSource {
                 _ => NodeState::Down,
             };
             let rtt_us = peer.and_then(|peer| u64::try_from(peer.rtt?.as_micros()).ok());
-            let address = peer.map_or_else(|| self.address.clone(), |peer| peer.address.clone());
-            NodeStatus { id, name: node.name.clone(), address, state, rtt_us }
+            let is_member = known.members.iter().any(|member| member.id == id);
+            let (name, address) = (node.name.clone(), node.address.clone());
+            NodeStatus { id, name, address, is_member, state, rtt_us }
         };
-        self.genesis.nodes.iter().map(status).collect()
+        known.nodes.iter().map(status).collect()
     }
 
-    fn apps(&self) -> Vec<AppStatus> {
+    fn applicants(&self) -> Vec<ApplicantStatus> {
+        let status = |one: synod_mesh::Applicant| ApplicantStatus {
+            id: one.id,
+            name: one.name,
+            address: one.address,
+            conflict: one.conflict.map(|conflict| conflict.to_string()),
+        };
+        self.mesh.applicants().into_iter().map(status).collect()
+    }
+
+    fn apps(&self, known: &Known) -> Vec<AppStatus> {
         let groups = self.groups.load();
         let status = |(&app_ndx, door): (&AppNdx, &Arc<AppDoor>)| {
             let view = door.view();
@@ -71,8 +86,11 @@ impl StatusSource {
                 role: group.map_or(GroupRole::Follower, |group| match group.role {
                     RoleName::Leader => GroupRole::Leader,
                     RoleName::Candidate => GroupRole::Candidate,
+                    RoleName::Follower if !group.is_voter => GroupRole::Learner,
                     RoleName::Follower => GroupRole::Follower,
                 }),
+                epoch: known.voters.get(&app_ndx).map_or(Epoch(0), |voters| voters.epoch),
+                voters: known.voters(app_ndx).to_vec(),
                 leader: door.leader().as_deref().cloned(),
                 state_ndx: view.state_ndx,
                 applied: view.applied,

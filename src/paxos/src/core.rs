@@ -122,6 +122,11 @@ impl Core {
         self.groups.get(&app).map(Group::status)
     }
 
+    /// Whose votes decide, in each group.
+    pub fn configurations(&self) -> BTreeMap<AppNdx, Configuration> {
+        self.groups.iter().map(|(&app, group)| (app, group.members().configuration())).collect()
+    }
+
     /// Takes one event; what is to be done is appended to `effects`, in order.
     pub fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
@@ -148,6 +153,11 @@ impl Core {
                 let to = to.or_else(|| self.furthest(app));
                 if let (Some(to), Some((group, mut out))) = (to, self.group(app, effects)) {
                     group.on_hand_over(to, &mut out);
+                }
+            }
+            Event::Prefer { app, node } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_prefer(node, &mut out);
                 }
             }
             Event::Nodes { others, wanted } => self.on_nodes(others, wanted),

@@ -65,6 +65,13 @@ pub enum Event {
         /// have nearly everything.
         wanted: Configuration,
     },
+    /// This node is to lead a group as long as it can; `None`: any. Whoever leads hands over to it.
+    Prefer {
+        /// The application.
+        app: AppNdx,
+        /// Which node.
+        node: Option<NodeId>,
+    },
     /// Every [`Effect::Persist`] up to this one is durable.
     Durable {
         /// The last durable one.

@@ -80,6 +80,8 @@ pub struct Group {
     /// Reads that the leader, on another node, was asked about: by our number, with ticks waited.
     asked: BTreeMap<u64, (ReadId, u32)>,
     asked_last: u64,
+    /// Who is to lead, where somebody has said so.
+    preferred: Option<NodeId>,
     /// Rounds for which another node should have led.
     misplaced: u32,
     /// What the driver was told last about who leads.
@@ -154,6 +156,7 @@ impl Group {
             own: VecDeque::new(),
             asked: BTreeMap::new(),
             asked_last: config.first_number,
+            preferred: None,
             misplaced: 0,
             told: (None, false),
             members,
@@ -388,7 +391,7 @@ impl Group {
             let ballot = self.election.stand(self.acceptor.promised(), self.config.broken);
             self.campaign(ballot, out);
         } else {
-            out.send(self.members.preferred(self.app.0), GroupMessage::HandOver { ballot, chosen });
+            out.send(self.preferred(), GroupMessage::HandOver { ballot, chosen });
         }
     }
 
@@ -533,6 +536,19 @@ impl Group {
             let (ballot, chosen) = (leader.ballot, self.learner.chosen());
             out.send(to, GroupMessage::HandOver { ballot, chosen });
         }
+    }
+
+    /// This node is to lead from now on, as long as it can.
+    pub fn on_prefer(&mut self, node: Option<NodeId>, out: &mut Outbox<'_>) {
+        if self.preferred != node {
+            self.preferred = node;
+            self.on_hand_over(self.preferred(), out);
+        }
+    }
+
+    fn preferred(&self) -> NodeId {
+        let wanted = self.preferred.filter(|node| self.members.contains(*node));
+        wanted.unwrap_or_else(|| self.members.preferred(self.app.0))
     }
 
     /// The leader of `ballot` wants this node to lead: if that is the leader that this node follows, it stands.
@@ -781,7 +797,7 @@ impl Group {
     /// Hands over to the node that is preferred as leader, so that those of all groups are spread over the nodes, when it
     /// has been there for long.
     fn spread(&mut self, beats: &[(NodeId, GroupBeat)], out: &mut Outbox<'_>) {
-        let preferred = self.members.preferred(self.app.0);
+        let preferred = self.preferred();
         let near = self.learner.chosen().0.saturating_sub(NEAR_SLOTS);
         let is_there = beats.iter().any(|(node, beat)| *node == preferred && beat.chosen.0 >= near);
         let is_misplaced =

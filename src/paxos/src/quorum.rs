@@ -28,6 +28,11 @@ impl Members {
         Members { node, epoch: configuration.epoch, all: configuration.members.clone() }
     }
 
+    /// As a configuration.
+    pub fn configuration(&self) -> Configuration {
+        Configuration { epoch: self.epoch, members: self.all.clone() }
+    }
+
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -152,6 +152,7 @@ pub fn play_with(steps: &str, mistake: Option<Mistake>) -> Result<Vec<String>, S
 
 fn set_up(setup: Setup, plan: &mut Plan) {
     match setup {
+        Setup::Voters(members) => plan.members = members,
         Setup::Nodes(nodes) => {
             *plan = Plan { nodes, members: nodes, clocks: Plan::calm(nodes).clocks, ..plan.clone() }
         }
@@ -193,6 +194,8 @@ impl Stage {
             Step::StartAll => (0..nodes).for_each(|node| world.start(node)),
             Step::Start(node) => world.start(node),
             Step::Crash(node, loss) => world.crash(node, loss),
+            Step::Members(nodes) => world.want(&nodes),
+            Step::Retire => world.retire(),
             Step::HandOver(node, to) => world.hand_over(node, to),
             Step::Pause(node, for_ms) => world.nodes[node].paused_until_ms = world.now_ms + for_ms,
             Step::SlowDisk(node, ms) => world.nodes[node].sync_ms = ms..=ms,

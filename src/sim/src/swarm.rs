@@ -100,6 +100,8 @@ pub struct Plan {
     pub fetch_ms: RangeInclusive<u64>,
     /// Rounds for which a leader leads that is not the preferred one.
     pub spread_rounds: u32,
+    /// Of 1,000 ticks of a node that does not know yet who is wanted as members, how many let it know.
+    pub hears_per_mille: u64,
     /// Slots that a leader keeps open.
     pub pipeline_slots: usize,
     /// Ticks after which the core asks again.
@@ -163,6 +165,7 @@ impl Plan {
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),
             spread_rounds: *random.pick(&[u32::MAX, 600, 100, 20]),
+            hears_per_mille: 100,
             pipeline_slots: *random.pick(&[1, 2, 4, 16, 16]),
             retry_ticks: *random.pick(&[5, 10, 25]),
             clients: random.index(3) + 1,
@@ -199,6 +202,7 @@ impl Plan {
             kept_slots: None,
             fetch_ms: 20..=20,
             spread_rounds: u32::MAX,
+            hears_per_mille: 1000,
             pipeline_slots: 16,
             retry_ticks: 25,
             clients: 4,

@@ -19,8 +19,6 @@ use crate::random::Random;
 use crate::swarm::Plan;
 use crate::trace::{Show, Sink, Trace, Weight, node_id, node_index, weight};
 
-/// How many of 1,000 ticks of a node that does not know yet who is wanted as members let it know.
-const HEARS_PER_MILLE: u64 = 100;
 /// How many of 1,000 commands are sent twice at once, or again later.
 const REPEATS_PER_MILLE: u64 = 40;
 
@@ -362,7 +360,7 @@ impl World {
             return self.queue.put(later_ms, Happening::Tick { node, incarnation });
         }
         self.trace.line(self.now_ms, Weight::Routine, format_args!("n{} tick", node + 1));
-        if self.nodes[node].wanted != self.wanted && self.random.chance(HEARS_PER_MILLE) {
+        if self.nodes[node].wanted != self.wanted && self.random.chance(self.plan.hears_per_mille) {
             let wanted = self.wanted.clone();
             self.with_node(node, |node, around| node.want(wanted, around));
         }

@@ -125,12 +125,16 @@ impl Deed<'_> {
             AuthorityOp::Revoke { commander } => ("revoke", Some(*commander), None),
             AuthorityOp::Rotate { key } => ("rotate", Some(CommanderId(Digest::of(&[key]))), None),
             AuthorityOp::Member(_) => ("members", None, None),
+            AuthorityOp::Lead { .. } => ("lead", None, None),
             AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => {
                 unreachable!("the log and what is pending tell of changes, not of signatures alone")
             }
         };
         let members = match op {
             AuthorityOp::Member(op) => Some(op.to_string()),
+            AuthorityOp::Lead { node } => Some(
+                node.map_or_else(|| "any node leads".to_owned(), |node| format!("{} leads", node.short())),
+            ),
             _ => None,
         };
         Deed { what, commander: commander.map(|id| id.to_string()), members, terms }

@@ -19,6 +19,8 @@ pub(crate) fn status() -> ClusterStatus {
         node_name: "none".to_owned(),
         version: "1".to_owned(),
         nodes: Vec::new(),
+        epoch: synod_types::Epoch(0),
+        applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
     }

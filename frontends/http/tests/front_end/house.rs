@@ -157,9 +157,12 @@ pub fn status() -> ClusterStatus {
             id: NODE,
             name: "a".to_owned(),
             address: "127.0.0.1:1".to_owned(),
+            is_member: true,
             state: NodeState::Own,
             rtt_us: None,
         }],
+        epoch: synod_types::Epoch(0),
+        applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
     }

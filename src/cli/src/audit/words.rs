@@ -139,7 +139,8 @@ pub(crate) fn explanations(body: &CommandBody, answer: &[u8]) -> Vec<Value> {
             AuthorityOp::Grant(grant) => Some(grant.commander()),
             AuthorityOp::Revoke { commander } => Some(commander),
             AuthorityOp::Rotate { key } => Some(CommanderId(Digest::of(&[&key]))),
-            AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } | AuthorityOp::Member(_) => None,
+            AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => None,
+            AuthorityOp::Member(_) | AuthorityOp::Lead { .. } => None,
         };
         for about in [about, None] {
             all.push(crate::commander::explained(answer, about, String::new(), "").0);
@@ -156,6 +157,8 @@ fn authority(op: &AuthorityOp) -> Told {
         AuthorityOp::Approve { change, digest } => format!("approve change {change} ({})", digest.short()),
         AuthorityOp::Withdraw { change } => format!("withdraw change {change}"),
         AuthorityOp::Member(op) => op.to_string(),
+        AuthorityOp::Lead { node: Some(node) } => format!("have {} lead", node.short()),
+        AuthorityOp::Lead { node: None } => "have any node lead".to_owned(),
     };
     Told::new(text, Vec::new())
 }

@@ -179,6 +179,8 @@ pub(super) fn operation(op: &AuthorityOp, names: &Commanders) -> String {
         AuthorityOp::Approve { change, .. } => format!("approve change {change}"),
         AuthorityOp::Withdraw { change } => format!("withdraw change {change}"),
         AuthorityOp::Member(op) => op.to_string(),
+        AuthorityOp::Lead { node: Some(node) } => format!("have {} lead", node.short()),
+        AuthorityOp::Lead { node: None } => "have any node lead".to_owned(),
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Members {
     epoch: Epoch,
     members: Vec<Member>,
     rejected: Vec<NodeId>,
-    removed: Vec<NodeId>,
+    removed: Vec<Member>,
 }
 
 impl Members {
@@ -69,7 +69,7 @@ impl Members {
     }
 
     /// Who was a member and is none, the latest last, as far as it is remembered.
-    pub fn removed(&self) -> &[NodeId] {
+    pub fn removed(&self) -> &[Member] {
         &self.removed
     }
 
@@ -91,34 +91,44 @@ impl Members {
                 self.welcome(member.id);
             }
             MemberOp::Remove { node } => {
-                let place = self.place(*node)?;
-                if self.members.len() == 1 {
-                    return Err(conflict("a cluster has one member at least"));
-                }
-                self.members.remove(place);
-                push(&mut self.removed, *node, REMOVED_MAX);
-                self.epoch.0 += 1;
+                self.remove(*node)?;
             }
             MemberOp::Replace { node, by } => {
                 let place = self.place(*node)?;
                 self.check_new(by, Some(place))?;
-                self.members[place] = by.clone();
-                push(&mut self.removed, *node, REMOVED_MAX);
+                let former = std::mem::replace(&mut self.members[place], by.clone());
+                push(&mut self.removed, former, REMOVED_MAX);
                 self.welcome(by.id);
             }
             MemberOp::Reject { node } => {
                 if self.members.iter().any(|member| member.id == *node) {
                     return Err(conflict(format_args!("node {} is a member; remove it", node.short())));
                 }
+                self.rejected.retain(|other| other != node);
                 push(&mut self.rejected, *node, REJECTED_MAX);
             }
         }
         Ok(())
     }
 
+    /// One less.
+    ///
+    /// # Errors
+    /// `Conflict` if it is no member, or the only one.
+    pub fn remove(&mut self, node: NodeId) -> Result<(), Refusal> {
+        let place = self.place(node)?;
+        if self.members.len() == 1 {
+            return Err(conflict("a cluster has one member at least"));
+        }
+        let former = self.members.remove(place);
+        push(&mut self.removed, former, REMOVED_MAX);
+        self.epoch.0 += 1;
+        Ok(())
+    }
+
     fn welcome(&mut self, node: NodeId) {
         self.rejected.retain(|other| *other != node);
-        self.removed.retain(|other| *other != node);
+        self.removed.retain(|other| other.id != node);
         self.epoch.0 += 1;
     }
 
@@ -209,8 +219,7 @@ impl MemberOp {
 }
 
 /// Adds the latest; the oldest goes where there are too many.
-fn push(nodes: &mut Vec<NodeId>, node: NodeId, max: usize) {
-    nodes.retain(|other| *other != node);
+fn push<T>(nodes: &mut Vec<T>, node: T, max: usize) {
     nodes.push(node);
     let over = nodes.len().saturating_sub(max);
     nodes.drain(..over);
@@ -247,7 +256,7 @@ mod tests {
         assert_eq!(names(&all), ["node1", "node3", "node4"]);
         let Configuration { epoch, members } = all.configuration();
         assert_eq!((epoch, members), (Epoch(3), vec![member(1).id, by.id, member(4).id]));
-        assert_eq!(all.removed(), [member(2).id, member(3).id]);
+        assert_eq!(all.removed(), [member(2), member(3)]);
     }
 
     #[test]

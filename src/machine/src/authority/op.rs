@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
 use synod_types::limits::{COMMANDER_NAME_BYTES_MAX, KEY_DER_BYTES_MAX, SCOPES_BYTES_MAX, SCOPES_MAX};
 use synod_types::wire::{self, WireError};
-use synod_types::{CommanderId, Digest, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, Digest, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use super::commander::Role;
 use super::members::MemberOp;
@@ -48,6 +48,12 @@ pub enum AuthorityOp {
     /// Changes who the members of the cluster are to be, in the application that keeps them. Where several administrators
     /// must sign, this only proposes it.
     Member(MemberOp),
+    /// Has this node lead the application's group as long as it can; `None`: whichever node spreads leaders best. It is a wish:
+    /// no state depends on it.
+    Lead {
+        /// Which node.
+        node: Option<NodeId>,
+    },
 }
 
 /// What a key may do, and when.
@@ -150,7 +156,10 @@ impl AuthorityOp {
             AuthorityOp::Grant(grant) => grant.check(),
             AuthorityOp::Rotate { key } => check_key(key),
             AuthorityOp::Member(op) => op.check(),
-            AuthorityOp::Revoke { .. } | AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => Ok(()),
+            AuthorityOp::Revoke { .. }
+            | AuthorityOp::Approve { .. }
+            | AuthorityOp::Withdraw { .. }
+            | AuthorityOp::Lead { .. } => Ok(()),
         }
     }
 

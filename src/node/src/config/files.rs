@@ -81,40 +81,28 @@ fn read_genesis(path: &Path, mistakes: &mut Mistakes) -> Option<Genesis> {
         .map(|(genesis, _)| genesis)
 }
 
-/// The nodes of the configuration are those of the genesis document.
+/// The nodes of the configuration are those of the genesis document, or such as became members later. A key that genesis does
+/// not have is that of a node that became a member later, or is to.
 fn check_names(draft: &Draft, genesis: &Genesis, node: Option<NodeId>, mistakes: &mut Mistakes) {
-    let names: Vec<&str> = genesis.nodes.iter().map(|node| node.name.as_str()).collect();
-    let unknown = |name: &str| format!("genesis names no node {name:?}; it names {}", names.join(", "));
-    if let Some(id) = &draft.id {
-        match genesis.nodes.iter().find(|node| node.name == *id) {
-            None => mistakes.add("me.id", unknown(id)),
-            Some(named) => {
-                if let Some(node) = node.filter(|node| *node != named.id()) {
-                    let owner = genesis.nodes.iter().find(|other| other.id() == node);
-                    let owner = owner.map_or_else(
-                        || "no node's in genesis".to_owned(),
-                        |owner| format!("that of {} in genesis", owner.name),
-                    );
-                    let (have, need) = (node.short(), named.id().short());
-                    let problem = format!("the key {have} is {owner}; {id} needs the key {need}");
-                    mistakes.add(KEY_PLACE, problem);
-                }
-            }
-        }
+    let owner = node.and_then(|node| genesis.nodes.iter().find(|other| other.id() == node));
+    if let (Some(id), Some(owner)) = (&draft.id, owner)
+        && owner.name != *id
+    {
+        let problem =
+            format!("the key {} is that of {} in genesis, not of {id}", owner.id().short(), owner.name);
+        mistakes.add(KEY_PLACE, problem);
     }
     for (n, server) in draft.servers.iter().enumerate() {
-        if let Some(name) = server.server_name.as_ref().filter(|name| !names.contains(&name.as_str())) {
-            mistakes.add(&format!("servers[{n}].server_name"), unknown(name));
-        }
-    }
-    for name in names {
-        let is_me = draft.id.as_deref() == Some(name);
-        let is_server = draft.servers.iter().any(|server| server.server_name.as_deref() == Some(name));
-        if draft.id.is_some() && !is_me && !is_server {
-            mistakes.add(
-                "servers",
-                format!("genesis names {name:?}, which is missing here: add its addr and server_name"),
+        let is_known = |name: &String| genesis.nodes.iter().any(|node| node.name == *name);
+        if let Some(name) =
+            server.server_name.as_ref().filter(|name| server.node_id.is_none() && !is_known(name))
+        {
+            let names: Vec<&str> = genesis.nodes.iter().map(|node| node.name.as_str()).collect();
+            let problem = format!(
+                "genesis names no node {name:?}; it names {}. Of a node that became a member later give the id, too",
+                names.join(", ")
             );
+            mistakes.add(&format!("servers[{n}].server_name"), problem);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The task that drives the delivery of files: it steps the pure core and performs its effects, as the driver does for
 //! Paxos. It is the only one that knows which files the others have.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::lanes::Lanes;
 use super::{Ask, Content, Majority};
+use crate::roster::{Known, Roster};
 
 /// Messages that are taken before anything else gets a turn.
 const MESSAGES_MAX: usize = 64;
@@ -30,6 +31,9 @@ pub(crate) struct Task {
     content: Content,
     mesh: Arc<Mesh>,
     wrap: Wrap,
+    roster: Arc<Roster>,
+    /// What the core knows of it.
+    known: Arc<Known>,
     lanes: Lanes,
     /// Who waits for a file.
     wants: BTreeMap<ContentKey, Vec<oneshot::Sender<()>>>,
@@ -44,13 +48,24 @@ pub(crate) struct Task {
 
 impl Task {
     /// A task that goes on from what the store holds.
-    pub(crate) fn new(config: Config, content: Content, mesh: Arc<Mesh>, wrap: Wrap) -> Task {
+    pub(crate) fn new(
+        is_quiet: bool,
+        content: Content,
+        mesh: Arc<Mesh>,
+        roster: Arc<Roster>,
+        wrap: Wrap,
+    ) -> Task {
+        let known = roster.load_full();
+        let config = Config { is_quiet, ..Config::new(known.node, known.others().collect()) };
+        let config = Config { holders: known.holders().collect(), ..config };
         Task {
             core: Core::new(config, content.0.store.keys()),
             lanes: Lanes::new(&content),
             content,
             mesh,
             wrap,
+            roster,
+            known,
             wants: BTreeMap::new(),
             awaits: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -89,7 +104,12 @@ impl Task {
     }
 
     fn on_tick(&mut self) {
+        self.look_who_is_there();
         for peer in self.mesh.peers() {
+            // Of whom the core does not know yet it is told a little later.
+            if !self.known.others().any(|known| known == peer.id) {
+                continue;
+            }
             let now = (peer.is_up(), peer.reconnects);
             let before = self.sessions.insert(peer.id, now).unwrap_or_default();
             if before.0 && (!now.0 || before.1 != now.1) {
@@ -108,6 +128,17 @@ impl Task {
             !waiting.is_empty()
         });
         self.events.push_back(Event::Tick);
+    }
+
+    fn look_who_is_there(&mut self) {
+        let known = self.roster.load_full();
+        if Arc::ptr_eq(&known, &self.known) {
+            return;
+        }
+        let others: BTreeSet<NodeId> = known.others().collect();
+        self.sessions.retain(|node, _| others.contains(node));
+        self.events.push_back(Event::Nodes { others, holders: known.holders().collect() });
+        self.known = known;
     }
 
     fn on_ask(&mut self, ask: Ask) {

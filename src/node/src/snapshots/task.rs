@@ -24,6 +24,7 @@ use super::{Ask, Snapshots, Word, signer};
 use crate::content::Content;
 use crate::driver::Input;
 use crate::metrics::float;
+use crate::roster::Roster;
 
 /// How often a node asks again for the word of the others.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -44,8 +45,8 @@ const ALL: usize = usize::MAX;
 pub(crate) struct Task {
     pub cluster: ClusterId,
     pub node: NodeId,
-    /// All nodes.
-    pub members: Vec<NodeId>,
+    /// All nodes, and whose word counts.
+    pub roster: Arc<Roster>,
     pub identity: Arc<TlsIdentity>,
     pub folder: Folder,
     /// The chunks.
@@ -279,7 +280,8 @@ impl Task {
     /// Counts a node's word; says of which application, if one of its snapshots is certified by it.
     fn take_word(&mut self, word: Word) -> Option<AppNdx> {
         let ndx = word.checkpoint.app;
-        let members = self.members.len();
+        let known = self.roster.load();
+        let voters = known.voters(ndx);
         let app = self.apps.get_mut(&ndx)?;
         let same_slot = |kept: &&mut Kept| kept.checkpoint().slot == word.checkpoint.slot;
         let Some(kept) = app.kept.iter_mut().find(same_slot) else {
@@ -297,11 +299,11 @@ impl Task {
                 "another node has signed a state that this one did not come to; one of the two is wrong");
             return None;
         }
-        let was_certified = is_certified(kept, members);
+        let was_certified = is_certified(kept, voters);
         if !kept.certificate.signatures.iter().any(|signature| signer(signature) == word.from) {
             kept.certificate.signatures.push(word.signature);
         }
-        let is_certified = is_certified(kept, members);
+        let is_certified = is_certified(kept, voters);
         if word.asks
             && let Some(message) = own_word(self.node, kept, false)
         {
@@ -312,9 +314,11 @@ impl Task {
 
     /// Asks the others for their word where it is missing.
     fn ask(&self) {
-        let others: Vec<NodeId> = self.members.iter().copied().filter(|&node| node != self.node).collect();
-        for kept in self.apps.values().filter_map(|app| app.kept.last()) {
-            if !is_certified(kept, self.members.len())
+        let known = self.roster.load();
+        let others: Vec<NodeId> = known.others().collect();
+        for (&ndx, app) in &self.apps {
+            if let Some(kept) = app.kept.last()
+                && !is_certified(kept, known.voters(ndx))
                 && let Some(message) = own_word(self.node, kept, true)
             {
                 self.mesh.send_to(&others, &message);
@@ -324,9 +328,10 @@ impl Task {
 
     /// Writes down who has signed, forgets what is not needed any more, and has the log cut.
     async fn on_certified(&mut self, ndx: AppNdx) {
-        let members = self.members.len();
+        let known = self.roster.load_full();
+        let voters = known.voters(ndx);
         let Some(app) = self.apps.get_mut(&ndx) else { return };
-        let is_certified = |kept: &&Kept| is_certified(kept, members);
+        let is_certified = |kept: &&Kept| is_certified(kept, voters);
         // The log goes back to the last but one.
         let oldest = app.kept.iter().rev().filter(is_certified).nth(KEPT_MAX - 1);
         let oldest = oldest.map(|kept| kept.checkpoint().slot);
@@ -507,6 +512,7 @@ fn own_word(node: NodeId, kept: &Kept, asks: bool) -> Option<Message> {
     Some(Message::Checkpoint { checkpoint: *kept.checkpoint(), signature, asks })
 }
 
-fn is_certified(kept: &Kept, members: usize) -> bool {
-    synod_auth::checkpoint::is_majority(kept.certificate.signatures.len(), members)
+fn is_certified(kept: &Kept, voters: &[NodeId]) -> bool {
+    let signed = kept.certificate.signatures.iter().filter(|signature| voters.contains(&signer(signature)));
+    synod_auth::checkpoint::is_majority(signed.count(), voters.len())
 }

@@ -2,9 +2,11 @@
 //! from 1.
 //!
 //! ```text
-//! nodes 5 | delay 5ms | pipeline 1 | snapshots 2 | keep 1 | spread 20   before anything else
+//! nodes 5 | voters 3 | delay 5ms | pipeline 1 | snapshots 2 | keep 1 | spread 20   before anything else
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
 //! hand-over 1 to 2
+//! members 2 4 5                                          these are to vote from now on
+//! retire                                                 who is to vote no more goes for ever, if nobody needs it any more
 //! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | damage 2 snapshot | clock 2 +5000ms
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
@@ -39,6 +41,8 @@ pub enum StepError {
 pub enum Setup {
     /// So many nodes.
     Nodes(usize),
+    /// So many of them vote at the beginning.
+    Voters(usize),
     /// Messages take so long.
     Delay(u64),
     /// Slots that a leader keeps open.
@@ -62,6 +66,8 @@ pub enum Step {
     Start(usize),
     Crash(usize, CrashLoss),
     HandOver(usize, usize),
+    Members(Vec<usize>),
+    Retire,
     Pause(usize, u64),
     SlowDisk(usize, u64),
     SyncError(usize),
@@ -122,6 +128,7 @@ impl Step {
 fn step(words: &[&str]) -> Option<Step> {
     let step = match words {
         ["nodes", nodes] => Step::Setup(Setup::Nodes(nodes.parse().ok()?)),
+        ["voters", voters] => Step::Setup(Setup::Voters(voters.parse().ok()?)),
         ["delay", delay] => Step::Setup(Setup::Delay(ms(delay)?)),
         ["pipeline", slots] => Step::Setup(Setup::Pipeline(slots.parse().ok()?)),
         ["snapshots", slots] => Step::Setup(Setup::Snapshots(slots.parse().ok()?)),
@@ -134,6 +141,10 @@ fn step(words: &[&str]) -> Option<Step> {
         ["start", node] => Step::Start(node_of(node)?),
         ["crash", node, how @ ..] => Step::Crash(node_of(node)?, crash_loss(how)?),
         ["hand-over", node, "to", other] => Step::HandOver(node_of(node)?, node_of(other)?),
+        ["members", nodes @ ..] => {
+            Step::Members(nodes.iter().map(|node| node_of(node)).collect::<Option<_>>()?)
+        }
+        ["retire"] => Step::Retire,
         ["pause", node, for_ms] => Step::Pause(node_of(node)?, ms(for_ms)?),
         ["slow-disk", node, takes] => Step::SlowDisk(node_of(node)?, ms(takes)?),
         ["sync-error", node] => Step::SyncError(node_of(node)?),
