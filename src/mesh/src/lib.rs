@@ -9,6 +9,8 @@
 //! It never repeats a message, never looks into one, and never verifies the commands in it: what it hands over is
 //! [`Unverified`](synod_auth::Unverified).
 //!
+//! Who the peers are may change while it runs. It never decides that: [`Mesh::set_peers`] is told.
+//!
 //! Start with [`mesh`] (what a node does with it), then `dialer` and `listener` (the two ends of a session), `control`
 //! (Hello, Ack, Error, KeepAlive, Bye) and `transport` (QUIC's settings).
 

@@ -15,7 +15,7 @@ use synod_auth::Unverified;
 use synod_places::{Place, Places};
 use synod_types::frame::FrameReader;
 use synod_types::limits::{
-    FRAME_BYTES_MAX, MEMBERS_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
+    FRAME_BYTES_MAX, MESH_NODES_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
 };
 use synod_types::session::{Control, SessionErrorCode};
 use synod_types::{Message, NodeId, wire};
@@ -62,7 +62,7 @@ where
                         continue;
                     };
                     // More than all peers can need: who opens so much must at least show its address.
-                    let busy = opening.available_permits() + MEMBERS_MAX < MESH_OPENING_MAX;
+                    let busy = opening.available_permits() + MESH_NODES_MAX < MESH_OPENING_MAX;
                     let is_proved = incoming.remote_address_validated();
                     if busy && !is_proved {
                         // It can be retried because its address is not validated.
@@ -140,7 +140,7 @@ where
         let key = peer_key(&connection).ok_or(SessionEnd::Stranger);
         let known = key.and_then(|key| {
             let peer = self.shared.peer(NodeId(key.id())).ok_or(SessionEnd::Stranger)?;
-            Ok((key, peer.clone()))
+            Ok((key, peer))
         });
         let (key, peer) = known.inspect_err(|_| connection.close(CLOSED, b""))?;
         let (send, recv) = connection.accept_bi().await?;
@@ -162,7 +162,7 @@ where
                 if let SessionEnd::Violation(violation) = &end {
                     self.shared.counters.count_refused_hello();
                     if peer.on_refused() {
-                        tracing::warn!(peer = %peer.config, "refused a Hello: {violation}");
+                        tracing::warn!(peer = %peer.config(), "refused a Hello: {violation}");
                     }
                 }
                 part(&connection, &mut control, &end).await;
@@ -177,15 +177,17 @@ where
         peer.close_untrusted(&self.shared.identity);
         let leaving = self.leaving.clone();
         let Err(end) = tokio::select! {
+            biased;
+            end = peer.removed() => Err(end),
             end = control.run(KeepAlive::<fn() -> bool>::Never, leaving) => end,
             end = self.read(peer, connection) => end,
         };
         peer.on_inbound_down(connection);
         if let SessionEnd::Violation(violation) = &end {
             self.shared.counters.count_violation();
-            tracing::warn!(peer = %peer.config, "ended its session: {violation}");
+            tracing::warn!(peer = %peer.config(), "ended its session: {violation}");
         } else {
-            tracing::debug!(peer = %peer.config, "its session ended: {end}");
+            tracing::debug!(peer = %peer.config(), "its session ended: {end}");
         }
         part(connection, &mut control, &end).await;
     }
@@ -254,7 +256,11 @@ where
             peer.count_received(1, frame.len());
             // The message holds copies of its own: the frame's bytes can be used again while it is taken.
             drop(frame);
-            inbox(peer.config.id, priority, Unverified(message)).await;
+            // The session may be about to end, and this task with it.
+            if peer.is_removed() {
+                return Err(SessionEnd::Removed);
+            }
+            inbox(peer.id, priority, Unverified(message)).await;
         }
     }
     Err(Violation::unexpected("a stream for messages ended").into())

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use synod_auth::Unverified;
-use synod_mesh::{LinkState, Listen, Mesh, MeshError, Priority};
-use synod_types::limits::PEER_QUEUE_BYTES_MAX;
+use synod_mesh::{LinkState, Listen, Mesh, MeshError, PeerConfig, Priority};
+use synod_types::limits::{MESH_NODES_MAX, PEER_QUEUE_BYTES_MAX};
 use synod_types::{AppNdx, CommandId, Digest, Message, Refusal, RefusalCode};
 use tokio::sync::Semaphore;
 use world::{Node, Seat, World, eventually, message, restart, start, start_all, within};
@@ -211,16 +211,17 @@ async fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_configuration_that_contradicts_itself_is_refused() {
     let world = World::new();
-    let mut seats = world.seats(16);
+    let mut seats = world.seats(MESH_NODES_MAX + 1);
     let peers: Vec<_> = seats.iter().map(Seat::peer).collect();
     let mut refused = |peers: &[_]| {
         let config = seats[0].config(peers.to_vec());
         Mesh::start(config, |_, _, _| std::future::ready(())).unwrap_err()
     };
-    assert!(matches!(refused(&peers[1..]), MeshError::TooManyNodes(16)));
+    assert!(matches!(refused(&peers[1..]), MeshError::TooManyNodes(31)));
     assert!(matches!(refused(&peers[..1]), MeshError::DuplicateNode(_)));
     assert!(matches!(refused(&[peers[1].clone(), peers[1].clone()]), MeshError::DuplicateNode(_)));
-    let mut peer = peers[1].clone();
-    peer.address = "no-port".into();
-    assert!(matches!(refused(&[peer]), MeshError::BadAddress(_)));
+    for address in ["no-port", "host:70000", ":7101", "two words:7101"] {
+        let peer = PeerConfig { address: address.into(), ..peers[1].clone() };
+        assert!(matches!(refused(&[peer]), MeshError::BadAddress(_)), "{address}");
+    }
 }

@@ -59,7 +59,7 @@ pub enum Control {
     Error {
         /// The number of the frame that was refused.
         your_msg_n: u64,
-        /// Which rule was broken.
+        /// Why.
         code: SessionErrorCode,
         /// For the person who reads the log.
         description: String,
@@ -79,7 +79,7 @@ pub struct ControlFrame {
     pub control: Control,
 }
 
-/// Which rule of a session was broken.
+/// Why a session is refused or ended: mostly, which rule was broken. New ones come last: the place is the code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum SessionErrorCode {
     /// The first frame was not a Hello.
@@ -98,6 +98,8 @@ pub enum SessionErrorCode {
     UnexpectedFrame,
     /// Too many sessions, or too much in flight.
     Busy,
+    /// Between nodes: who is told so was a member, and is none any more.
+    Removed,
 }
 
 /// Checks the numbers of one direction.
