@@ -44,7 +44,7 @@ pub enum Listen {
 pub struct PeerConfig {
     /// SHA3-256 of its public key: the only thing that it is trusted for.
     pub id: NodeId,
-    /// What people call it.
+    /// What people call it. Nobody else may apply under this name.
     pub name: String,
     /// `host:port`; the name is resolved at each try.
     pub address: String,
@@ -122,7 +122,7 @@ fn check_address(address: &str) -> Result<(), MeshError> {
 }
 
 /// Whether this is `host:port`, as far as that can be told without resolving the host.
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let is_whole = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
     text.len() <= ADDRESS_BYTES_MAX
         && text.bytes().all(|byte| byte.is_ascii_graphic())

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use quinn::{ClientConfig, Endpoint};
@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use crate::applicants::{Applicant, Applicants, Conflict};
 use crate::config::{MeshConfig, MeshError, PeerConfig, check_peers};
 use crate::dialer::Dialer;
 use crate::leaving::{Leave, Leaving};
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) address: String,
     pub(crate) retry_delay: Duration,
     pub(crate) counters: Counters,
+    pub(crate) applicants: Applicants,
     /// Replaced as a whole, so that whoever sends only loads a pointer.
     peers: ArcSwap<Vec<Arc<Peer>>>,
 }
@@ -89,6 +91,17 @@ impl Shared {
     /// The peer with this id.
     pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         find(&self.peers.load(), id).cloned()
+    }
+
+    /// What is against a node that is no member and is called `name`.
+    pub(crate) fn conflict(&self, name: &str) -> Option<Conflict> {
+        let peers = self.peers.load();
+        let peer = peers.iter().find(|peer| peer.config().name == name).map(|peer| peer.id);
+        let own = || {
+            let facts = self.identity.facts()?;
+            (facts.node_name() == Some(name)).then(|| self.identity.node_id())
+        };
+        peer.or_else(own).map(|known| Conflict { known })
     }
 }
 
@@ -100,8 +113,11 @@ fn find(peers: &[Arc<Peer>], id: NodeId) -> Option<&Arc<Peer>> {
 /// What happened outside of any session that was opened, and rules that were broken inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MeshCounters {
-    /// Connections, in either direction, with a certificate that is no member's or with a failed TLS handshake.
+    /// Connections, in either direction, with a failed TLS handshake, or with a certificate that is no member's and no
+    /// genuine Hello behind it.
     pub strangers: u64,
+    /// Connections with a genuine Hello of a node that is no member, which was told so.
+    pub applicants: u64,
     /// Members whose Hello was refused with an Error.
     pub refused_hellos: u64,
     /// Sessions of members that were ended with an Error after their Hello.
@@ -115,6 +131,7 @@ pub struct MeshCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     strangers: AtomicU64,
+    applicants: AtomicU64,
     refused_hellos: AtomicU64,
     violations: AtomicU64,
     ignored: AtomicU64,
@@ -124,6 +141,10 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn count_stranger(&self) {
         self.strangers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_applicant(&self) {
+        self.applicants.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_refused_hello(&self) {
@@ -160,7 +181,9 @@ impl Mesh {
         let peers: Vec<_> = peers.into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
         let counters = Counters::default();
         let peers = ArcSwap::from_pointee(peers);
-        let shared = Arc::new(Shared { cluster, identity, address, retry_delay, counters, peers });
+        let applicants = Applicants::default();
+        let shared =
+            Arc::new(Shared { cluster, identity, address, retry_delay, counters, applicants, peers });
         let runtime = Handle::current();
         let mut running = Running { tasks: JoinSet::new(), runtime, endpoint, client, leaving };
         let listener = Listener {
@@ -206,7 +229,23 @@ impl Mesh {
             tracing::info!(peer = %new.config(), "a member is added");
             running.call(new, &self.shared);
         }
+        self.shared.applicants.forget(|id| find(&now, id).is_some());
         Ok(())
+    }
+
+    /// From now on these are refused, and not listed among the applicants any more. Peers are peers all the same.
+    pub fn set_rejected(&self, rejected: Vec<NodeId>) {
+        self.shared.applicants.set_rejected(rejected);
+    }
+
+    /// The nodes that are no members and would be, as far as they have called this one in the last ten minutes; at most
+    /// [`APPLICANTS_MAX`](synod_types::limits::APPLICANTS_MAX), and who called least recently comes first.
+    pub fn applicants(&self) -> Vec<Applicant> {
+        let peers = self.shared.peers.load();
+        let mut applicants = self.shared.applicants.list(SystemTime::now());
+        // One may have become a member while its last call was on the way here.
+        applicants.retain(|applicant| find(&peers, applicant.id).is_none());
+        applicants
     }
 
     /// Where this node listens.
@@ -251,9 +290,11 @@ impl Mesh {
 
     /// What was counted since the start.
     pub fn counters(&self) -> MeshCounters {
-        let Counters { strangers, refused_hellos, violations, ignored, unsendable } = &self.shared.counters;
+        let Counters { strangers, applicants, refused_hellos, violations, ignored, unsendable } =
+            &self.shared.counters;
         MeshCounters {
             strangers: strangers.load(Ordering::Relaxed),
+            applicants: applicants.load(Ordering::Relaxed),
             refused_hellos: refused_hellos.load(Ordering::Relaxed),
             violations: violations.load(Ordering::Relaxed),
             ignored: ignored.load(Ordering::Relaxed),

@@ -66,6 +66,9 @@ pub(crate) enum SessionEnd {
     /// The peer broke a rule.
     #[error("the peer broke the protocol: {0}")]
     Violation(#[from] Violation),
+    /// Who called is no member, and did nothing wrong.
+    #[error("no member: {0}")]
+    NoMember(Violation),
     /// The peer says that this node broke a rule, or is no member.
     #[error("the peer refused this node: {code:?}: {description:?}")]
     Refused { code: SessionErrorCode, description: String },
@@ -90,7 +93,7 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
-    /// A rule that a control frame broke.
+    /// A rule that a control frame broke, or why it is refused.
     pub(crate) fn of_frame(code: SessionErrorCode, msg_n: u64, description: impl ToString) -> Violation {
         Violation { code, your_msg_n: Some(msg_n), description: description.to_string() }
     }
@@ -143,7 +146,10 @@ impl SessionEnd {
     pub(crate) fn is_no_member(&self) -> bool {
         let SessionEnd::Refused { code, .. } = self else { return false };
         match code {
-            SessionErrorCode::Removed => true,
+            SessionErrorCode::Removed
+            | SessionErrorCode::Pending
+            | SessionErrorCode::Rejected
+            | SessionErrorCode::NameTaken => true,
             SessionErrorCode::MissingHello
             | SessionErrorCode::SecondHello
             | SessionErrorCode::WrongMsgN
@@ -176,6 +182,10 @@ pub(crate) async fn part(connection: &Connection, control: &mut ControlStream, e
             // If the peer does not take the Error in time, it is closed without.
             let _ = timeout(limit, control.say_error(violation)).await;
             connection.close(CLOSED_AFTER_ERROR, b"protocol error");
+        }
+        SessionEnd::NoMember(refusal) => {
+            let _ = timeout(limit, control.say_error(refusal)).await;
+            connection.close(CLOSED_AFTER_ERROR, b"no member");
         }
         SessionEnd::Removed => {
             let limit = Duration::from_millis(MESH_REMOVAL_MS_MAX);

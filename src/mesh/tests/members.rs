@@ -1,4 +1,4 @@
-//! Members that come and go while the mesh runs.
+//! Members that come and go while the mesh runs, and nodes that would be members.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod by_hand;
@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use by_hand::{ByHand, called, caller};
 use quinn::{TransportConfig, VarInt};
-use synod_mesh::{LinkState, MeshConfig, MeshError, PeerConfig, PeerStatus, Priority};
-use synod_types::limits::FRAME_BYTES_MAX;
+use synod_mesh::{Applicant, Conflict, LinkState, MeshConfig, MeshError, PeerConfig, PeerStatus, Priority};
+use synod_types::limits::{APPLICANTS_MAX, FRAME_BYTES_MAX};
 use synod_types::session::{Control, SessionErrorCode};
-use synod_types::{Digest, Message, NodeId, wire};
+use synod_types::{ClusterId, Digest, Message, NodeId, wire};
 use tokio::time::interval;
-use world::{Node, Seat, World, eventually, message, start_all, within};
+use world::{CLUSTER, Node, Seat, World, eventually, message, restart, start_all, within};
 
 /// A node that waits for ever where it has to wait by itself.
 fn patient(config: MeshConfig) -> MeshConfig {
@@ -37,6 +37,13 @@ fn session(node: &Node, seat: &Seat) -> (Option<SystemTime>, u64) {
 
 fn says(node: &Node, seat: &Seat, what: &str) -> bool {
     node.peer(seat.id()).last_error.is_some_and(|why| why.contains(what))
+}
+
+/// The only node that applies.
+fn applicant(node: &Node) -> Option<Applicant> {
+    let mut applicants = node.mesh.applicants();
+    assert!(applicants.len() <= 1, "{applicants:?}");
+    applicants.pop()
 }
 
 fn framed(message: &Message) -> Vec<u8> {
@@ -110,7 +117,8 @@ async fn a_removed_member_is_cut_off_and_the_others_stay() {
     })
     .await;
     // It has its own opinion of who is a member, and calls again.
-    eventually("it is closed as a stranger", || node.mesh.counters().strangers > 0).await;
+    eventually("it is told to ask", || says(removed, &seats[0], "Pending")).await;
+    eventually("it applies", || applicant(node).is_some_and(|applicant| applicant.id == seats[2].id())).await;
     assert!(node.received.lock().unwrap().is_empty());
     assert!(removed.received.lock().unwrap().is_empty());
     assert_eq!(sessions(), before);
@@ -118,6 +126,7 @@ async fn a_removed_member_is_cut_off_and_the_others_stay() {
 
     node.mesh.set_peers(peers(&seats[1..])).unwrap();
     eventually("it is a member again", || removed.peer(seats[0].id()).is_up() && node.is_together()).await;
+    assert_eq!(applicant(node), None);
     assert_eq!(sessions(), before);
 }
 
@@ -178,9 +187,9 @@ async fn a_removed_member_is_told_so_where_it_was_called_and_called_again_once_i
     let mut session = ByHand::take(&endpoint).await;
     let refusal = |code| Control::Error { your_msg_n: 1, code, description: "not now".into() };
     // Whoever is no member there waits no longer than a few seconds, though this node would wait a minute.
-    session.say(1, refusal(SessionErrorCode::Removed)).await;
+    session.say(1, refusal(SessionErrorCode::Pending)).await;
     session.expect_close(0).await;
-    eventually("the node says why", || says(&node, &member, "Removed: \"not now\"")).await;
+    eventually("the node says why", || says(&node, &member, "Pending: \"not now\"")).await;
     let mut session = ByHand::take(&endpoint).await;
     session.say(1, Control::Ack { your_msg_n: 1 }).await;
     eventually("it is up", || node.peer(member.id()).outbound == LinkState::Up).await;
@@ -255,4 +264,175 @@ async fn another_name_is_asked_for_in_a_new_session() {
     nodes[0].mesh.set_peers(vec![called(seats[1].name())]).unwrap();
     eventually("it has this name, too", || nodes[0].is_together()).await;
     assert_eq!(nodes[0].peer(seats[1].id()).reconnects, 1);
+}
+
+#[tokio::test]
+async fn an_applicant_is_listed_and_refused_and_then_accepted() {
+    let world = World::new();
+    let mut seats = world.seats(3);
+    let mut new = seats.pop().unwrap();
+    let nodes = start_all(&mut seats).await;
+    let (seat, begin) = (&seats[0], SystemTime::now());
+    let other = Node::start(patient(new.config(vec![seat.peer()])));
+    let node = &nodes[0];
+    eventually("it applies", || applicant(node).is_some()).await;
+    let Applicant { id, name, address, first_seen, last_seen, conflict } = applicant(node).unwrap();
+    assert_eq!((id, &name, address), (new.id(), &new.name(), new.address.to_string()));
+    assert!(begin <= first_seen && first_seen <= last_seen && last_seen <= SystemTime::now());
+    assert_eq!(conflict, None);
+    eventually("it is told what to do", || {
+        let why = "an administrator has to accept this node: synod member accept ";
+        says(&other, seat, &format!("Pending: \"{why}{name}\""))
+    })
+    .await;
+    other.mesh.send(seat.id(), &message(Priority::Control, 1));
+    assert_eq!(other.peer(seat.id()).dropped, 1, "there is no session");
+    eventually("it asks again", || node.mesh.counters().applicants >= 3).await;
+    let listed = applicant(node).unwrap();
+    assert!(listed.first_seen == first_seen && listed.last_seen > last_seen);
+
+    node.mesh.set_peers(vec![seats[1].peer(), new.peer()]).unwrap();
+    assert_eq!(applicant(node), None);
+    // It is called at once, and calls back: nobody waits the minute that it would wait by itself.
+    eventually("they are together", || node.is_together() && other.is_together()).await;
+    assert_eq!(applicant(node), None);
+    assert_eq!(node.mesh.counters().strangers, 0);
+    other.mesh.send(seat.id(), &message(Priority::Control, 2));
+    eventually("it is heard", || node.received_from(new.id(), Priority::Control).len() == 1).await;
+    assert_eq!(nodes[1].peer(seat.id()).reconnects, 0);
+}
+
+#[tokio::test]
+async fn an_applicant_that_cannot_be_called_gets_through_once_it_is_accepted() {
+    let world = World::new();
+    let (mut seat, mut new) = (Seat::new(world.identity()), Seat::new(world.identity()));
+    let node = Node::start(seat.config(vec![]));
+    let other = Node::start(patient(new.config(vec![seat.peer()])));
+    eventually("it applies", || applicant(&node).is_some()).await;
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let elsewhere = PeerConfig { address: silent.local_addr().unwrap().to_string(), ..new.peer() };
+    node.mesh.set_peers(vec![elsewhere]).unwrap();
+    eventually("it has its session", || other.peer(seat.id()).outbound == LinkState::Up).await;
+    assert_eq!(node.peer(new.id()).inbound, LinkState::Up);
+}
+
+#[tokio::test]
+async fn a_rejected_applicant_is_told_so_and_not_listed() {
+    let world = World::new();
+    let (mut seat, mut new) = (Seat::new(world.identity()), Seat::new(world.identity()));
+    let node = Node::start(seat.config(vec![]));
+    let other = Node::start(new.config(vec![seat.peer()]));
+    eventually("it applies", || applicant(&node).is_some()).await;
+    node.mesh.set_rejected(vec![new.id()]);
+    assert_eq!(applicant(&node), None);
+    eventually("it is told", || says(&other, &seat, "Rejected")).await;
+    let before = node.mesh.counters().applicants;
+    eventually("it calls again", || node.mesh.counters().applicants > before).await;
+    assert_eq!(applicant(&node), None);
+    assert_eq!(node.mesh.counters().strangers, 0);
+    node.mesh.set_rejected(vec![]);
+    eventually("it applies again", || applicant(&node).is_some()).await;
+    node.mesh.set_rejected(vec![new.id()]);
+    node.mesh.set_peers(vec![new.peer()]).unwrap();
+    eventually("who is a member is not rejected", || node.is_together() && other.is_together()).await;
+}
+
+#[tokio::test]
+async fn a_known_name_with_another_key_is_a_conflict() {
+    let world = World::new();
+    let [mut seat, member] = ["n1", "n2"].map(|name| Seat::new(world.identity_named(&[name, "localhost"])));
+    let node = Node::start(seat.config(vec![member.peer()]));
+    for known in [&member, &seat] {
+        let mut new = Seat::new(world.identity_named(&[&known.name(), "localhost"]));
+        let other = Node::start(new.config(vec![seat.peer()]));
+        let of = |id| node.mesh.applicants().into_iter().find(|applicant| applicant.id == id);
+        eventually("it applies", || of(new.id()).is_some()).await;
+        let found = of(new.id()).unwrap();
+        assert_eq!((found.name, found.conflict), (known.name(), Some(Conflict { known: known.id() })));
+        eventually("it is told", || {
+            says(&other, &seat, "NameTaken") && says(&other, &seat, &known.id().to_string())
+        })
+        .await;
+        within("the mesh closes", other.mesh.close()).await;
+    }
+    // A name that a member has beside its own is none that is held against anybody.
+    let mut new = Seat::new(world.identity_named(&["localhost"]));
+    let _other = Node::start(new.config(vec![seat.peer()]));
+    let is_listed = |found: &Applicant| found.id == new.id() && found.conflict.is_none();
+    eventually("it applies", || node.mesh.applicants().iter().any(is_listed)).await;
+}
+
+#[tokio::test]
+async fn many_applicants_stay_within_the_bound() {
+    const COUNT: usize = 100;
+    let world = World::new();
+    let mut seat = Seat::new(world.identity());
+    let node = Node::start(seat.config(vec![]));
+    let identities: Vec<_> = (0..COUNT).map(|_| world.identity()).collect();
+    let endpoint = caller();
+    for (number, identity) in identities.iter().enumerate() {
+        let mut session = ByHand::call(&endpoint, identity, seat.address).await;
+        session.greet(identity, &format!("host-{number}:7101")).await;
+        session.expect_refusal(SessionErrorCode::Pending).await;
+    }
+    let called: Vec<_> = identities.iter().map(|identity| identity.node_id()).collect();
+    let listed: Vec<_> = node.mesh.applicants().iter().map(|applicant| applicant.id).collect();
+    assert_eq!(listed, called[COUNT - APPLICANTS_MAX..]);
+    let counters = node.mesh.counters();
+    assert_eq!((counters.applicants, counters.strangers), (u64::try_from(COUNT).unwrap(), 0));
+}
+
+#[tokio::test]
+async fn who_cannot_be_an_applicant_is_a_stranger() {
+    let world = World::new();
+    let mut seat = Seat::new(world.identity());
+    let node = Node::start(seat.config(vec![]));
+    let endpoint = caller();
+    let call = |identity| ByHand::call(&endpoint, identity, seat.address);
+    // No name that a node can have, and this very node: no word is said.
+    let nameless = world.identity_named(&["Not-A-Name", "n7"]);
+    call(&nameless).await.expect_close(0).await;
+    call(&seat.identity).await.expect_close(0).await;
+
+    let new = world.identity();
+    for address in ["", "nowhere", "host:70000", ":7101", "ho st:7101", "h\u{f6}st:7101"] {
+        let mut session = call(&new).await;
+        session.greet(&new, address).await;
+        session.expect_refusal(SessionErrorCode::UnexpectedFrame).await;
+    }
+    let mut session = call(&new).await;
+    let hello = session.hello(&new, ClusterId(Digest([8; 32])), "localhost:1");
+    session.say(1, Control::Hello(Box::new(hello))).await;
+    session.expect_refusal(SessionErrorCode::BadSignature).await;
+    let mut session = call(&new).await;
+    let hello = session.hello(&world.identity(), CLUSTER, "localhost:1");
+    session.say(1, Control::Hello(Box::new(hello))).await;
+    session.expect_refusal(SessionErrorCode::WrongId).await;
+    let mut session = call(&new).await;
+    let _stream = session.stream(&[&[1], &framed(&message(Priority::Control, 1))[..]].concat()).await;
+    session.say(1, Control::KeepAlive).await;
+    session.expect_refusal(SessionErrorCode::MissingHello).await;
+
+    eventually("all are counted", || node.mesh.counters().strangers == 11).await;
+    let counters = node.mesh.counters();
+    assert_eq!((counters.applicants, counters.refused_hellos, counters.violations), (0, 0, 0));
+    assert_eq!(applicant(&node), None);
+    assert!(node.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_was_removed_is_a_member_again_after_a_restart_of_either() {
+    let mut seats = World::new().seats(2);
+    let nodes = start_all(&mut seats).await;
+    nodes[0].mesh.set_peers(vec![]).unwrap();
+    eventually("it applies", || applicant(&nodes[0]).is_some()).await;
+    within("the mesh closes", nodes[1].mesh.close()).await;
+    let again = restart(&mut seats[1], &[]).await;
+    nodes[0].mesh.set_peers(vec![seats[1].peer()]).unwrap();
+    eventually("the one that was started again says what the other lacks", || {
+        says(&nodes[0], &seats[1], "synod member accept") && applicant(&again).is_some()
+    })
+    .await;
+    again.mesh.set_peers(vec![seats[0].peer()]).unwrap();
+    eventually("they are together", || nodes[0].is_together() && again.is_together()).await;
 }

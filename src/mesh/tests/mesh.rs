@@ -189,12 +189,18 @@ async fn a_certificate_of_no_member_is_refused_and_counted() {
     let id = expected.id;
     let node = Node::start(seat.config(vec![expected]));
     let other = Node::start(outsider.config(vec![seat.peer()]));
-    // Its own calls find another node there; the outsider's calls are closed.
-    eventually("the node counts both directions", || node.mesh.counters().strangers >= 2).await;
+    // Its own calls find another node there; the outsider's calls make it an applicant.
+    eventually("the node counts both directions", || {
+        let counters = node.mesh.counters();
+        counters.strangers >= 1 && counters.applicants >= 1
+    })
+    .await;
     eventually("it says who answers", || {
         node.peer(id).last_error.is_some_and(|why| why.contains("answers at this address"))
     })
     .await;
+    let why = || other.peer(seat.id()).last_error;
+    eventually("the outsider is told", || why().is_some_and(|why| why.contains("NameTaken"))).await;
     assert_ne!(other.peer(seat.id()).outbound, LinkState::Up);
 }
 

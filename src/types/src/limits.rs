@@ -120,6 +120,10 @@ pub const MESH_PARTING_MS_MAX: u64 = 1_000;
 pub const MESH_REMOVAL_MS_MAX: u64 = 500;
 /// Milliseconds after which a node calls again, at the latest, where it was told that it is no member.
 pub const MESH_ADMISSION_WAIT_MS_MAX: u64 = 2_000;
+/// Nodes that are no members and would be, as one member remembers them.
+pub const APPLICANTS_MAX: usize = 64;
+/// Milliseconds after which such a node is forgotten when it calls no more.
+pub const APPLICANT_SILENT_MS_MAX: u64 = 600_000;
 /// Addresses of one name that are tried in one attempt to reach a peer.
 pub const MESH_ADDRESSES_MAX: usize = 4;
 

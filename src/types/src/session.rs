@@ -100,6 +100,12 @@ pub enum SessionErrorCode {
     Busy,
     /// Between nodes: who is told so was a member, and is none any more.
     Removed,
+    /// Between nodes: whoever calls is no member yet, and an administrator has to accept it.
+    Pending,
+    /// Between nodes: whoever calls is no member, and an administrator has decided that it becomes none.
+    Rejected,
+    /// Between nodes: whoever calls is no member, and has the name of a member with another key.
+    NameTaken,
 }
 
 /// Checks the numbers of one direction.
