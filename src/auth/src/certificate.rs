@@ -25,6 +25,7 @@ use x509_parser::time::ASN1Time;
 
 use crate::credentials::load_certificates;
 use crate::file::{self, LoadError, SaveError};
+use crate::genesis::is_name;
 use crate::key::{Algorithm, KeyError, PublicKey};
 use crate::random;
 use crate::signing_key::SigningKey;
@@ -273,6 +274,12 @@ impl CertificateFacts {
         })
     }
 
+    /// What the node is called whose certificate this is: the first of its server names, which is where
+    /// [`CertificateAuthority::issue_node`] is given it, if it is one that a genesis document could give a node.
+    pub fn node_name(&self) -> Option<&str> {
+        self.server_names.first().map(String::as_str).filter(|name| is_name(name))
+    }
+
     /// Reads the certificates in a file (PEM), in their order; there is one at least.
     ///
     /// # Errors
@@ -414,9 +421,11 @@ mod tests {
         let facts = CertificateFacts::of(&der(&authority.issue_node(key.public(), &names).unwrap())).unwrap();
         assert_eq!((facts.server_names.clone(), facts.key_id), (names, Some(key.id())));
         assert_eq!((&facts.issuer[..], facts.is_authority), ("CN=test", false));
+        assert_eq!(facts.node_name(), Some("node-1.example"));
         assert_eq!(facts.subject, format!("CN={}", key.id()));
         assert_eq!(facts.not_after.0 - facts.not_before.0, (10 * 365 + 1) * 24 * 60 * 60 * 1000);
         let own = CertificateFacts::of(authority.certificate()).unwrap();
+        assert_eq!(own.node_name(), None);
         assert!(own.is_authority && own.server_names.is_empty() && own.fingerprint != facts.fingerprint);
 
         let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(ms);
@@ -424,6 +433,20 @@ mod tests {
         assert_eq!(facts.check_time(at(facts.not_before.0)), Ok(()));
         assert_eq!(facts.check_time(at(facts.not_after.0 + 999)), Ok(()));
         assert!(facts.check_time(at(facts.not_after.0 + 1000)).unwrap_err().contains("expired"));
+    }
+
+    #[test]
+    fn a_certificate_gives_its_node_no_name_that_a_genesis_document_could_not() {
+        let authority = CertificateAuthority::generate("test").unwrap();
+        let key = SigningKey::generate(Algorithm::Ed25519);
+        let [most, over] = [63, 64].map(|len| format!("{}.{}", "a".repeat(32), "b".repeat(len - 33)));
+        for (first, is_name) in
+            [("n1", true), (&most, true), (&over, false), ("Node1", false), ("::1", false)]
+        {
+            let pem = authority.issue_node(key.public(), &names(&[first, "node-2"])).unwrap();
+            let facts = CertificateFacts::of(&der(&pem)).unwrap();
+            assert_eq!(facts.node_name(), is_name.then_some(first), "{first}");
+        }
     }
 
     #[test]

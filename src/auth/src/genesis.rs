@@ -297,10 +297,15 @@ fn check_count(place: &str, count: usize, max: usize, mistakes: &mut Mistakes) {
     }
 }
 
-/// A name goes into file names, logs and tables.
-fn check_name(place: impl fmt::Display, name: &str, mistakes: &mut Mistakes) {
+/// Whether a cluster, a node, an administrator or an application can be called this: 1 to [`NAME_BYTES_MAX`] of a-z, 0-9,
+/// '-', '_' and '.', since a name goes into file names, logs and tables.
+pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn check_name(place: impl fmt::Display, name: &str, mistakes: &mut Mistakes) {
+    if !is_name(name) {
         mistakes.add(
             place,
             format_args!(

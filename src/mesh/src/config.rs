@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_auth::TlsIdentity;
-use synod_types::limits::MEMBERS_MAX;
+use synod_types::limits::MESH_NODES_MAX;
 use synod_types::{ClusterId, NodeId};
 
 /// Bytes of `host:port`: a DNS name has at most 253.
@@ -26,7 +26,7 @@ pub struct MeshConfig {
     pub address: String,
     /// The shortest wait before a peer is called again; the longest is ten times as long.
     pub retry_delay: Duration,
-    /// All other nodes of the cluster.
+    /// All other nodes of the cluster, to begin with; see [`crate::Mesh::set_peers`].
     pub peers: Vec<PeerConfig>,
 }
 
@@ -44,7 +44,7 @@ pub enum Listen {
 pub struct PeerConfig {
     /// SHA3-256 of its public key: the only thing that it is trusted for.
     pub id: NodeId,
-    /// For people.
+    /// What people call it. Nobody else may apply under this name.
     pub name: String,
     /// `host:port`; the name is resolved at each try.
     pub address: String,
@@ -58,7 +58,14 @@ impl fmt::Display for PeerConfig {
     }
 }
 
-/// Why there is no mesh.
+impl PeerConfig {
+    /// Whether both say that the same node is called in the same way.
+    pub(crate) fn is_called_as(&self, other: &PeerConfig) -> bool {
+        (&self.address, &self.server_name) == (&other.address, &other.server_name)
+    }
+}
+
+/// Why there is no mesh, or why it does not get other peers.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
     /// The address cannot be used.
@@ -76,7 +83,7 @@ pub enum MeshError {
     #[error("the node's certificate cannot be used between nodes: {0}")]
     Tls(String),
     /// Too many nodes.
-    #[error("{0} nodes are configured; a cluster has at most {MEMBERS_MAX}")]
+    #[error("{0} nodes are configured; a mesh has at most {MESH_NODES_MAX}")]
     TooManyNodes(usize),
     /// The same node twice, or this node itself among the others.
     #[error("node {0} is configured twice; each node's key must be its own")]
@@ -88,23 +95,36 @@ pub enum MeshError {
 
 impl MeshConfig {
     pub(crate) fn check(&self) -> Result<(), MeshError> {
-        let nodes = self.peers.len() + 1;
-        if nodes > MEMBERS_MAX {
-            return Err(MeshError::TooManyNodes(nodes));
-        }
-        let mut seen = vec![self.identity.node_id()];
-        for peer in &self.peers {
-            if seen.contains(&peer.id) {
-                return Err(MeshError::DuplicateNode(peer.id));
-            }
-            seen.push(peer.id);
-        }
-        for address in self.peers.iter().map(|peer| &peer.address).chain([&self.address]) {
-            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none() || address.len() > ADDRESS_BYTES_MAX {
-                return Err(MeshError::BadAddress(address.clone()));
-            }
-        }
-        Ok(())
+        check_address(&self.address)?;
+        check_peers(self.identity.node_id(), &self.peers)
     }
+}
+
+/// Checks all other nodes of a mesh in which this node has the id `own`.
+pub(crate) fn check_peers(own: NodeId, peers: &[PeerConfig]) -> Result<(), MeshError> {
+    let nodes = peers.len() + 1;
+    if nodes > MESH_NODES_MAX {
+        return Err(MeshError::TooManyNodes(nodes));
+    }
+    let mut seen = vec![own];
+    for peer in peers {
+        if seen.contains(&peer.id) {
+            return Err(MeshError::DuplicateNode(peer.id));
+        }
+        seen.push(peer.id);
+        check_address(&peer.address)?;
+    }
+    Ok(())
+}
+
+fn check_address(address: &str) -> Result<(), MeshError> {
+    if is_address(address) { Ok(()) } else { Err(MeshError::BadAddress(address.to_owned())) }
+}
+
+/// Whether this is `host:port`, as far as that can be told without resolving the host.
+pub(crate) fn is_address(text: &str) -> bool {
+    let is_whole = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    text.len() <= ADDRESS_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && text.rsplit_once(':').is_some_and(is_whole)
 }

@@ -1,4 +1,4 @@
-//! Calls one peer, for as long as the mesh exists, and writes to it what is queued.
+//! Calls one peer, for as long as it is one and the mesh exists, and writes to it what is queued.
 //!
 //! One task does all of it: it waits for the control stream and the three queues at once, so nothing is handed from
 //! task to task between a queue and its stream, and all of it ends together.
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
 use synod_types::NodeId;
-use synod_types::limits::{MESH_ADDRESSES_MAX, MESH_OPENING_MS_MAX};
+use synod_types::limits::{MESH_ADDRESSES_MAX, MESH_ADMISSION_WAIT_MS_MAX, MESH_OPENING_MS_MAX};
 use synod_types::session::{Control, SessionErrorCode};
 use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
+use crate::config::PeerConfig;
 use crate::control::{ControlStream, KeepAlive};
 use crate::identity::{own_hello, peer_key};
 use crate::leaving::Leaving;
@@ -43,52 +44,65 @@ struct Session {
 }
 
 impl Dialer {
-    /// Opens session after session, until the mesh closes.
+    /// Opens session after session, until the mesh closes or the peer is removed.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(self.shared.retry_delay);
-        loop {
+        while !self.peer.is_removed() {
+            let config = self.peer.config();
             self.peer.on_connecting();
-            let end = match self.open().await {
+            let end = match self.open(&config).await {
                 Ok(session) => {
                     backoff.reset();
-                    self.keep(session).await
+                    self.keep(session, &config).await
                 }
                 Err(end) => end,
             };
-            self.report(&end);
+            self.report(&config, &end);
             let wait = match end {
-                SessionEnd::Leaving => return,
+                SessionEnd::Leaving | SessionEnd::Removed => return,
                 SessionEnd::Outdated => Duration::ZERO,
+                SessionEnd::Moved => {
+                    backoff.reset();
+                    Duration::ZERO
+                }
+                _ if end.is_no_member() => {
+                    // Once somebody has decided otherwise, nobody is to wait for this node.
+                    backoff.next_wait().min(Duration::from_millis(MESH_ADMISSION_WAIT_MS_MAX))
+                }
                 _ => backoff.next_wait(),
             };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.peer.came_up() => {}
+                _ = self.peer.moved(&config) => backoff.reset(),
                 () = self.leaving.begun() => return,
             }
         }
     }
 
-    fn report(&self, end: &SessionEnd) {
+    fn report(&self, peer: &PeerConfig, end: &SessionEnd) {
         if matches!(end, SessionEnd::OtherNode(_) | SessionEnd::Stranger) || end.is_tls_failure() {
             self.shared.counters.count_stranger();
         }
-        let (peer, is_news) = (&self.peer.config, self.peer.on_outbound_down(end));
+        let is_news = self.peer.on_outbound_down(end);
         match end {
-            SessionEnd::Leaving | SessionEnd::Bye => tracing::info!(%peer, "session closed: {end}"),
-            SessionEnd::Outdated => tracing::debug!(%peer, "calling again: {end}"),
+            SessionEnd::Leaving | SessionEnd::Bye | SessionEnd::Removed => {
+                tracing::info!(%peer, "session closed: {end}");
+            }
+            SessionEnd::Outdated | SessionEnd::Moved => tracing::debug!(%peer, "calling again: {end}"),
             _ if is_news => tracing::warn!(%peer, "no session: {end}"),
             _ => tracing::debug!(%peer, "no session: {end}"),
         }
     }
 
-    async fn open(&self) -> Result<Session, SessionEnd> {
+    async fn open(&self, config: &PeerConfig) -> Result<Session, SessionEnd> {
         let mut leaving = self.leaving.clone();
         tokio::select! {
-            opened = timeout(Duration::from_millis(MESH_OPENING_MS_MAX), self.connect()) => {
+            opened = timeout(Duration::from_millis(MESH_OPENING_MS_MAX), self.connect(config)) => {
                 opened.unwrap_or(Err(SessionEnd::Slow))
             }
             () = self.outdated() => Err(SessionEnd::Outdated),
+            end = self.peer.moved(config) => Err(end),
             () = leaving.begun() => Err(SessionEnd::Leaving),
         }
     }
@@ -105,12 +119,12 @@ impl Dialer {
         }
     }
 
-    async fn connect(&self) -> Result<Session, SessionEnd> {
-        let address = &self.peer.config.address;
+    async fn connect(&self, config: &PeerConfig) -> Result<Session, SessionEnd> {
+        let address = &config.address;
         let unresolved = |source| SessionEnd::Unresolved { address: address.clone(), source };
         let mut end = SessionEnd::NoAddress(address.clone());
         for address in lookup_host(address).await.map_err(unresolved)?.take(MESH_ADDRESSES_MAX) {
-            match self.connect_to(address).await {
+            match self.connect_to(address, &config.server_name).await {
                 Ok(session) => return Ok(session),
                 Err(why) => end = why,
             }
@@ -118,12 +132,11 @@ impl Dialer {
         Err(end)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Session, SessionEnd> {
-        let peer = &self.peer.config;
-        let connection = self.endpoint.connect_with(self.client.clone(), address, &peer.server_name)?.await?;
+    async fn connect_to(&self, address: SocketAddr, server_name: &str) -> Result<Session, SessionEnd> {
+        let connection = self.endpoint.connect_with(self.client.clone(), address, server_name)?.await?;
         let key = peer_key(&connection).ok_or(SessionEnd::Stranger)?;
         let id = NodeId(key.id());
-        if id != peer.id {
+        if id != self.peer.id {
             connection.close(CLOSED, b"");
             return Err(SessionEnd::OtherNode(id));
         }
@@ -163,13 +176,13 @@ impl Dialer {
     }
 
     /// Writes what is queued until the session ends.
-    async fn keep(&self, session: Session) -> SessionEnd {
+    async fn keep(&self, session: Session, config: &PeerConfig) -> SessionEnd {
         let Session { connection, mut control, data: [mut first, mut second, mut third] } = session;
         let peer = &self.peer;
         peer.on_outbound_up(&connection);
         // Trust may have changed since the handshake, when nobody knew yet of this connection.
         peer.close_untrusted(&self.shared.identity);
-        tracing::info!(peer = %peer.config, "session opened");
+        tracing::info!(peer = %config, "session opened");
         let mut sent = peer.sent_frames();
         let idle = || {
             let now = peer.sent_frames();
@@ -178,6 +191,7 @@ impl Dialer {
         let [urgent, usual, bulk] = Priority::ALL;
         let Err(end) = tokio::select! {
             biased;
+            end = peer.moved(config) => Err(end),
             end = control.run(KeepAlive::WhenIdle(idle), self.leaving.clone()) => end,
             end = write_frames(peer, urgent, &mut first) => end,
             end = write_frames(peer, usual, &mut second) => end,

@@ -2,7 +2,7 @@
 
 use quinn::Connection;
 use rustls::pki_types::CertificateDer;
-use synod_auth::{PublicKey, TlsIdentity, public_key_of, sign_hello, verify_hello};
+use synod_auth::{CertificateFacts, PublicKey, TlsIdentity, public_key_of, sign_hello, verify_hello};
 use synod_types::session::{Hello, SessionErrorCode};
 use synod_types::{ClusterId, NodeId};
 
@@ -16,6 +16,12 @@ pub(crate) fn peer_chain(connection: &Connection) -> Option<Vec<CertificateDer<'
 /// The key in the certificate that the other end has shown and proved to hold.
 pub(crate) fn peer_key(connection: &Connection) -> Option<PublicKey> {
     public_key_of(peer_chain(connection)?.first()?).ok()
+}
+
+/// What the certificate that the other end has shown calls it, if that is a node's name.
+pub(crate) fn peer_name(connection: &Connection) -> Option<String> {
+    let facts = CertificateFacts::of(peer_chain(connection)?.first()?).ok()?;
+    facts.node_name().map(str::to_owned)
 }
 
 /// The Hello of this node for this connection.

@@ -9,9 +9,13 @@
 //! It never repeats a message, never looks into one, and never verifies the commands in it: what it hands over is
 //! [`Unverified`](synod_auth::Unverified).
 //!
+//! Who the peers are may change while it runs. It never decides that: [`Mesh::set_peers`] is told, and who would be a
+//! member is shown in [`applicants`].
+//!
 //! Start with [`mesh`] (what a node does with it), then `dialer` and `listener` (the two ends of a session), `control`
 //! (Hello, Ack, Error, KeepAlive, Bye) and `transport` (QUIC's settings).
 
+pub mod applicants;
 mod backoff;
 pub mod config;
 mod control;
@@ -26,6 +30,7 @@ pub mod queue;
 mod session;
 mod transport;
 
+pub use applicants::{Applicant, Conflict};
 pub use config::{Listen, MeshConfig, MeshError, PeerConfig};
 pub use mesh::{Mesh, MeshCounters};
 pub use peer::{LinkState, PeerStatus};

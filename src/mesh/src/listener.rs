@@ -1,21 +1,22 @@
 //! Takes the sessions that peers open, and reads their messages.
 //!
-//! Nothing is read before the Hello is acknowledged. Each data stream is read by a task of its own, at the pace of
+//! No message is read before the Hello is acknowledged, and only a member's is: any other node that says a genuine one is
+//! told what it lacks, and remembered as an applicant. Each data stream is read by a task of its own, at the pace of
 //! whoever takes its messages: one that is slow with replication keeps back replication, not heartbeats.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, Incoming, RecvStream};
-use synod_auth::Unverified;
+use synod_auth::{PublicKey, Unverified};
 use synod_places::{Place, Places};
 use synod_types::frame::FrameReader;
 use synod_types::limits::{
-    FRAME_BYTES_MAX, MEMBERS_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
+    FRAME_BYTES_MAX, MESH_NODES_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
 };
 use synod_types::session::{Control, SessionErrorCode};
 use synod_types::{Message, NodeId, wire};
@@ -23,8 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use crate::applicants::Conflict;
+use crate::config::is_address;
 use crate::control::{ControlStream, KeepAlive};
-use crate::identity::{check_hello, peer_key};
+use crate::identity::{check_hello, peer_key, peer_name};
 use crate::leaving::Leaving;
 use crate::mesh::Shared;
 use crate::peer::Peer;
@@ -62,7 +65,7 @@ where
                         continue;
                     };
                     // More than all peers can need: who opens so much must at least show its address.
-                    let busy = opening.available_permits() + MEMBERS_MAX < MESH_OPENING_MAX;
+                    let busy = opening.available_permits() + MESH_NODES_MAX < MESH_OPENING_MAX;
                     let is_proved = incoming.remote_address_validated();
                     if busy && !is_proved {
                         // It can be retried because its address is not validated.
@@ -101,6 +104,20 @@ fn report_panic<T>(ended: Result<T, JoinError>) {
     }
 }
 
+/// Who called, as its certificate says.
+struct Caller {
+    key: PublicKey,
+    id: NodeId,
+    name: Option<String>,
+}
+
+impl Caller {
+    fn of(connection: &Connection) -> Option<Caller> {
+        let key = peer_key(connection)?;
+        Some(Caller { id: NodeId(key.id()), name: peer_name(connection), key })
+    }
+}
+
 /// A session that a peer opens.
 struct Session<I> {
     shared: Arc<Shared>,
@@ -116,8 +133,9 @@ where
     async fn run(mut self, incoming: Incoming, permit: (OwnedSemaphorePermit, Option<Place>)) {
         let remote = incoming.remote_address();
         let mut leaving = self.leaving.clone();
+        let mut is_stranger = false;
         let opened = tokio::select! {
-            opened = timeout(Duration::from_millis(MESH_OPENING_MS_MAX), self.open(incoming)) => {
+            opened = timeout(Duration::from_millis(MESH_OPENING_MS_MAX), self.open(incoming, &mut is_stranger)) => {
                 opened.unwrap_or(Err(SessionEnd::Slow))
             }
             () = leaving.begun() => Err(SessionEnd::Leaving),
@@ -126,7 +144,7 @@ where
         match opened {
             Ok((peer, connection, control)) => self.keep(&peer, &connection, control).await,
             Err(end) => {
-                if matches!(end, SessionEnd::Stranger) || end.is_tls_failure() {
+                if is_stranger || end.is_tls_failure() {
                     self.shared.counters.count_stranger();
                 }
                 tracing::debug!(%remote, "no session with who called: {end}");
@@ -134,40 +152,106 @@ where
         }
     }
 
-    /// The handshake, the Hello and its Ack.
-    async fn open(&self, incoming: Incoming) -> Result<(Arc<Peer>, Connection, ControlStream), SessionEnd> {
+    /// The handshake, the Hello and its Ack. However it ends, `is_stranger` then says whether who called is no member and
+    /// has not said a genuine Hello.
+    async fn open(
+        &self,
+        incoming: Incoming,
+        is_stranger: &mut bool,
+    ) -> Result<(Arc<Peer>, Connection, ControlStream), SessionEnd> {
         let connection = incoming.await?;
-        let key = peer_key(&connection).ok_or(SessionEnd::Stranger);
-        let known = key.and_then(|key| {
-            let peer = self.shared.peer(NodeId(key.id())).ok_or(SessionEnd::Stranger)?;
-            Ok((key, peer.clone()))
-        });
-        let (key, peer) = known.inspect_err(|_| connection.close(CLOSED, b""))?;
+        let caller = Caller::of(&connection);
+        *is_stranger = caller.as_ref().is_none_or(|caller| self.shared.peer(caller.id).is_none());
+        let Some(caller) = caller.filter(|caller| !*is_stranger || self.may_apply(caller)) else {
+            connection.close(CLOSED, b"");
+            return Err(SessionEnd::Stranger);
+        };
         let (send, recv) = connection.accept_bi().await?;
         let mut control = ControlStream::new(send, recv);
-        let greeted = async {
-            let first = control.next().await?;
-            let msg_n = first.msg_n;
-            let Control::Hello(hello) = first.control else {
-                let code = SessionErrorCode::MissingHello;
-                return Err(Violation::of_frame(code, msg_n, "the first frame is not a Hello").into());
-            };
-            check_hello(&hello, msg_n, &key, &self.shared.cluster, &connection)?;
-            control.say(Control::Ack { your_msg_n: msg_n }).await?;
-            Ok(())
-        };
-        match greeted.await {
-            Ok(()) => Ok((peer, connection, control)),
+        match self.greet(&caller, &connection, &mut control).await {
+            Ok(peer) => Ok((peer, connection, control)),
             Err(end) => {
-                if let SessionEnd::Violation(violation) = &end {
-                    self.shared.counters.count_refused_hello();
-                    if peer.on_refused() {
-                        tracing::warn!(peer = %peer.config, "refused a Hello: {violation}");
+                match &end {
+                    SessionEnd::NoMember(_) => {
+                        *is_stranger = false;
+                        self.shared.counters.count_applicant();
                     }
+                    SessionEnd::Violation(violation) => self.on_refused(&caller, violation),
+                    _ => {}
                 }
                 part(&connection, &mut control, &end).await;
                 Err(end)
             }
+        }
+    }
+
+    /// Whether it can be an applicant: it has a name, and is not this very node, or one with its key.
+    fn may_apply(&self, caller: &Caller) -> bool {
+        caller.name.is_some() && caller.id != self.shared.identity.node_id()
+    }
+
+    /// Reads the Hello, and acknowledges it if it is a member's.
+    async fn greet(
+        &self,
+        caller: &Caller,
+        connection: &Connection,
+        control: &mut ControlStream,
+    ) -> Result<Arc<Peer>, SessionEnd> {
+        let first = control.next().await?;
+        let msg_n = first.msg_n;
+        let Control::Hello(hello) = first.control else {
+            let code = SessionErrorCode::MissingHello;
+            return Err(Violation::of_frame(code, msg_n, "the first frame is not a Hello").into());
+        };
+        check_hello(&hello, msg_n, &caller.key, &self.shared.cluster, connection)?;
+        // Not before: it may have been accepted, or removed, since it called.
+        let Some(peer) = self.shared.peer(caller.id) else {
+            return Err(self.apply(caller, &hello.address, msg_n));
+        };
+        control.say(Control::Ack { your_msg_n: msg_n }).await?;
+        Ok(peer)
+    }
+
+    /// Remembers a node that is no member and has said a genuine Hello; what it is told.
+    fn apply(&self, caller: &Caller, address: &str, msg_n: u64) -> SessionEnd {
+        let Some(name) = caller.name.as_deref() else { return SessionEnd::Stranger };
+        if !is_address(address) {
+            let description = "the address is not of the form host:port";
+            return Violation::of_frame(SessionErrorCode::UnexpectedFrame, msg_n, description).into();
+        }
+        let (applicants, id) = (&self.shared.applicants, caller.id);
+        let (code, description) = if applicants.is_rejected(id) {
+            (SessionErrorCode::Rejected, "an administrator has rejected this node".to_owned())
+        } else {
+            let conflict = self.shared.conflict(name);
+            let is_news = applicants.on_call(id, name, address, conflict, SystemTime::now());
+            match conflict {
+                Some(Conflict { known }) => {
+                    if is_news {
+                        tracing::warn!(name, %id, %known, address, "a changed key for a known name");
+                    }
+                    let description =
+                        format!("{name} is known here with the key {known}, and this one is {id}");
+                    (SessionErrorCode::NameTaken, description)
+                }
+                None => {
+                    if is_news {
+                        tracing::info!(name, %id, address, "a node asks to become a member");
+                    }
+                    let description =
+                        format!("an administrator has to accept this node: synod member accept {name}");
+                    (SessionErrorCode::Pending, description)
+                }
+            }
+        };
+        SessionEnd::NoMember(Violation::of_frame(code, msg_n, description))
+    }
+
+    fn on_refused(&self, caller: &Caller, violation: &Violation) {
+        let Some(peer) = self.shared.peer(caller.id) else { return };
+        self.shared.counters.count_refused_hello();
+        if peer.on_refused() {
+            tracing::warn!(peer = %peer.config(), "refused a Hello: {violation}");
         }
     }
 
@@ -177,15 +261,17 @@ where
         peer.close_untrusted(&self.shared.identity);
         let leaving = self.leaving.clone();
         let Err(end) = tokio::select! {
+            biased;
+            end = peer.removed() => Err(end),
             end = control.run(KeepAlive::<fn() -> bool>::Never, leaving) => end,
             end = self.read(peer, connection) => end,
         };
         peer.on_inbound_down(connection);
         if let SessionEnd::Violation(violation) = &end {
             self.shared.counters.count_violation();
-            tracing::warn!(peer = %peer.config, "ended its session: {violation}");
+            tracing::warn!(peer = %peer.config(), "ended its session: {violation}");
         } else {
-            tracing::debug!(peer = %peer.config, "its session ended: {end}");
+            tracing::debug!(peer = %peer.config(), "its session ended: {end}");
         }
         part(connection, &mut control, &end).await;
     }
@@ -254,7 +340,11 @@ where
             peer.count_received(1, frame.len());
             // The message holds copies of its own: the frame's bytes can be used again while it is taken.
             drop(frame);
-            inbox(peer.config.id, priority, Unverified(message)).await;
+            // The session may be about to end, and this task with it.
+            if peer.is_removed() {
+                return Err(SessionEnd::Removed);
+            }
+            inbox(peer.id, priority, Unverified(message)).await;
         }
     }
     Err(Violation::unexpected("a stream for messages ended").into())

@@ -1,21 +1,24 @@
-//! The mesh of one node: starts it, sends through it, looks at it, closes it.
+//! The mesh of one node: starts it, sends through it, changes its peers, looks at it, closes it.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use quinn::Endpoint;
+use arc_swap::ArcSwap;
+use quinn::{ClientConfig, Endpoint};
 use synod_auth::{TlsIdentity, Unverified};
 use synod_types::limits::MESH_PARTING_MS_MAX;
 use synod_types::{ClusterId, Message, NodeId};
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::config::{MeshConfig, MeshError};
+use crate::applicants::{Applicant, Applicants, Conflict};
+use crate::config::{MeshConfig, MeshError, PeerConfig, check_peers};
 use crate::dialer::Dialer;
-use crate::leaving::Leave;
+use crate::leaving::{Leave, Leaving};
 use crate::listener::Listener;
 use crate::peer::{Peer, PeerStatus};
 use crate::priority::Priority;
@@ -30,7 +33,7 @@ pub struct Mesh {
     shared: Arc<Shared>,
     local_address: SocketAddr,
     leave: Leave,
-    /// `None` once the mesh is closed.
+    /// `None` once the mesh is closed. Who changes the peers holds it, so that one change comes after the other.
     running: Mutex<Option<Running>>,
 }
 
@@ -38,7 +41,37 @@ pub struct Mesh {
 #[derive(Debug)]
 struct Running {
     tasks: JoinSet<()>,
+    runtime: Handle,
     endpoint: Endpoint,
+    client: ClientConfig,
+    leaving: Leaving,
+}
+
+impl Running {
+    /// Begins to call a peer.
+    fn call(&mut self, peer: &Arc<Peer>, shared: &Arc<Shared>) {
+        let dialer = Dialer {
+            shared: shared.clone(),
+            peer: peer.clone(),
+            endpoint: self.endpoint.clone(),
+            client: self.client.clone(),
+            leaving: self.leaving.clone(),
+        };
+        self.tasks.spawn_on(dialer.run(), &self.runtime);
+    }
+
+    /// Lets go of tasks that have ended: those of peers that were removed.
+    fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            report_panic(ended);
+        }
+    }
+}
+
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a task of the mesh broke an invariant: {error}");
+    }
 }
 
 /// What all tasks of a mesh know.
@@ -49,21 +82,42 @@ pub(crate) struct Shared {
     pub(crate) address: String,
     pub(crate) retry_delay: Duration,
     pub(crate) counters: Counters,
-    peers: Vec<Arc<Peer>>,
+    pub(crate) applicants: Applicants,
+    /// Replaced as a whole, so that whoever sends only loads a pointer.
+    peers: ArcSwap<Vec<Arc<Peer>>>,
 }
 
 impl Shared {
-    /// The peer with this id. At most 14 of them: looking at each is as fast as any map.
-    pub(crate) fn peer(&self, id: NodeId) -> Option<&Arc<Peer>> {
-        self.peers.iter().find(|peer| peer.config.id == id)
+    /// The peer with this id.
+    pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+        find(&self.peers.load(), id).cloned()
     }
+
+    /// What is against a node that is no member and is called `name`.
+    pub(crate) fn conflict(&self, name: &str) -> Option<Conflict> {
+        let peers = self.peers.load();
+        let peer = peers.iter().find(|peer| peer.config().name == name).map(|peer| peer.id);
+        let own = || {
+            let facts = self.identity.facts()?;
+            (facts.node_name() == Some(name)).then(|| self.identity.node_id())
+        };
+        peer.or_else(own).map(|known| Conflict { known })
+    }
+}
+
+/// At most 29 of them: looking at each is as fast as any map.
+fn find(peers: &[Arc<Peer>], id: NodeId) -> Option<&Arc<Peer>> {
+    peers.iter().find(|peer| peer.id == id)
 }
 
 /// What happened outside of any session that was opened, and rules that were broken inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MeshCounters {
-    /// Connections, in either direction, with a certificate that is no member's or with a failed TLS handshake.
+    /// Connections, in either direction, with a failed TLS handshake, or with a certificate that is no member's and no
+    /// genuine Hello behind it.
     pub strangers: u64,
+    /// Connections with a genuine Hello of a node that is no member, which was told so.
+    pub applicants: u64,
     /// Members whose Hello was refused with an Error.
     pub refused_hellos: u64,
     /// Sessions of members that were ended with an Error after their Hello.
@@ -77,6 +131,7 @@ pub struct MeshCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     strangers: AtomicU64,
+    applicants: AtomicU64,
     refused_hellos: AtomicU64,
     violations: AtomicU64,
     ignored: AtomicU64,
@@ -86,6 +141,10 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn count_stranger(&self) {
         self.strangers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_applicant(&self) {
+        self.applicants.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_refused_hello(&self) {
@@ -119,30 +178,74 @@ impl Mesh {
         let (endpoint, client) = transport::bind(listen, &identity)?;
         let local_address = transport::local_address(&endpoint);
         let (leave, leaving) = Leave::new();
-        let peers = peers.into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
+        let peers: Vec<_> = peers.into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
         let counters = Counters::default();
-        let shared = Arc::new(Shared { cluster, identity, address, retry_delay, counters, peers });
-        let mut tasks = JoinSet::new();
+        let peers = ArcSwap::from_pointee(peers);
+        let applicants = Applicants::default();
+        let shared =
+            Arc::new(Shared { cluster, identity, address, retry_delay, counters, applicants, peers });
+        let runtime = Handle::current();
+        let mut running = Running { tasks: JoinSet::new(), runtime, endpoint, client, leaving };
         let listener = Listener {
             shared: shared.clone(),
-            endpoint: endpoint.clone(),
+            endpoint: running.endpoint.clone(),
             inbox: Arc::new(inbox),
-            leaving: leaving.clone(),
+            leaving: running.leaving.clone(),
         };
-        tasks.spawn(listener.run());
-        for peer in &shared.peers {
-            let dialer = Dialer {
-                shared: shared.clone(),
-                peer: peer.clone(),
-                endpoint: endpoint.clone(),
-                client: client.clone(),
-                leaving: leaving.clone(),
-            };
-            tasks.spawn(dialer.run());
-        }
-        tracing::info!(address = %local_address, peers = shared.peers.len(), "listening for other nodes");
-        let running = Mutex::new(Some(Running { tasks, endpoint }));
+        running.tasks.spawn(listener.run());
+        let peers = shared.peers.load_full();
+        peers.iter().for_each(|peer| running.call(peer, &shared));
+        tracing::info!(address = %local_address, peers = peers.len(), "listening for other nodes");
+        let running = Mutex::new(Some(running));
         Ok(Mesh { shared, local_address, leave, running })
+    }
+
+    /// From now on these are all other nodes. Who was among them before is called where it is now, and where that is the
+    /// same, its sessions go on. Who is new is called. Who is gone is not sent to and not listened to from now on; it is
+    /// told so, and its sessions are closed within a second. Once the mesh is closed, nothing is changed.
+    ///
+    /// # Errors
+    /// [`MeshError`] if the peers contradict each other; nothing is changed then.
+    pub fn set_peers(&self, peers: Vec<PeerConfig>) -> Result<(), MeshError> {
+        check_peers(self.shared.identity.node_id(), &peers)?;
+        let mut running = self.running();
+        let Some(running) = &mut *running else { return Ok(()) };
+        running.reap();
+        let before = self.shared.peers.load_full();
+        let now = peers.into_iter().map(|config| match find(&before, config.id) {
+            Some(known) => {
+                known.set_config(config);
+                known.clone()
+            }
+            None => Arc::new(Peer::new(config)),
+        });
+        let now: Arc<Vec<_>> = Arc::new(now.collect());
+        self.shared.peers.store(now.clone());
+        for gone in before.iter().filter(|peer| find(&now, peer.id).is_none()) {
+            tracing::info!(peer = %gone.config(), "a member is removed");
+            gone.remove();
+        }
+        for new in now.iter().filter(|peer| find(&before, peer.id).is_none()) {
+            tracing::info!(peer = %new.config(), "a member is added");
+            running.call(new, &self.shared);
+        }
+        self.shared.applicants.forget(|id| find(&now, id).is_some());
+        Ok(())
+    }
+
+    /// From now on these are refused, and not listed among the applicants any more. Peers are peers all the same.
+    pub fn set_rejected(&self, rejected: Vec<NodeId>) {
+        self.shared.applicants.set_rejected(rejected);
+    }
+
+    /// The nodes that are no members and would be, as far as they have called this one in the last ten minutes; at most
+    /// [`APPLICANTS_MAX`](synod_types::limits::APPLICANTS_MAX), and who called least recently comes first.
+    pub fn applicants(&self) -> Vec<Applicant> {
+        let peers = self.shared.peers.load();
+        let mut applicants = self.shared.applicants.list(SystemTime::now());
+        // One may have become a member while its last call was on the way here.
+        applicants.retain(|applicant| find(&peers, applicant.id).is_none());
+        applicants
     }
 
     /// Where this node listens.
@@ -168,7 +271,7 @@ impl Mesh {
 
     /// Sends a message that is already encoded.
     pub fn send_frame(&self, to: NodeId, frame: Frame) {
-        match self.shared.peer(to) {
+        match find(&self.shared.peers.load(), to) {
             Some(peer) => peer.send(frame),
             None => self.count_unsendable(),
         }
@@ -177,19 +280,21 @@ impl Mesh {
     /// Ends the sessions with whoever is vouched for by no authority that this node trusts now. To be called when the
     /// node's identity trusts others than before; sessions that are opened later are checked by themselves.
     pub fn close_untrusted(&self) {
-        self.shared.peers.iter().for_each(|peer| peer.close_untrusted(&self.shared.identity));
+        self.shared.peers.load().iter().for_each(|peer| peer.close_untrusted(&self.shared.identity));
     }
 
-    /// How each peer stands, in the order of the configuration.
+    /// How each peer stands, in the order in which they were set last.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        self.shared.peers.iter().map(|peer| peer.status()).collect()
+        self.shared.peers.load().iter().map(|peer| peer.status()).collect()
     }
 
     /// What was counted since the start.
     pub fn counters(&self) -> MeshCounters {
-        let Counters { strangers, refused_hellos, violations, ignored, unsendable } = &self.shared.counters;
+        let Counters { strangers, applicants, refused_hellos, violations, ignored, unsendable } =
+            &self.shared.counters;
         MeshCounters {
             strangers: strangers.load(Ordering::Relaxed),
+            applicants: applicants.load(Ordering::Relaxed),
             refused_hellos: refused_hellos.load(Ordering::Relaxed),
             violations: violations.load(Ordering::Relaxed),
             ignored: ignored.load(Ordering::Relaxed),
@@ -201,13 +306,11 @@ impl Mesh {
     /// queued is dropped. A second call does nothing.
     pub async fn close(&self) {
         self.leave.begin();
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { mut tasks, endpoint }) = running else { return };
+        let running = self.running().take();
+        let Some(Running { mut tasks, endpoint, .. }) = running else { return };
         let all = async {
             while let Some(ended) = tasks.join_next().await {
-                if let Err(error) = ended {
-                    tracing::error!("a task of the mesh broke an invariant: {error}");
-                }
+                report_panic(ended);
             }
         };
         // A session waits for its Ack, and may be saying an Error before.
@@ -218,6 +321,11 @@ impl Mesh {
         drop(tasks);
         endpoint.close(CLOSED, b"");
         let _ = timeout(limit, endpoint.wait_idle()).await;
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        // A change that panicked half way has set the peers or has not, and the next one begins with what is set.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count_unsendable(&self) {

@@ -1,13 +1,13 @@
 //! One other node: what waits for it, the sessions with it, and what there is to say about them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use quinn::Connection;
 use synod_auth::TlsIdentity;
 use synod_types::NodeId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::config::PeerConfig;
 use crate::identity::peer_chain;
@@ -71,7 +71,9 @@ impl PeerStatus {
 /// A peer, shared by all tasks that deal with it.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) config: PeerConfig,
+    /// Who it is, as long as it is anybody.
+    pub(crate) id: NodeId,
+    standing: watch::Sender<Standing>,
     queues: [Queue; 3],
     /// Rung when the peer opens a session: then it can be called as well.
     came_up: Notify,
@@ -82,6 +84,14 @@ pub(crate) struct Peer {
     dropped: AtomicU64,
     /// Its last Hello was refused.
     is_refused: AtomicBool,
+}
+
+/// What was decided about a peer from outside; its tasks look at it, and wait for it to change.
+#[derive(Debug)]
+struct Standing {
+    config: Arc<PeerConfig>,
+    /// It is no peer any more, and never will be: one with its id that is added later is another.
+    is_removed: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +123,8 @@ impl Peer {
     pub(crate) fn new(config: PeerConfig) -> Peer {
         let outbound = Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None };
         Peer {
-            config,
+            id: config.id,
+            standing: watch::Sender::new(Standing { config: Arc::new(config), is_removed: false }),
             queues: Default::default(),
             came_up: Notify::new(),
             outbound: Mutex::new(outbound),
@@ -123,6 +134,49 @@ impl Peer {
             dropped: AtomicU64::new(0),
             is_refused: AtomicBool::new(false),
         }
+    }
+
+    /// How it is called, and where.
+    pub(crate) fn config(&self) -> Arc<PeerConfig> {
+        self.standing.borrow().config.clone()
+    }
+
+    /// From now on it is called like this.
+    pub(crate) fn set_config(&self, config: PeerConfig) {
+        assert_eq!(config.id, self.id, "another node is another peer");
+        self.standing.send_if_modified(|standing| {
+            let is_news = *standing.config != config;
+            if is_news {
+                standing.config = Arc::new(config);
+            }
+            is_news
+        });
+    }
+
+    /// It is no peer any more: its tasks end their sessions, and themselves.
+    pub(crate) fn remove(&self) {
+        self.standing.send_modify(|standing| standing.is_removed = true);
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.standing.borrow().is_removed
+    }
+
+    /// Waits until it is no peer any more.
+    pub(crate) async fn removed(&self) -> SessionEnd {
+        self.stands(|standing| standing.is_removed).await;
+        SessionEnd::Removed
+    }
+
+    /// Waits until it is no peer any more, or is called otherwise than as `config` says.
+    pub(crate) async fn moved(&self, config: &PeerConfig) -> SessionEnd {
+        self.stands(|standing| standing.is_removed || !standing.config.is_called_as(config)).await;
+        if self.is_removed() { SessionEnd::Removed } else { SessionEnd::Moved }
+    }
+
+    async fn stands(&self, as_wanted: impl FnMut(&Standing) -> bool) {
+        let mut standing = self.standing.subscribe();
+        standing.wait_for(as_wanted).await.expect("what it waits for is this peer's own");
     }
 
     pub(crate) fn queue(&self, priority: Priority) -> &Queue {
@@ -197,7 +251,7 @@ impl Peer {
     /// certificate that has expired since it was shown is none of them: the session goes on, and there will be no other.
     pub(crate) fn close_untrusted(&self, identity: &TlsIdentity) {
         if let Some((connection, since)) = &self.outbound().session {
-            let name = &self.config.server_name;
+            let name = &self.config().server_name;
             let is_trusted = |chain: Vec<_>| identity.vouches_for_called(&chain, name, *since);
             self.close_unless(peer_chain(connection).is_some_and(is_trusted), connection);
         }
@@ -209,7 +263,7 @@ impl Peer {
 
     fn close_unless(&self, is_trusted: bool, connection: &Connection) {
         if !is_trusted {
-            tracing::warn!(peer = %self.config, "ended a session: its certificate is of no authority that is trusted");
+            tracing::warn!(peer = %self.config(), "ended a session: its certificate is of no authority that is trusted");
             connection.close(UNTRUSTED, b"the certificate is of no authority that is trusted");
         }
     }
@@ -220,13 +274,14 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
+        let config = self.config();
         let outbound = self.outbound();
         let session = outbound.session.as_ref();
         let inbound = if self.inbound().is_some() { LinkState::Up } else { LinkState::Down };
         PeerStatus {
-            id: self.config.id,
-            name: self.config.name.clone(),
-            address: self.config.address.clone(),
+            id: self.id,
+            name: config.name.clone(),
+            address: config.address.clone(),
             outbound: outbound.state,
             inbound,
             rtt: session.map(|(connection, _)| connection.rtt()),

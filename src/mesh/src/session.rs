@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadExactError, VarInt, WriteError};
 use synod_types::NodeId;
-use synod_types::limits::{MESH_KEEP_ALIVES_MISSED_MAX, MESH_OPENING_MS_MAX, MESH_PARTING_MS_MAX};
+use synod_types::limits::{
+    MESH_KEEP_ALIVES_MISSED_MAX, MESH_OPENING_MS_MAX, MESH_PARTING_MS_MAX, MESH_REMOVAL_MS_MAX,
+};
 use synod_types::session::SessionErrorCode;
 use tokio::time::timeout;
 
@@ -19,6 +21,8 @@ pub(crate) const CLOSED_AFTER_ERROR: VarInt = VarInt::from_u32(1);
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
 /// What a connection is closed with when no authority that is trusted now vouches for the peer any more.
 pub(crate) const UNTRUSTED: VarInt = VarInt::from_u32(3);
+/// What a connection is closed with when the peer is no member any more, and did not take the Error that says so.
+pub(crate) const REMOVED: VarInt = VarInt::from_u32(4);
 
 /// Why a session ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,12 @@ pub(crate) enum SessionEnd {
     /// There was no use in waiting for an old attempt: the peer has just started.
     #[error("the peer came up while an older attempt was waiting")]
     Outdated,
+    /// The peer is called elsewhere from now on, or under another name.
+    #[error("the peer is to be called at another address")]
+    Moved,
+    /// The peer is none any more.
+    #[error("the peer is no member any more")]
+    Removed,
     /// Who answered is not who was called.
     #[error("node {0:?} answers at this address; check the address and the certificate")]
     OtherNode(NodeId),
@@ -56,7 +66,10 @@ pub(crate) enum SessionEnd {
     /// The peer broke a rule.
     #[error("the peer broke the protocol: {0}")]
     Violation(#[from] Violation),
-    /// The peer says that this node broke a rule.
+    /// Who called is no member, and did nothing wrong.
+    #[error("no member: {0}")]
+    NoMember(Violation),
+    /// The peer says that this node broke a rule, or is no member.
     #[error("the peer refused this node: {code:?}: {description:?}")]
     Refused { code: SessionErrorCode, description: String },
     /// The peer said Bye.
@@ -67,11 +80,11 @@ pub(crate) enum SessionEnd {
     Leaving,
 }
 
-/// Which rule a peer broke, as the Error says it.
+/// Which rule a peer broke, or why else it is refused, as the Error says it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code:?}: {description}")]
 pub(crate) struct Violation {
-    /// The rule.
+    /// The rule, or the reason.
     pub(crate) code: SessionErrorCode,
     /// The number of the control frame that broke it, or of the last one before a data frame did.
     pub(crate) your_msg_n: Option<u64>,
@@ -80,9 +93,15 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
-    /// A rule that a control frame broke.
+    /// A rule that a control frame broke, or why it is refused.
     pub(crate) fn of_frame(code: SessionErrorCode, msg_n: u64, description: impl ToString) -> Violation {
         Violation { code, your_msg_n: Some(msg_n), description: description.to_string() }
+    }
+
+    /// No rule that the peer broke: there is no place for it any more.
+    fn removed() -> Violation {
+        let description = "is no member any more".to_owned();
+        Violation { code: SessionErrorCode::Removed, your_msg_n: None, description }
     }
 
     /// Something that cannot be read.
@@ -123,6 +142,25 @@ impl From<WriteError> for SessionEnd {
 }
 
 impl SessionEnd {
+    /// Whether the peer says that this node is no member. That is an administrator's to change, not this node's.
+    pub(crate) fn is_no_member(&self) -> bool {
+        let SessionEnd::Refused { code, .. } = self else { return false };
+        match code {
+            SessionErrorCode::Removed
+            | SessionErrorCode::Pending
+            | SessionErrorCode::Rejected
+            | SessionErrorCode::NameTaken => true,
+            SessionErrorCode::MissingHello
+            | SessionErrorCode::SecondHello
+            | SessionErrorCode::WrongMsgN
+            | SessionErrorCode::BadSignature
+            | SessionErrorCode::WrongId
+            | SessionErrorCode::WrongCommunicationKey
+            | SessionErrorCode::UnexpectedFrame
+            | SessionErrorCode::Busy => false,
+        }
+    }
+
     /// Whether TLS failed: a certificate of another authority, an expired one, or none. Either end may have found
     /// that out.
     pub(crate) fn is_tls_failure(&self) -> bool {
@@ -144,6 +182,16 @@ pub(crate) async fn part(connection: &Connection, control: &mut ControlStream, e
             // If the peer does not take the Error in time, it is closed without.
             let _ = timeout(limit, control.say_error(violation)).await;
             connection.close(CLOSED_AFTER_ERROR, b"protocol error");
+        }
+        SessionEnd::NoMember(refusal) => {
+            let _ = timeout(limit, control.say_error(refusal)).await;
+            connection.close(CLOSED_AFTER_ERROR, b"no member");
+        }
+        SessionEnd::Removed => {
+            let limit = Duration::from_millis(MESH_REMOVAL_MS_MAX);
+            let said = timeout(limit, control.say_error(&Violation::removed())).await;
+            let is_said = matches!(said, Ok(Ok(())));
+            connection.close(if is_said { CLOSED_AFTER_ERROR } else { REMOVED }, b"is no member any more");
         }
         SessionEnd::Bye => {
             // Who said Bye closes when it has the Ack.

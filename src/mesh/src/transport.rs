@@ -1,5 +1,5 @@
-//! QUIC as the mesh uses it: one UDP socket for all connections, and limits for at most 15 nodes near each other
-//! where the defaults are made for the open Internet.
+//! QUIC as the mesh uses it: one UDP socket for all connections, and limits for few nodes near each other where
+//! the defaults are made for the open Internet.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

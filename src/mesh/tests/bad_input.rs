@@ -1,22 +1,19 @@
 //! A session by hand, against the rules of the protocol: what a member with a broken or hostile program may send.
 #![allow(clippy::unwrap_used)] // In a test, a panic is the answer.
 
+mod by_hand;
 mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
+use by_hand::{ByHand, called, caller};
+use quinn::{Endpoint, VarInt};
 use synod_auth::sign_hello;
 use synod_mesh::{LinkState, Priority};
-use synod_types::frame::FrameReader;
 use synod_types::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode};
 use synod_types::{ClusterId, Digest, wire};
-use world::{CLUSTER, Node, Seat, World, eventually, message, within};
-
-const ALPN: &[u8] = b"synod-mesh/1";
+use world::{CLUSTER, Node, Seat, World, eventually, message};
 
 /// A member that speaks by hand, and the node that it calls.
 struct Bench {
@@ -27,95 +24,28 @@ struct Bench {
     endpoint: Endpoint,
 }
 
-/// One session that the member opens.
-struct ByHand {
-    connection: Connection,
-    send: SendStream,
-    recv: RecvStream,
-    frames: FrameReader,
-}
-
 impl Bench {
     fn new() -> Bench {
         let world = World::new();
         let (mut seat, member) = (Seat::new(world.identity()), Seat::new(world.identity()));
         let node = Node::start(seat.config(vec![member.peer()]));
-        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        Bench { world, node, seat, member, endpoint }
+        Bench { world, node, seat, member, endpoint: caller() }
     }
 
     async fn connect(&self) -> ByHand {
-        let tls = self.member.identity.mesh_client(&[ALPN]).unwrap();
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let connecting = self.endpoint.connect_with(config, self.seat.address, "localhost").unwrap();
-        let connection = within("the handshake", connecting).await.unwrap();
-        let (send, recv) = connection.open_bi().await.unwrap();
-        ByHand { connection, send, recv, frames: FrameReader::new(HELLO_FRAME_BYTES_MAX) }
+        ByHand::call(&self.endpoint, &self.member.identity, self.seat.address).await
     }
 
     fn hello(&self, session: &ByHand, cluster: ClusterId) -> Hello {
-        let identity = &self.member.identity;
-        let key = identity.public_key().spki_der();
-        let exporter = exporter(&session.connection);
-        sign_hello(identity.signing_key(), &cluster, key, "localhost:1", &exporter)
+        session.hello(&self.member.identity, cluster, "localhost:1")
     }
 
     /// A session whose Hello is acknowledged.
     async fn opened(&self) -> ByHand {
         let mut session = self.connect().await;
-        let hello = self.hello(&session, CLUSTER);
-        session.say(1, Control::Hello(Box::new(hello))).await;
-        assert_eq!(session.hear().await, ControlFrame { msg_n: 1, control: Control::Ack { your_msg_n: 1 } });
+        session.greet(&self.member.identity, "localhost:1").await;
+        session.hear_ack().await;
         session
-    }
-}
-
-fn exporter(connection: &Connection) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    connection.export_keying_material(&mut bytes, Hello::EXPORTER_LABEL, b"").unwrap();
-    bytes
-}
-
-fn framed(msg_n: u64, control: Control) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &ControlFrame { msg_n, control }).unwrap();
-    bytes
-}
-
-impl ByHand {
-    async fn say(&mut self, msg_n: u64, control: Control) {
-        self.send.write_all(&framed(msg_n, control)).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> ControlFrame {
-        loop {
-            if let Some(frame) = self.frames.next_frame().unwrap() {
-                return wire::decode(&frame).unwrap();
-            }
-            let chunk = within("a frame", self.recv.read_chunk(4096, true)).await.unwrap();
-            self.frames.push(&chunk.expect("the stream is open").bytes);
-        }
-    }
-
-    async fn stream(&self, bytes: &[u8]) -> SendStream {
-        let mut stream = self.connection.open_uni().await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        stream
-    }
-
-    /// The node answers with an Error, and then closes.
-    async fn expect_refusal(mut self, expected: SessionErrorCode) {
-        let Control::Error { code, description, .. } = self.hear().await.control else {
-            panic!("an Error was expected");
-        };
-        assert_eq!(code, expected, "{description}");
-        self.expect_close(1).await;
-    }
-
-    async fn expect_close(self, expected: u32) {
-        let end = within("the node closes", self.connection.closed()).await;
-        let ConnectionError::ApplicationClosed(close) = end else { panic!("{end}") };
-        assert_eq!(close.error_code, VarInt::from_u32(expected));
     }
 }
 
@@ -155,13 +85,13 @@ async fn each_wrong_hello_has_its_error() {
         (SessionErrorCode::WrongId, Box::new(|hello, _| Hello { id: other.node_id().0, ..hello })),
         (SessionErrorCode::WrongId, {
             Box::new(|hello, session| {
-                let exporter = exporter(&session.connection);
+                let exporter = session.exporter();
                 sign_hello(other.signing_key(), &CLUSTER, &hello.communication_key, "", &exporter)
             })
         }),
         (SessionErrorCode::WrongCommunicationKey, {
             Box::new(|hello, session| {
-                let exporter = exporter(&session.connection);
+                let exporter = session.exporter();
                 let key = other.public_key().spki_der();
                 sign_hello(bench.member.identity.signing_key(), &CLUSTER, key, &hello.address, &exporter)
             })
@@ -306,24 +236,15 @@ impl Called {
     fn new() -> Called {
         let world = World::new();
         let identity = world.identity();
-        let tls = identity.mesh_server(&[ALPN]).unwrap();
-        let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = called(&identity);
         let mut member = Seat::new(identity);
         member.address = endpoint.local_addr().unwrap();
         let node = Node::start(Seat::new(world.identity()).config(vec![member.peer()]));
         Called { node, member, endpoint }
     }
 
-    /// Takes the next session and reads its Hello.
     async fn greeted(&self) -> ByHand {
-        let incoming = within("a call", self.endpoint.accept()).await.unwrap();
-        let connection = incoming.await.unwrap();
-        let (send, recv) = connection.accept_bi().await.unwrap();
-        let frames = FrameReader::new(HELLO_FRAME_BYTES_MAX);
-        let mut session = ByHand { connection, send, recv, frames };
-        assert!(matches!(session.hear().await, ControlFrame { msg_n: 1, control: Control::Hello(_) }));
-        session
+        ByHand::take(&self.endpoint).await
     }
 }
 

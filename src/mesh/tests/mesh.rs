@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use synod_auth::Unverified;
-use synod_mesh::{LinkState, Listen, Mesh, MeshError, Priority};
-use synod_types::limits::PEER_QUEUE_BYTES_MAX;
+use synod_mesh::{LinkState, Listen, Mesh, MeshError, PeerConfig, Priority};
+use synod_types::limits::{MESH_NODES_MAX, PEER_QUEUE_BYTES_MAX};
 use synod_types::{AppNdx, CommandId, Digest, Message, Refusal, RefusalCode};
 use tokio::sync::Semaphore;
 use world::{Node, Seat, World, eventually, message, restart, start, start_all, within};
@@ -189,12 +189,18 @@ async fn a_certificate_of_no_member_is_refused_and_counted() {
     let id = expected.id;
     let node = Node::start(seat.config(vec![expected]));
     let other = Node::start(outsider.config(vec![seat.peer()]));
-    // Its own calls find another node there; the outsider's calls are closed.
-    eventually("the node counts both directions", || node.mesh.counters().strangers >= 2).await;
+    // Its own calls find another node there; the outsider's calls make it an applicant.
+    eventually("the node counts both directions", || {
+        let counters = node.mesh.counters();
+        counters.strangers >= 1 && counters.applicants >= 1
+    })
+    .await;
     eventually("it says who answers", || {
         node.peer(id).last_error.is_some_and(|why| why.contains("answers at this address"))
     })
     .await;
+    let why = || other.peer(seat.id()).last_error;
+    eventually("the outsider is told", || why().is_some_and(|why| why.contains("NameTaken"))).await;
     assert_ne!(other.peer(seat.id()).outbound, LinkState::Up);
 }
 
@@ -211,16 +217,17 @@ async fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_configuration_that_contradicts_itself_is_refused() {
     let world = World::new();
-    let mut seats = world.seats(16);
+    let mut seats = world.seats(MESH_NODES_MAX + 1);
     let peers: Vec<_> = seats.iter().map(Seat::peer).collect();
     let mut refused = |peers: &[_]| {
         let config = seats[0].config(peers.to_vec());
         Mesh::start(config, |_, _, _| std::future::ready(())).unwrap_err()
     };
-    assert!(matches!(refused(&peers[1..]), MeshError::TooManyNodes(16)));
+    assert!(matches!(refused(&peers[1..]), MeshError::TooManyNodes(31)));
     assert!(matches!(refused(&peers[..1]), MeshError::DuplicateNode(_)));
     assert!(matches!(refused(&[peers[1].clone(), peers[1].clone()]), MeshError::DuplicateNode(_)));
-    let mut peer = peers[1].clone();
-    peer.address = "no-port".into();
-    assert!(matches!(refused(&[peer]), MeshError::BadAddress(_)));
+    for address in ["no-port", "host:70000", ":7101", "two words:7101"] {
+        let peer = PeerConfig { address: address.into(), ..peers[1].clone() };
+        assert!(matches!(refused(&[peer]), MeshError::BadAddress(_)), "{address}");
+    }
 }

@@ -106,10 +106,12 @@ pub const CONTENT_DAMAGED_MAX: usize = 16;
 pub const OPERATION_CONTENTS_MAX: usize = 1000;
 /// Bytes in flight on one stream of the mesh.
 pub const MESH_STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// Nodes in one mesh: while members are exchanged there may be more of them than a cluster has.
+pub const MESH_NODES_MAX: usize = 2 * MEMBERS_MAX;
 /// Sessions that peers may be opening at one node at a time; more are ignored.
-pub const MESH_OPENING_MAX: usize = 64;
-/// Of them, those from one address that was proved: all members may be behind it, and nobody takes all.
-pub const MESH_OPENING_PER_ADDRESS_MAX: usize = MEMBERS_MAX;
+pub const MESH_OPENING_MAX: usize = 128;
+/// Of them, those from one address that was proved: all nodes may be behind it, and nobody takes all.
+pub const MESH_OPENING_PER_ADDRESS_MAX: usize = MESH_NODES_MAX;
 /// Milliseconds that opening a session may take: TLS handshake and Hello.
 pub const MESH_OPENING_MS_MAX: u64 = 5_000;
 /// Milliseconds without a message after which a KeepAlive is sent.
@@ -120,6 +122,14 @@ pub const MESH_KEEP_ALIVES_MISSED_MAX: usize = 3;
 pub const MESH_IDLE_MS_MAX: u32 = 4_000;
 /// Milliseconds that a closing session waits for its peer.
 pub const MESH_PARTING_MS_MAX: u64 = 1_000;
+/// Milliseconds that a peer which is removed gets to take the Error that says so.
+pub const MESH_REMOVAL_MS_MAX: u64 = 500;
+/// Milliseconds after which a node calls again, at the latest, where it was told that it is no member.
+pub const MESH_ADMISSION_WAIT_MS_MAX: u64 = 2_000;
+/// Nodes that are no members and would be, as one member remembers them.
+pub const APPLICANTS_MAX: usize = 64;
+/// Milliseconds after which such a node is forgotten when it calls no more.
+pub const APPLICANT_SILENT_MS_MAX: u64 = 600_000;
 /// Addresses of one name that are tried in one attempt to reach a peer.
 pub const MESH_ADDRESSES_MAX: usize = 4;
 

@@ -59,7 +59,7 @@ pub enum Control {
     Error {
         /// The number of the frame that was refused.
         your_msg_n: u64,
-        /// Which rule was broken.
+        /// Why.
         code: SessionErrorCode,
         /// For the person who reads the log.
         description: String,
@@ -79,7 +79,7 @@ pub struct ControlFrame {
     pub control: Control,
 }
 
-/// Which rule of a session was broken.
+/// Why a session is refused or ended: mostly, which rule was broken. New ones come last: the place is the code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum SessionErrorCode {
     /// The first frame was not a Hello.
@@ -98,6 +98,14 @@ pub enum SessionErrorCode {
     UnexpectedFrame,
     /// Too many sessions, or too much in flight.
     Busy,
+    /// Between nodes: who is told so was a member, and is none any more.
+    Removed,
+    /// Between nodes: whoever calls is no member yet, and an administrator has to accept it.
+    Pending,
+    /// Between nodes: whoever calls is no member, and an administrator has decided that it becomes none.
+    Rejected,
+    /// Between nodes: whoever calls is no member, and has the name of a member with another key.
+    NameTaken,
 }
 
 /// Checks the numbers of one direction.

@@ -34,12 +34,23 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// A new key with a certificate for `localhost`.
+    /// A new key with a certificate for a name of its own, and for `localhost`.
     pub fn identity(&self) -> Arc<TlsIdentity> {
         let key = SigningKey::generate(Algorithm::Ed25519);
+        let name = format!("node-{}", key.id().short());
+        self.certified(&key, &[&name, "localhost"])
+    }
+
+    /// A new key with a certificate for these names.
+    pub fn identity_named(&self, names: &[&str]) -> Arc<TlsIdentity> {
+        self.certified(&SigningKey::generate(Algorithm::Ed25519), names)
+    }
+
+    fn certified(&self, key: &SigningKey, names: &[&str]) -> Arc<TlsIdentity> {
         let path = |ending: &str| self.path(&format!("{}.{ending}", key.id()));
         key.save_new(path("key")).unwrap();
-        let pem = self.authority.issue_node(key.public(), &["localhost".into()]).unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let pem = self.authority.issue_node(key.public(), &names).unwrap();
         std::fs::write(path("pem"), pem).unwrap();
         Arc::new(TlsIdentity::load(path("pem"), path("key"), self.path("ca.pem")).unwrap())
     }
@@ -68,13 +79,25 @@ impl Seat {
         self.identity.node_id()
     }
 
+    /// The first name in its certificate.
+    pub fn name(&self) -> String {
+        self.identity.facts().unwrap().server_names[0].clone()
+    }
+
     pub fn peer(&self) -> PeerConfig {
         PeerConfig {
             id: self.id(),
-            name: format!("node-{}", self.address.port()),
+            name: self.name(),
             address: self.address.to_string(),
             server_name: "localhost".into(),
         }
+    }
+
+    /// To an address of this host that nobody else has.
+    pub fn move_elsewhere(&mut self) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.address = socket.local_addr().unwrap();
+        self.socket = Some(socket);
     }
 
     pub fn config(&mut self, peers: Vec<PeerConfig>) -> MeshConfig {
@@ -115,6 +138,11 @@ impl Node {
         self.mesh.peers().into_iter().find(|peer| peer.id == id).unwrap()
     }
 
+    /// Whether messages flow between it and all of its peers.
+    pub fn is_together(&self) -> bool {
+        self.mesh.peers().iter().all(PeerStatus::is_up)
+    }
+
     pub fn received_from(&self, id: NodeId, lane: Priority) -> Vec<Message> {
         let received = self.received.lock().unwrap();
         let wanted = received.iter().filter(|(from, priority, _)| *from == id && *priority == lane);
@@ -146,8 +174,7 @@ pub async fn restart(seat: &mut Seat, peers: &[PeerConfig]) -> Node {
 
 pub async fn start_all(seats: &mut [Seat]) -> Vec<Node> {
     let nodes: Vec<Node> = (0..seats.len()).map(|place| start(seats, place)).collect();
-    eventually("all are up", || nodes.iter().all(|node| node.mesh.peers().iter().all(PeerStatus::is_up)))
-        .await;
+    eventually("all are up", || nodes.iter().all(Node::is_together)).await;
     nodes
 }
 
