@@ -17,6 +17,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, ServerName};
 use sha2::{Digest as _, Sha256};
+use synod_types::name::is_name;
 use synod_types::{Digest, NodeId, TimeMs};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -25,7 +26,6 @@ use x509_parser::time::ASN1Time;
 
 use crate::credentials::load_certificates;
 use crate::file::{self, LoadError, SaveError};
-use crate::genesis::is_name;
 use crate::key::{Algorithm, KeyError, PublicKey};
 use crate::random;
 use crate::signing_key::SigningKey;

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use synod_types::limits::{ADMINISTRATORS_MAX, APPS_MAX, GENESIS_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
+use synod_types::name::is_name;
 use synod_types::{AppNdx, ClusterId, CommanderId, Digest, NodeId, TimeMs};
 
 use crate::key::{Algorithm, PublicKey};
@@ -295,13 +296,6 @@ fn check_count(place: &str, count: usize, max: usize, mistakes: &mut Mistakes) {
     if !(1..=max).contains(&count) {
         mistakes.add(place, format_args!("there are {count}; 1 to {max} are needed"));
     }
-}
-
-/// Whether a cluster, a node, an administrator or an application can be called this: 1 to [`NAME_BYTES_MAX`] of a-z, 0-9,
-/// '-', '_' and '.', since a name goes into file names, logs and tables.
-pub fn is_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn check_name(place: impl fmt::Display, name: &str, mistakes: &mut Mistakes) {

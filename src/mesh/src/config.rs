@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_auth::TlsIdentity;
-use synod_types::limits::MESH_NODES_MAX;
+use synod_types::limits::{ADDRESS_BYTES_MAX, MESH_NODES_MAX};
 use synod_types::{ClusterId, NodeId};
-
-/// Bytes of `host:port`: a DNS name has at most 253.
-const ADDRESS_BYTES_MAX: usize = 253 + 1 + 5;
 
 /// What a node has to know to join the mesh.
 #[derive(Debug)]

@@ -68,7 +68,9 @@ impl StatusSource {
             id: one.id,
             name: one.name,
             address: one.address,
-            conflict: one.conflict.map(|conflict| conflict.to_string()),
+            conflict: one.conflict.map(|conflict| {
+                format!("its name is known with another key, {}: has it lost its own?", conflict.known)
+            }),
         };
         self.mesh.applicants().into_iter().map(status).collect()
     }
