@@ -240,6 +240,8 @@ mod tests {
             name: "kv".to_owned(),
             kind: "kv".to_owned(),
             role,
+            epoch: synod_types::Epoch(0),
+            voters: Vec::new(),
             leader: Some(Leader { id: id(1), name: name(1) }),
             state_ndx: StateNdx(state_ndx),
             applied: Slot(state_ndx),

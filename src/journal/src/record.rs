@@ -251,7 +251,7 @@ mod tests {
     const APP: AppNdx = AppNdx(7);
 
     fn ballot() -> Ballot {
-        Ballot { number: 3, priority: 1, node: NodeId(Digest([9; 32])) }
+        Ballot { number: 3, priority: 1, node: NodeId(Digest([9; 32])), ..Ballot::ZERO }
     }
 
     fn decree(bytes: usize) -> Decree {

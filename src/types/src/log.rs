@@ -67,7 +67,7 @@ mod tests {
             signature: b"sign".to_vec().into(),
             key: b"k".to_vec().into(),
         };
-        let term = Ballot { number: 5, priority: 1, node: NodeId(Digest([8; 32])) };
+        let term = Ballot { number: 5, priority: 1, node: NodeId(Digest([8; 32])), ..Ballot::ZERO };
         let batch = Batch { term, time: TimeMs(300), commands: vec![command] };
         LogPage {
             cluster: ClusterId(Digest([9; 32])),

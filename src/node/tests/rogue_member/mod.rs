@@ -73,7 +73,7 @@ impl Rogue {
 
     /// The ballot under which it leads.
     pub fn ballot(&self) -> Ballot {
-        Ballot { number: self.number, priority: u32::MAX, node: self.id }
+        Ballot { number: self.number, priority: u32::MAX, node: self.id, ..Ballot::ZERO }
     }
 
     pub fn send(&self, message: &Message) {
