@@ -27,6 +27,7 @@ const CODES: [RefusalCode; 21] = [
     RefusalCode::Stopping,
     RefusalCode::ContentMissing,
     RefusalCode::NotValidNow,
+    RefusalCode::NoSpace,
 ];
 
 /// The values of the back end's counters at one time. All but the `_open` and `_held` ones only rise.

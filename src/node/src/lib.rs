@@ -26,6 +26,7 @@ mod roster;
 #[cfg(test)]
 mod shelf;
 mod snapshots;
+mod space;
 mod states;
 mod status;
 mod tasks;

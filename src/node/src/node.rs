@@ -47,6 +47,7 @@ use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
 use crate::snapshots::restoring::restore;
 use crate::snapshots::{self, Ask, Snapshots};
+use crate::space::{self, Space};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -255,7 +256,8 @@ impl Node {
         let roster = roster::share(known);
 
         let (gate, gated) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(doors.clone(), gate));
+        let space: Arc<Space> = Arc::default();
+        let intake = Arc::new(Intake::new(doors.clone(), gate, Arc::clone(&space)));
         let verifier = Arc::new(Verifier::new(cluster));
         let pool = VerifyPool::new(verifier, config.verify_threads.get()).map_err(StartError::Threads)?;
         let pool = Arc::new(pool);
@@ -320,6 +322,7 @@ impl Node {
             states: Arc::clone(&states),
             inputs: inputs.clone(),
             roster: Arc::clone(&roster),
+            space: Arc::clone(&space),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
@@ -387,6 +390,8 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);
+        tasks.spawn("watch over the disk".to_owned(), watching);
         tasks.spawn("watch over certificates".to_owned(), Arc::clone(&certificates).run());
         tasks.spawn("measurements".to_owned(), metrics.clone().keep_up());
         metrics.begin(Sources {

@@ -200,7 +200,8 @@ impl Core {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
-            | Message::Checkpoint { .. } => {}
+            | Message::Checkpoint { .. }
+            | Message::Space { .. } => {}
         }
     }
 
