@@ -22,12 +22,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
+use crate::directories::is_disowned;
 use crate::freshness::Freshness;
 use crate::intake::Intake;
 use crate::roster::{Registrar, Roster};
 use crate::snapshots::{Ask, Snapshots};
 use crate::space::{self, Space};
 use crate::states::States;
+use crate::tasks::Fatal;
 
 /// The core counts in these.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -35,6 +37,10 @@ pub const TICK: Duration = Duration::from_millis(20);
 const INTAKE_TICKS: u32 = 5;
 /// Looks of the intake after which a node whose disk is nearly full says so again.
 const LOW_LOOKS: u32 = 10;
+/// Why a node ends that comes back with an empty disk.
+const DISOWNED: &str = "the other nodes know this one with another data directory: with this one it has forgotten what it \
+    promised, and must not go on as the node that it was. If the old directory is there, give it back (data_dir); if it is lost, \
+    make a new key and certificate (synod member prepare) and take this node's place (synod member replace)";
 /// How often a forwarded command may be passed on: to a node that is not the leader any more, and from there.
 const HOPS_MAX: u8 = 2;
 /// Messages that are taken before effects of others get a turn.
@@ -115,6 +121,8 @@ pub(crate) struct Ways {
     pub roster: Arc<Roster>,
     /// Whether disks have room.
     pub space: Arc<Space>,
+    /// Ends the node.
+    pub fatal: Fatal,
     /// Back to the driver itself.
     pub inputs: mpsc::UnboundedSender<Input>,
 }
@@ -395,7 +403,11 @@ impl Driver {
         self.keep_preferences();
         self.make_room();
         self.refresh();
-        self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+        let peers = self.ways.mesh.peers();
+        self.states.forget_the_lost(&peers, &self.ways.states);
+        if is_disowned(&peers) {
+            self.ways.fatal.raise(DISOWNED.to_owned());
+        }
     }
 
     /// Tells the others whether this node's disk is nearly full, when that changes and each second while it is; and has others

@@ -11,6 +11,7 @@ pub mod apps;
 mod certificates;
 pub mod config;
 mod content;
+mod directories;
 mod dns;
 mod driver;
 mod freshness;
