@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use synod_types::RefusalCode;
 
 /// Every code, in the order in which it is counted.
-const CODES: [RefusalCode; 21] = [
+const CODES: [RefusalCode; 22] = [
     RefusalCode::BadSignature,
     RefusalCode::Malformed,
     RefusalCode::TooLarge,

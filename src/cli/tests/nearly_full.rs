@@ -56,7 +56,7 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
         cluster.founded.nodes[n].config = cluster.with_data_dir(n, &file, &disk.path().join("data"), None);
     }
     cluster.try_start_all().await.unwrap();
-    eventually("the preferred node leads", async || cluster.readers.leader(KV).await == Some(PREFERRED)).await;
+    eventually("the preferred node leads", async || cluster.leader(KV).await == Some(PREFERRED)).await;
     let timeouts = Timeouts { total: Duration::from_secs(1), ..Timeouts::default() };
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
     let mut writer = Writer { client, seq: 0 };
@@ -67,7 +67,7 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
     // One: another node leads, and the others take commands.
     disks[PREFERRED].leave(LEFT);
     eventually("another node leads", async || {
-        cluster.readers.leader(KV).await.is_some_and(|leader| leader != PREFERRED)
+        cluster.leader(KV).await.is_some_and(|leader| leader != PREFERRED)
     })
     .await;
     let mut last = StateNdx(0);

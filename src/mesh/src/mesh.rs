@@ -176,7 +176,8 @@ impl Mesh {
         F: Future<Output = ()> + Send + 'static,
     {
         config.check()?;
-        let MeshConfig { cluster, identity, listen, address, directory, directories, retry_delay, peers } = config;
+        let MeshConfig { cluster, identity, listen, address, directory, directories, retry_delay, peers } =
+            config;
         let (endpoint, client) = transport::bind(listen, &identity)?;
         let local_address = transport::local_address(&endpoint);
         let (leave, leaving) = Leave::new();
@@ -184,18 +185,17 @@ impl Mesh {
         let counters = Counters::default();
         let peers = ArcSwap::from_pointee(peers);
         let applicants = Applicants::default();
-        let shared =
-            Arc::new(Shared {
-                cluster,
-                identity,
-                address,
-                directory,
-                directories,
-                retry_delay,
-                counters,
-                applicants,
-                peers,
-            });
+        let shared = Arc::new(Shared {
+            cluster,
+            identity,
+            address,
+            directory,
+            directories,
+            retry_delay,
+            counters,
+            applicants,
+            peers,
+        });
         let runtime = Handle::current();
         let mut running = Running { tasks: JoinSet::new(), runtime, endpoint, client, leaving };
         let listener = Listener {

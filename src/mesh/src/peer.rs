@@ -125,7 +125,8 @@ fn count(number: usize) -> u64 {
 
 impl Peer {
     pub(crate) fn new(config: PeerConfig) -> Peer {
-        let outbound = Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None, refused: None };
+        let outbound =
+            Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None, refused: None };
         Peer {
             id: config.id,
             standing: watch::Sender::new(Standing { config: Arc::new(config), is_removed: false }),

@@ -93,7 +93,14 @@ async fn each_wrong_hello_has_its_error() {
             Box::new(|hello, session| {
                 let exporter = session.exporter();
                 let key = other.public_key().spki_der();
-                sign_hello(bench.member.identity.signing_key(), &CLUSTER, key, &hello.address, [0; 16], &exporter)
+                sign_hello(
+                    bench.member.identity.signing_key(),
+                    &CLUSTER,
+                    key,
+                    &hello.address,
+                    [0; 16],
+                    &exporter,
+                )
             })
         }),
         // The id is right, and the key is not the one that it is the hash of.

@@ -61,8 +61,11 @@ impl synod_mesh::Directories for Directories {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = known.get(&node) {
             if *before != directory {
-                error!(node = node.short(), "a node comes with another data directory than before, and is refused: it has \
-                    forgotten what it promised. It can come back as a new node: synod member replace");
+                error!(
+                    node = node.short(),
+                    "a node comes with another data directory than before, and is refused: it has \
+                    forgotten what it promised. It can come back as a new node: synod member replace"
+                );
             }
             return *before == directory;
         }

@@ -272,8 +272,9 @@ impl Driver {
             Message::ForwardRefused { app, refused } => self.on_forward_refused(from, app, refused),
             Message::Space { is_low } => self.ways.space.heard(from, is_low),
             // As if it had been lost: it is asked for again where there is room.
-            Message::Group { message: GroupMessage::Accept { .. } | GroupMessage::CatchUp { .. }, .. }
-                if self.ways.space.is_low() => {}
+            Message::Group {
+                message: GroupMessage::Accept { .. } | GroupMessage::CatchUp { .. }, ..
+            } if self.ways.space.is_low() => {}
             Message::States(mut states) => {
                 states.retain(|(app, _)| self.apps.contains_key(app));
                 self.ways.states.heard(from, &states);
@@ -422,8 +423,12 @@ impl Driver {
         let known = self.ways.roster.load_full();
         let others: Vec<NodeId> = known.others().collect();
         self.ways.mesh.send_to(&others, &Message::Space { is_low });
-        let led: Vec<AppNdx> =
-            self.apps.iter().filter(|(_, state)| is_low && state.term.is_some()).map(|(&app, _)| app).collect();
+        let led: Vec<AppNdx> = self
+            .apps
+            .iter()
+            .filter(|(_, state)| is_low && state.term.is_some())
+            .map(|(&app, _)| app)
+            .collect();
         for app in led {
             let up = self.ways.mesh.peers().into_iter().filter(PeerStatus::is_up).map(|peer| peer.id);
             let up: Vec<NodeId> = up.collect();

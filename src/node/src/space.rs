@@ -40,7 +40,11 @@ impl Space {
     /// What another node says of its disk.
     pub(crate) fn heard(&self, node: NodeId, is_low: bool) {
         let mut low = self.lock();
-        if is_low { low.insert(node) } else { low.remove(&node) };
+        if is_low {
+            low.insert(node)
+        } else {
+            low.remove(&node)
+        };
     }
 
     /// Which of these nodes, `own` among them, have room.
@@ -132,7 +136,10 @@ impl Space {
         metrics::gauge!("synod_disk_is_low").set(f64::from(u8::from(is_low)));
         match (was_low, is_low) {
             (false, true) => {
-                warn!(free = room.free, reserve, "the disk is nearly full: this node takes no commands until there is room");
+                warn!(
+                    free = room.free,
+                    reserve, "the disk is nearly full: this node takes no commands until there is room"
+                );
             }
             (true, false) => info!(free = room.free, reserve, "the disk has room again"),
             _ => {}

@@ -80,6 +80,7 @@ impl Message {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
+            | Message::Space { .. }
             | Message::Checkpoint { .. } => None,
             Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
             Message::Group { app, message } => {
