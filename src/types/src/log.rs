@@ -9,7 +9,7 @@ use crate::ids::{AppNdx, ClusterId, Slot};
 use crate::wire::{self, WireError};
 
 /// First bytes of a page: what it is, and in which version.
-pub const DOMAIN: &[u8; 13] = b"synod/log/v1\0";
+pub const DOMAIN: &[u8; 13] = b"synod/log/v2\0";
 
 /// Decrees of consecutive slots, chosen and applied by the node that gives them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_encoding_stays_as_it_is() {
         let expected = [
-            &b"synod/log/v1\0"[..],
+            &b"synod/log/v2\0"[..],
             &[9; 32],
             &[7, 3, 2],
             &[1, 0],

@@ -43,6 +43,8 @@ impl Rogue {
         let address = founded.mesh_address(own);
         let listen: SocketAddr = address.parse().expect("an address on loopback");
         let config = MeshConfig {
+            directory: [7; 16],
+            directories: Arc::new(synod_mesh::NoDirectories),
             cluster: founded.cluster,
             identity,
             listen: Listen::Address(listen),
