@@ -85,7 +85,7 @@ mod tests {
             &[9; 32],
             &[7, 3, 2],
             &[1, 0],
-            &[2, 1, 5, 1],
+            &[2, 1, 0, 5, 1],
             &[8; 32],
             &[0xac, 2, 1],
             b"\x04body\x04sign\x01k",
@@ -100,7 +100,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(LogPage::decode(&bytes[..len]).is_err(), "{len} bytes were taken for a page");
         }
-        let another_version = [b"synod/log/v2\0", &bytes[13..]].concat();
+        let another_version = [b"synod/log/v1\0", &bytes[13..]].concat();
         assert_eq!(LogPage::decode(&another_version), Err(LogPageError::WrongDomain));
     }
 }
