@@ -11,11 +11,10 @@ use synod_cluster::disk::Disk;
 use synod_cluster::{Cluster, KV, eventually, put};
 use synod_types::{Outcome, RefusalCode, Seq, StateNdx};
 
-/// A twentieth of it, the reserve, is more than [`LEFT`], which is more than what a node writes that takes no commands.
 const DISK: &str = "96m";
-const LEFT: u64 = 3 << 20;
-/// The node that is preferred to lead the application.
-const PREFERRED: usize = 1;
+const RESERVE: u64 = 8 << 20;
+/// Less than the reserve, and more than what a node writes that takes no commands.
+const LEFT: u64 = 4 << 20;
 
 /// Commands with one seq after the other.
 struct Writer {
@@ -53,10 +52,10 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
     let mut cluster = Cluster::found(3);
     for (n, disk) in disks.iter().enumerate() {
         let file = format!("small{n}.toml");
-        cluster.founded.nodes[n].config = cluster.with_data_dir(n, &file, &disk.path().join("data"), None);
+        cluster.founded.nodes[n].config =
+            cluster.with_data_dir(n, &file, &disk.path().join("data"), Some(RESERVE));
     }
     cluster.try_start_all().await.unwrap();
-    eventually("the preferred node leads", async || cluster.leader(KV).await == Some(PREFERRED)).await;
     let timeouts = Timeouts { total: Duration::from_secs(1), ..Timeouts::default() };
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
     let mut writer = Writer { client, seq: 0 };
@@ -65,16 +64,15 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
     }
 
     // One: another node leads, and the others take commands.
-    disks[PREFERRED].leave(LEFT);
-    eventually("another node leads", async || {
-        cluster.leader(KV).await.is_some_and(|leader| leader != PREFERRED)
-    })
-    .await;
+    let full = cluster.leader(KV).await.unwrap();
+    disks[full].leave(LEFT);
+    eventually("another node leads", async || cluster.leader(KV).await.is_some_and(|leader| leader != full))
+        .await;
     let mut last = StateNdx(0);
     for _ in 0..20 {
         last = writer.write().await;
     }
-    let endpoint = vec![cluster.endpoint(PREFERRED)];
+    let endpoint = vec![cluster.endpoint(full)];
     let there = cluster.client_of(cluster.administrator(), endpoint, timeouts.clone());
     let direct = Writer { client: there, seq: writer.seq + 1 };
     let Err(SubmitError::Refused(refusal)) = direct.try_write().await else {
@@ -82,7 +80,7 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
     };
     assert_eq!(refusal.code, RefusalCode::NoSpace, "{refusal}");
     assert!(refusal.text.contains("disk is nearly full"), "{refusal}");
-    cluster.readers.state(PREFERRED, "").await.unwrap();
+    cluster.readers.state(full, "").await.unwrap();
 
     // All: commands are refused at once, readers are answered, and no node ends.
     disks.iter().for_each(|disk| disk.leave(LEFT));
@@ -131,7 +129,7 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
     assert!(states.iter().all(|state| *state == states[0] && state.state_ndx == last), "{states:?}");
     for seq in 1..=writer.seq {
         let path = format!("/v1/apps/{KV}/kv/k{seq}?min={last}&wait=30");
-        assert_eq!(cluster.readers.get(PREFERRED, &path).await.unwrap(), seq.to_string());
+        assert_eq!(cluster.readers.get(full, &path).await.unwrap(), seq.to_string());
     }
     cluster.stop_all().await;
 }

@@ -6,6 +6,8 @@
 //! that still reaches a quorum can always be elected, and a node that merely lost sight of a working leader never
 //! disturbs it. That covers the three partial partitions: quorum loss, constrained election, chained.
 
+use std::collections::BTreeSet;
+
 use synod_types::message::GroupBeat;
 use synod_types::{Ballot, NodeId};
 
@@ -25,12 +27,14 @@ pub struct Election {
     happy: bool,
     /// What came in this round that the others' last word does not show yet.
     news: News,
-    /// Rounds for which this node has wanted to take over. It waits as many as there are nodes with a better rank that it
-    /// hears, so that nodes do not all stand at once.
+    /// Rounds for which this node has wanted to take over. It waits as many as there are nodes with a better rank that are not
+    /// known to be gone, so that nodes do not all stand at once.
     waited: u32,
     /// Whether this node votes: else it never stands.
     is_voter: bool,
     group: u32,
+    /// Whom this node has heard since it started.
+    met: BTreeSet<NodeId>,
 }
 
 /// What a node learned since its last round ended.
@@ -50,14 +54,24 @@ impl Election {
         let priority = rank.map_or(0, |rank| u32::MAX - rank);
         let own = Ballot { epoch: members.epoch(), number: promised.number, priority, node: members.node() };
         let is_voter = members.is_voter();
-        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, is_voter, group }
+        Election {
+            own,
+            leader: promised,
+            happy: false,
+            news: News::Nothing,
+            waited: 0,
+            is_voter,
+            group,
+            met: BTreeSet::new(),
+        }
     }
 
     /// Another epoch began: whoever led does not lead in it.
     pub fn on_epoch(&mut self, members: &Members, group: u32) {
-        let Election { own, leader, .. } = *self;
+        let Election { own, leader, ref mut met, .. } = *self;
+        let met = std::mem::take(met);
         let highest = if own.number > leader.number { own } else { leader };
-        *self = Election { leader, ..Election::new(members, group, highest) };
+        *self = Election { leader, met, ..Election::new(members, group, highest) };
     }
 
     /// The highest leader's ballot that this node knows of.
@@ -107,7 +121,8 @@ impl Election {
         promised: Ballot,
         broken: Broken,
     ) -> Option<Ballot> {
-        for (_, beat) in beats {
+        for (node, beat) in beats {
+            self.met.insert(*node);
             self.on_ballot(beat.leader);
         }
         let own = self.own;
@@ -129,8 +144,9 @@ impl Election {
             return None;
         }
         // A node that would have to fetch decrees first gives the others a chance; its turn comes all the same.
-        let before =
-            members.ranked_before(self.group).filter(|node| beats.iter().any(|(beat, _)| beat == node));
+        // Who was never heard may only be starting.
+        let counts = |node: &NodeId| beats.iter().any(|(beat, _)| beat == node) || !self.met.contains(node);
+        let before = members.ranked_before(self.group).filter(counts);
         let place = u32::try_from(before.count()).expect("few members");
         let patience = if behind { place + BEHIND_ROUNDS } else { place };
         if self.waited < patience {
