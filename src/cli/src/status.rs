@@ -145,12 +145,11 @@ fn of_members(answered: &[Answered]) -> Vec<String> {
         let name = &status.node_name;
         if !is_member(status.node_id, status) {
             let votes = status.apps.iter().any(|app| app.voters.contains(&status.node_id));
-            lines.push(if votes && status.apps.iter().any(|app| app.leader.is_some()) {
+            let is_led = status.apps.iter().any(|app| app.leader.is_some());
+            lines.push(if votes && is_led {
                 format!("! {name} is removed, and votes until the others go on without it: leave it on")
-            } else if votes {
-                format!("! {name} was removed: its answers grow old; switch it off")
             } else {
-                format!("! {name} is no member of the cluster: its answers are not those of the cluster")
+                format!("! {name} is no member of the cluster, and its answers grow old: ask another node")
             });
             continue;
         }

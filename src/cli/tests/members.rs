@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
+use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, Timeouts};
 use synod_cluster::{Cluster, KV, State, ZONES, eventually, put};
 use synod_gateway::ClusterStatus;
@@ -52,9 +53,12 @@ struct Written {
 }
 
 impl Writer {
-    /// A writer whose keys begin with `name`, and that prefers the node `first`.
+    /// A writer with a key of its own, whose keys begin with `name`, and that prefers the node `first`.
     fn start(cluster: &Cluster, name: &'static str, first: usize) -> Writer {
-        let client = cluster.client(cluster.administrator(), first, PATIENT);
+        let key = SigningKey::generate(Algorithm::Ed25519);
+        key.save_new(cluster.directory.path().join(format!("{name}.pem"))).unwrap();
+        cluster.expect(0, &format!("commander add {name} --app kv --key {name}.pem --role writer"));
+        let client = cluster.client(key, first, PATIENT);
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let task = tokio::spawn(write(client, name, Arc::clone(&stop), Arc::clone(&count)));
         Writer { stop, count, task }
@@ -197,7 +201,8 @@ fn members(cluster: &Cluster) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_added_and_removed_and_no_write_fails() {
     let mut cluster = Cluster::start(3).await;
-    let sticky = Writer::start(&cluster, "sticky", 0);
+    // It prefers the node that will be removed.
+    let sticky = Writer::start(&cluster, "sticky", leading(&cluster).unwrap_or(0));
     sticky.more(20).await;
     let added = bring(&mut cluster, &["node4", "node5"]).await;
     let (text, _) = cluster.expect(0, "status");
@@ -236,7 +241,7 @@ async fn nodes_are_added_and_removed_and_no_write_fails() {
         assert_eq!(refused.status().map(|status| status.as_u16()), Some(503));
     }
     let (text, _) = cluster.expect(0, "status");
-    assert!(text.contains(&format!("! {} was removed", cluster.name(leader))), "{text}");
+    assert!(text.contains(&format!("! {} is no member of the cluster", cluster.name(leader))), "{text}");
     let written = [sticky.end().await, roaming.end().await];
     check(&cluster, &staying, &written).await;
     for (name, written) in ["sticky", "roaming"].iter().zip(&written) {
@@ -350,6 +355,31 @@ async fn two_administrators_sign_and_a_majority_is_waited_for() {
     cluster.expect(0, "kv put still written");
     cluster.spawn(2);
     eventually("it is made by itself", async || members(&cluster) == ["node1", "node3"]).await;
+    cluster.stop_all().await;
+}
+
+/// What a node votes in follows from decrees that it has seen before: it must not forget that with the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_started_again_knows_who_votes() {
+    let mut cluster = Cluster::start(1).await;
+    for node in bring(&mut cluster, &["node2", "node3"]).await {
+        accept(&cluster, node);
+    }
+    settled(&cluster, "member remove node1");
+    cluster.stop_all().await;
+    for node in [1, 2] {
+        cluster.spawn(node);
+    }
+    eventually("every node is in the last epoch of every application", async || {
+        let mut epochs = Vec::new();
+        for node in [1, 2] {
+            let apps = status(&cluster, node).await.map(|status| status.apps).unwrap_or_default();
+            epochs.extend(apps.into_iter().map(|app| (app.epoch.0, app.voters.len(), app.leader.is_some())));
+        }
+        epochs == [(3, 2, true); 4]
+    })
+    .await;
+    cluster.expect(0, "kv put still written");
     cluster.stop_all().await;
 }
 
