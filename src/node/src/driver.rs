@@ -374,9 +374,18 @@ impl Driver {
             }
         }
         self.keep_roster();
+        self.ways.intake.set_outside(self.is_outside());
         self.keep_preferences();
         self.refresh();
         self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+    }
+
+    /// Whether this node has no part in the cluster, as [`synod_gateway::ClusterStatus::is_outside`] has it.
+    fn is_outside(&self) -> bool {
+        let known = self.ways.roster.load();
+        let takes_part =
+            |(&app, state): (&AppNdx, &App)| state.leader.is_some() && known.voters(app).contains(&self.node);
+        known.members.iter().all(|member| member.id != self.node) && !self.apps.iter().any(takes_part)
     }
 
     /// Finds out who is to lead, for each application.
