@@ -137,9 +137,8 @@ fn warning(node: &str, CertificateStatus { certificate, not_after_ms, .. }: &Cer
 fn of_members(answered: &[Answered]) -> Vec<String> {
     let statuses = || answered.iter().filter_map(|(_, status)| status.as_ref().ok());
     let wanted = statuses().map(|status| status.epoch).max().unwrap_or_default();
-    let is_member = |id: NodeId, status: &ClusterStatus| {
-        status.nodes.iter().any(|node| node.id == id && node.is_member)
-    };
+    let is_member =
+        |id: NodeId, status: &ClusterStatus| status.nodes.iter().any(|node| node.id == id && node.is_member);
     let mut lines = Vec::new();
     for status in statuses() {
         let name = &status.node_name;

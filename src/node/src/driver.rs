@@ -420,10 +420,15 @@ impl Driver {
         }
         self.ways.mesh.set_rejected(members.rejected().to_vec());
         info!(epoch = %members.configuration().epoch, members = members.iter().count(), "members");
-        let is_member = |members: &synod_machine::Members| members.iter().any(|member| member.id == self.node);
+        let is_member =
+            |members: &synod_machine::Members| members.iter().any(|member| member.id == self.node);
         match (is_member(&before.members), is_member(members)) {
-            (true, false) => warn!("this node is no member of the cluster any more: it votes until the others go on without it"),
-            (false, true) => info!("this node is a member of the cluster: it votes as soon as it has nearly everything"),
+            (true, false) => warn!(
+                "this node is no member of the cluster any more: it votes until the others go on without it"
+            ),
+            (false, true) => {
+                info!("this node is a member of the cluster: it votes as soon as it has nearly everything")
+            }
             (true, true) | (false, false) => {}
         }
         self.ways.roster.store(Arc::new(known));

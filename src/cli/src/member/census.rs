@@ -29,7 +29,16 @@ impl Census {
     /// # Errors
     /// [`Failure::Unreachable`] if none answers.
     pub(crate) async fn take(cluster: &Cluster) -> anyhow::Result<Census> {
-        let answered = ask_all(&cluster.reader()?).await;
+        let (_, id) = cluster.genesis()?;
+        let mut answered = ask_all(&cluster.reader()?).await;
+        for (node, status) in &mut answered {
+            if let Ok(other) = status
+                && other.cluster_id != id
+            {
+                let other = other.cluster_id.short();
+                *status = Err(format!("{} at {} is a node of another cluster, {other}", node.name, node.url));
+            }
+        }
         if answered.iter().all(|(_, status)| status.is_err()) {
             let why: Vec<String> =
                 answered.iter().filter_map(|(_, status)| status.as_ref().err().cloned()).collect();
@@ -189,8 +198,10 @@ pub(super) mod tests {
 
     #[test]
     fn who_has_come_furthest_says_who_the_members_are() {
-        let old = status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Down)], Vec::new());
-        let mut new = status(2, 1, vec![node(2, true, NodeState::Own), node(3, true, NodeState::Up)], Vec::new());
+        let old =
+            status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Down)], Vec::new());
+        let mut new =
+            status(2, 1, vec![node(2, true, NodeState::Own), node(3, true, NodeState::Up)], Vec::new());
         let mut late = old.clone();
         late.applicants = vec![applicant(3, "node3", None), applicant(9, "node9", None)];
         new.applicants = vec![applicant(9, "node9", None)];

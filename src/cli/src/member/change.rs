@@ -197,7 +197,10 @@ fn applicant(census: &Census, name: &str, id: &str) -> Result<Member, Failure> {
     let mut all = census.applicants();
     all.retain(|one| one.applicant.name == name);
     if all.is_empty() {
-        let text = if census.members().any(|node| node.name == name && node.id.to_string().starts_with(&digits)) {
+        let text = if census
+            .members()
+            .any(|node| node.name == name && node.id.to_string().starts_with(&digits))
+        {
             format!("{} is a member already", printable(name))
         } else {
             format!(
@@ -220,7 +223,10 @@ fn applicant(census: &Census, name: &str, id: &str) -> Result<Member, Failure> {
             printable(name),
             known.join(", ")
         ))),
-        _ => Err(Failure::Usage(format!("{digits} begins more than one id: {}; give more digits", known.join(", ")))),
+        _ => Err(Failure::Usage(format!(
+            "{digits} begins more than one id: {}; give more digits",
+            known.join(", ")
+        ))),
     }
 }
 
@@ -240,7 +246,10 @@ fn rejected(census: &Census, text: &str) -> Result<NodeId, Failure> {
         many => {
             let ids: Vec<String> = many.iter().map(|one| one.applicant.id.to_string()).collect();
             let text = printable(text);
-            Err(Failure::Usage(format!("several nodes ask as {text}: name one by its id: {}", ids.join(", "))))
+            Err(Failure::Usage(format!(
+                "several nodes ask as {text}: name one by its id: {}",
+                ids.join(", ")
+            )))
         }
     }
 }
@@ -309,7 +318,8 @@ mod tests {
     use super::*;
 
     fn asked() -> Census {
-        let mut one = status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Up)], Vec::new());
+        let mut one =
+            status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Up)], Vec::new());
         one.applicants = vec![
             applies(4, "node4", None),
             applies(9, "node2", Some("known")),

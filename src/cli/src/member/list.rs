@@ -70,7 +70,8 @@ fn json(status: &ClusterStatus) -> serde_json::Value {
             "seen": seen(node.state).to_lowercase(),
         })
     });
-    let apps = status.apps.iter().map(|app| json!({ "appNdx": app.app_ndx, "name": app.name, "epoch": app.epoch }));
+    let apps =
+        status.apps.iter().map(|app| json!({ "appNdx": app.app_ndx, "name": app.name, "epoch": app.epoch }));
     json!({
         "asked": status.node_name,
         "epoch": status.epoch,
@@ -95,7 +96,12 @@ fn text(status: &ClusterStatus) -> String {
     }
     let epochs: Vec<String> =
         status.apps.iter().map(|app| format!("{} {} in {}", app.app_ndx, app.name, app.epoch)).collect();
-    format!("{table}\nas {} sees it: epoch {} is wanted; {}\n", status.node_name, status.epoch, epochs.join(", "))
+    format!(
+        "{table}\nas {} sees it: epoch {} is wanted; {}\n",
+        status.node_name,
+        status.epoch,
+        epochs.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -61,7 +61,8 @@ fn text(applied: &[Applied], census: &Census) -> String {
     let mut text = String::new();
     for one in applied {
         let Applied { applicant, told_by } = one;
-        let mut line = |line: String| writeln!(text, "{}", printable(&line)).expect("a String takes everything");
+        let mut line =
+            |line: String| writeln!(text, "{}", printable(&line)).expect("a String takes everything");
         line(format!("{} at {}", applicant.name, applicant.address));
         line(format!("  id          {}", applicant.id));
         line(format!("  has asked   {}", told_by.join(", ")));
@@ -90,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_says_how_to_accept() {
-        let mut one = status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Up)], Vec::new());
+        let mut one =
+            status(1, 0, vec![node(1, true, NodeState::Own), node(2, true, NodeState::Up)], Vec::new());
         let conflict = Some("its name is known with another key, 02…: has it lost its own?");
         one.applicants = vec![applicant(4, "node4", None), applicant(9, "node2", conflict)];
         let census = census(vec![one]);

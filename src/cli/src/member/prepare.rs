@@ -172,9 +172,16 @@ impl fmt::Display for Prepared {
         writeln!(f, "id           {}", self.id)?;
         writeln!(f, "fingerprint  {}", self.fingerprint)?;
         if self.replaces {
-            writeln!(f, "{name} is a member, with another key: this node takes its place, which is lost for good then")?;
+            writeln!(
+                f,
+                "{name} is a member, with another key: this node takes its place, which is lost for good then"
+            )?;
         }
-        writeln!(f, "\nNext, copy {directory}/ to {}, and nowhere else, and start it there:", self.plan.mesh.host)?;
+        writeln!(
+            f,
+            "\nNext, copy {directory}/ to {}, and nowhere else, and start it there:",
+            self.plan.mesh.host
+        )?;
         writeln!(f, "  synod node --config {name}/node.toml")?;
         writeln!(f, "then, when `synod member pending` shows it with this id:\n  {}", self.accept())?;
         if self.replaces {

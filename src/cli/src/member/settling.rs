@@ -50,7 +50,8 @@ impl Goal {
     /// Whether a node has executed the change.
     fn is_known_to(&self, status: &ClusterStatus) -> bool {
         let is_member = |id: NodeId| status.nodes.iter().any(|node| node.is_member && node.id == id);
-        self.added.as_ref().is_none_or(|(id, _)| is_member(*id)) && self.removed.is_none_or(|id| !is_member(id))
+        self.added.as_ref().is_none_or(|(id, _)| is_member(*id))
+            && self.removed.is_none_or(|id| !is_member(id))
     }
 
     /// What is not so yet, as these nodes say, and the epoch that is waited for.
@@ -77,16 +78,23 @@ impl Goal {
             if is_led || 2 * there > members.len() {
                 return None;
             }
+            let is_silent = |member: &NodeStatus| {
+                answered.iter().any(|(node, status)| node.name == member.name && status.is_err())
+            };
             let words = members.iter().filter_map(|member| match of(member) {
                 Some(status) if is_there(&status) => None,
                 Some(status) => {
-                    let lag = status.apps.iter().find(|one| one.app_ndx == app.app_ndx).map_or(0, |one| one.lag);
-                    Some(format!("{} lags by {lag} slots", member.name))
+                    let one = status.apps.iter().find(|one| one.app_ndx == app.app_ndx)?;
+                    Some(match one.lag {
+                        0 => format!("{} is in epoch {}", member.name, one.epoch),
+                        lag => format!("{} lags by {lag} slots", member.name),
+                    })
                 }
+                None if is_silent(member) => Some(format!("{} does not answer", member.name)),
                 None if member.state == NodeState::Down => {
                     Some(format!("{} is down, as {} sees it", member.name, latest.node_name))
                 }
-                None => Some(format!("{} is not asked: it is not in the client file, or does not answer", member.name)),
+                None => Some(format!("{} is not in the client file", member.name)),
             });
             let words: Vec<String> = words.collect();
             Some(format!(
@@ -102,7 +110,8 @@ impl Goal {
     /// What can be done now.
     pub(super) fn settled(&self, epoch: Option<Epoch>, took: Duration) -> String {
         let epoch = epoch.map(|epoch| format!(" (epoch {epoch})")).unwrap_or_default();
-        let mut text = format!("all applications go by the new members{epoch}, after {} ms", took.as_millis());
+        let mut text =
+            format!("all applications go by the new members{epoch}, after {} ms", took.as_millis());
         if let Some((_, name)) = &self.added {
             text.push_str(&format!("; {name} votes"));
         }
@@ -181,7 +190,7 @@ mod tests {
         let (missing, epoch) = goal.missing(&two);
         assert_eq!(epoch, Some(Epoch(1)));
         assert!(missing[0].contains("1 kv is not in epoch 1"), "{missing:?}");
-        assert!(missing[0].contains("node3 lags by 0 slots, node4 is down, as"), "{missing:?}");
+        assert!(missing[0].contains("node3 is in epoch 0, node4 is down, as"), "{missing:?}");
         let three = said(vec![one(1, 1, follower), one(2, 1, follower), one(3, 1, follower)]);
         assert_eq!(goal.missing(&three).0, [""; 0]);
         let led = said(vec![one(1, 1, GroupRole::Leader), one(3, 0, follower)]);
@@ -194,8 +203,14 @@ mod tests {
         let nodes = vec![node(2, true, NodeState::Own), node(1, false, NodeState::Up)];
         let one = |epoch, role| status(2, 1, nodes.clone(), vec![app(1, role, epoch, &[1, 2])]);
         assert_eq!(goal.missing(&said(vec![one(0, GroupRole::Leader)])).0.len(), 1);
-        assert_eq!(goal.missing(&said(vec![one(1, GroupRole::Follower)])).0, [""; 0], "one of one is a majority");
-        assert!(goal.settled(Some(Epoch(1)), Duration::ZERO).contains("node 010101010101 can be switched off"));
+        assert_eq!(
+            goal.missing(&said(vec![one(1, GroupRole::Follower)])).0,
+            [""; 0],
+            "one of one is a majority"
+        );
+        assert!(
+            goal.settled(Some(Epoch(1)), Duration::ZERO).contains("node 010101010101 can be switched off")
+        );
         assert_eq!(Goal::of(&MemberOp::Reject { node: id(1) }), None);
     }
 }
