@@ -413,10 +413,10 @@ impl Driver {
             return;
         }
         let known = self.registrar.known(members, voters);
-        if known.nodes != before.nodes {
-            if let Err(why) = self.ways.mesh.set_peers(known.peers()) {
-                error!(%why, "the nodes that are members now cannot all be reached");
-            }
+        if known.nodes != before.nodes
+            && let Err(why) = self.ways.mesh.set_peers(known.peers())
+        {
+            error!(%why, "the nodes that are members now cannot all be reached");
         }
         self.ways.mesh.set_rejected(members.rejected().to_vec());
         info!(epoch = %members.configuration().epoch, members = members.iter().count(), "members");

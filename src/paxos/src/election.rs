@@ -124,7 +124,7 @@ impl Election {
         }
         // Who has promised in a later epoch has lost to damage how that began, and learns it again first. A node that would
         // have to fetch decrees first gives the others a chance; its turn comes all the same.
-        let Some(rank) = self.rank.filter(|_| promised.epoch <= own.epoch) else { return None };
+        let rank = self.rank.filter(|_| promised.epoch <= own.epoch)?;
         let patience = if behind { rank + BEHIND_ROUNDS } else { rank };
         if self.waited < patience {
             self.waited += 1;

@@ -73,7 +73,7 @@ impl Rogue {
 
     /// The ballot under which it leads.
     pub fn ballot(&self) -> Ballot {
-        Ballot { number: self.number, priority: u32::MAX, node: self.id }
+        Ballot { epoch: synod_types::Epoch(0), number: self.number, priority: u32::MAX, node: self.id }
     }
 
     pub fn send(&self, message: &Message) {
