@@ -46,7 +46,9 @@ enum Command {
 
 /// Show which node leads each application, as the nodes see it
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  synod leader list")]
+#[command(
+    after_help = "Examples:\n  synod leader list\n  synod leader list --output json | jq -r '.apps[] | [.name, .leader.name] | @tsv'"
+)]
 struct List {
     #[command(flatten)]
     connection: Connection,
