@@ -10,13 +10,14 @@ use crate::key::PublicKey;
 use crate::random;
 use crate::signing_key::SigningKey;
 
-/// Makes a Hello. `communication_key` and `address` are empty for a commander; `exporter` is what TLS exports under
+/// Makes a Hello. `communication_key` and `address` are empty and `directory` is zeros for a commander; `exporter` is what TLS exports under
 /// [`Hello::EXPORTER_LABEL`].
 pub fn sign_hello(
     key: &SigningKey,
     cluster: &ClusterId,
     communication_key: &[u8],
     address: &str,
+    directory: [u8; 16],
     exporter: &[u8; 32],
 ) -> Hello {
     let mut hello = Hello {
@@ -24,6 +25,7 @@ pub fn sign_hello(
         signing_key: key.public().spki_der().to_vec(),
         communication_key: communication_key.to_vec(),
         address: address.to_owned(),
+        directory,
         salt: random::bytes(),
         signature: Vec::new(),
     };
@@ -62,9 +64,9 @@ mod tests {
     fn a_hello_proves_its_key() {
         for algorithm in [Algorithm::Ed25519, Algorithm::Rsa2048] {
             let key = SigningKey::generate(algorithm);
-            let hello = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", &EXPORTER);
+            let hello = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", [5; 16], &EXPORTER);
             assert_eq!(verify_hello(&hello, &CLUSTER, &EXPORTER).unwrap(), *key.public());
-            let again = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", &EXPORTER);
+            let again = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", [5; 16], &EXPORTER);
             assert_ne!(hello.salt, again.salt);
         }
     }
@@ -72,7 +74,7 @@ mod tests {
     #[test]
     fn a_hello_is_for_one_session_of_one_cluster() {
         let key = SigningKey::generate(Algorithm::Ed25519);
-        let hello = sign_hello(&key, &CLUSTER, b"key", "address", &EXPORTER);
+        let hello = sign_hello(&key, &CLUSTER, b"key", "address", [0; 16], &EXPORTER);
         let bad = Err(SessionErrorCode::BadSignature);
         assert_eq!(verify_hello(&hello, &ClusterId(Digest([9; 32])), &EXPORTER), bad);
         assert_eq!(verify_hello(&hello, &CLUSTER, &[9; 32]), bad);
@@ -82,7 +84,7 @@ mod tests {
     fn every_field_is_signed() {
         let key = SigningKey::generate(Algorithm::Ed25519);
         let other = SigningKey::generate(Algorithm::Ed25519);
-        let hello = sign_hello(&key, &CLUSTER, b"key", "address", &EXPORTER);
+        let hello = sign_hello(&key, &CLUSTER, b"key", "address", [0; 16], &EXPORTER);
         let changed = |change: &dyn Fn(&mut Hello)| {
             let mut hello = hello.clone();
             change(&mut hello);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use synod_types::RefusalCode;
 
 /// Every code, in the order in which it is counted.
-const CODES: [RefusalCode; 21] = [
+const CODES: [RefusalCode; 22] = [
     RefusalCode::BadSignature,
     RefusalCode::Malformed,
     RefusalCode::TooLarge,
@@ -27,6 +27,7 @@ const CODES: [RefusalCode; 21] = [
     RefusalCode::Stopping,
     RefusalCode::ContentMissing,
     RefusalCode::NotValidNow,
+    RefusalCode::NoSpace,
 ];
 
 /// The values of the back end's counters at one time. All but the `_open` and `_held` ones only rise.

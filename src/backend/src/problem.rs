@@ -77,6 +77,7 @@ fn status(code: RefusalCode) -> StatusCode {
         RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalCode::Busy | RefusalCode::NoLeader | RefusalCode::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         RefusalCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        RefusalCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         // Upload the file, and submit the same bytes again.
         RefusalCode::ContentMissing => StatusCode::CONFLICT,
         // Stale, reused and far seqs, failed conditions, and what a later version adds.

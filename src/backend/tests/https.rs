@@ -123,6 +123,7 @@ async fn refusals_are_problems_with_a_fitting_status() {
         (RefusalCode::Revoked, StatusCode::FORBIDDEN),
         (RefusalCode::NotPermitted, StatusCode::FORBIDDEN),
         (RefusalCode::NotValidNow, StatusCode::FORBIDDEN),
+        (RefusalCode::NoSpace, StatusCode::INSUFFICIENT_STORAGE),
         (RefusalCode::UnknownApp, StatusCode::NOT_FOUND),
         (RefusalCode::Expired, StatusCode::GONE),
         (RefusalCode::StaleSeq, StatusCode::CONFLICT),

@@ -1,4 +1,4 @@
-//! The disk of one node fills up: that node says so and ends, the others go on, and it comes back where there is room.
+//! The disk of one node that keeps no reserve fills up: that node says so and ends, the others go on, and it comes back where there is room.
 //!
 //! Needs a file system of its own, which takes root; anybody else is told that nothing was tested.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
@@ -42,7 +42,7 @@ async fn fill_the_disk_of(full: usize) {
     // Declared behind the disk, so that its nodes are gone before the disk is unmounted.
     let mut cluster = Cluster::found(3);
     let small = disk.path().join("data");
-    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "small.toml", &small);
+    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "small.toml", &small, Some(0));
     for node in 0..cluster.len() {
         cluster.spawn(node);
     }
@@ -86,7 +86,7 @@ async fn fill_the_disk_of(full: usize) {
     let copied = Command::new("cp").arg("-a").arg(&small).arg(directory.path()).status();
     assert!(copied.unwrap().success());
     let large = directory.path().join("data");
-    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "large.toml", &large);
+    cluster.founded.nodes[full].config = cluster.with_data_dir(full, "large.toml", &large, None);
     cluster.spawn(full);
     cluster.ready(full).await;
     assert_has_all(&cluster, full, seq, last).await;

@@ -94,7 +94,8 @@ impl Session {
         connection
             .export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, &[])
             .map_err(|_| Lost::new("the TLS session exports no key"))?;
-        let hello = synod_auth::sign_hello(commander.key(), &commander.cluster(), b"", "", &exporter);
+        let hello =
+            synod_auth::sign_hello(commander.key(), &commander.cluster(), b"", "", [0; 16], &exporter);
         let mut numbers = MsgCounter::default();
         let request = Request::Control(Control::Hello(Box::new(hello)));
         let mut out = Vec::new();

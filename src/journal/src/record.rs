@@ -18,7 +18,7 @@ use synod_types::{AppNdx, Ballot, Decree, Record, Slot};
 /// below the size at which it leaves the log (see [`crate::sled_store`]).
 pub const PART_BYTES: usize = 16 << 10;
 /// The version of the format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 const TAG_PROMISED: u8 = 1;
 const TAG_CHOSEN: u8 = 2;
@@ -251,7 +251,7 @@ mod tests {
     const APP: AppNdx = AppNdx(7);
 
     fn ballot() -> Ballot {
-        Ballot { number: 3, priority: 1, node: NodeId(Digest([9; 32])) }
+        Ballot { number: 3, priority: 1, node: NodeId(Digest([9; 32])), ..Ballot::ZERO }
     }
 
     fn decree(bytes: usize) -> Decree {
@@ -291,7 +291,7 @@ mod tests {
         .flat_map(encode)
         .map(|entry| format!("{} {}\n", hex::encode(entry.key), hex::encode(entry.value)))
         .collect();
-        assert_eq!(lines.concat(), include_str!("../tests/golden/records-v1.hex"));
+        assert_eq!(lines.concat(), include_str!("../tests/golden/records-v2.hex"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A whole machine as bytes: the application's state and everything around it. Equal machines give equal bytes.
 //!
-//! `"synod/machine/v1\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
+//! `"synod/machine/v2\0" ‖ length of the head (u64, big-endian) ‖ head ‖ application ‖ SHA3-256 of all before`; the head
 //! (identity, numbers, clocks, members, authority, sessions) is in the encoding of [`synod_types::wire`], the application's part is
 //! its own business.
 //!
@@ -19,7 +19,7 @@ use crate::session::{SessionRecord, Sessions};
 use crate::view::View;
 
 /// First bytes of a snapshot: what it is, and in which version.
-pub const DOMAIN: &[u8; 17] = b"synod/machine/v1\0";
+pub const DOMAIN: &[u8; 17] = b"synod/machine/v2\0";
 /// Bytes of the digest at the end.
 const DIGEST_BYTES: usize = 32;
 

@@ -21,10 +21,32 @@ pub struct MeshConfig {
     pub listen: Listen,
     /// Where the others reach this node, as `host:port`; told to them in the Hello.
     pub address: String,
+    /// Names this node's data directory; told to the others in the Hello.
+    pub directory: [u8; 16],
+    /// Whose data directory is whose, as this node remembers it.
+    pub directories: Arc<dyn Directories>,
     /// The shortest wait before a peer is called again; the longest is ten times as long.
     pub retry_delay: Duration,
     /// All other nodes of the cluster, to begin with; see [`crate::Mesh::set_peers`].
     pub peers: Vec<PeerConfig>,
+}
+
+/// Remembers with which data directory each node made its promises. One that comes with another has forgotten them: it could
+/// promise the opposite, so nothing that it says may be taken.
+pub trait Directories: fmt::Debug + Send + Sync {
+    /// Whether `node` has had this directory all the time. The first one that it comes with is remembered, durably, before
+    /// anything is taken from it.
+    fn is_known(&self, node: NodeId, directory: [u8; 16]) -> bool;
+}
+
+/// Remembers nothing: every node is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct NoDirectories;
+
+impl Directories for NoDirectories {
+    fn is_known(&self, _: NodeId, _: [u8; 16]) -> bool {
+        true
+    }
 }
 
 /// Where a node listens.

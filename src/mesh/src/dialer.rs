@@ -157,8 +157,8 @@ impl Dialer {
         connection: &Connection,
         control: &mut ControlStream,
     ) -> Result<[SendStream; 3], SessionEnd> {
-        let Shared { identity, cluster, address, .. } = &*self.shared;
-        let hello = own_hello(identity, cluster, address, connection);
+        let Shared { identity, cluster, address, directory, .. } = &*self.shared;
+        let hello = own_hello(identity, cluster, address, *directory, connection);
         let number = control.say(Control::Hello(Box::new(hello))).await?;
         let answer = control.next().await?;
         match answer.control {

@@ -29,10 +29,11 @@ pub(crate) fn own_hello(
     identity: &TlsIdentity,
     cluster: &ClusterId,
     address: &str,
+    directory: [u8; 16],
     connection: &Connection,
 ) -> Hello {
     let key = identity.public_key().spki_der();
-    sign_hello(identity.signing_key(), cluster, key, address, &exporter(connection))
+    sign_hello(identity.signing_key(), cluster, key, address, directory, &exporter(connection))
 }
 
 /// Checks the Hello of who opened this connection with the key `peer`.

@@ -31,7 +31,7 @@ mod session;
 mod transport;
 
 pub use applicants::{Applicant, Conflict};
-pub use config::{Listen, MeshConfig, MeshError, PeerConfig};
+pub use config::{Directories, Listen, MeshConfig, MeshError, NoDirectories, PeerConfig};
 pub use mesh::{Mesh, MeshCounters};
 pub use peer::{LinkState, PeerStatus};
 pub use priority::Priority;

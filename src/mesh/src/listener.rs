@@ -208,6 +208,15 @@ where
         let Some(peer) = self.shared.peer(caller.id) else {
             return Err(self.apply(caller, &hello.address, msg_n));
         };
+        let directories = Arc::clone(&self.shared.directories);
+        let (id, directory) = (caller.id, hello.directory);
+        // It may have to write.
+        let is_known = tokio::task::spawn_blocking(move || directories.is_known(id, directory)).await;
+        if !is_known.is_ok_and(|is_known| is_known) {
+            let description = "its data directory is not the one with which it made its promises; it can come back only as a new \
+                               node: synod member replace";
+            return Err(Violation::of_frame(SessionErrorCode::OtherDirectory, msg_n, description).into());
+        }
         control.say(Control::Ack { your_msg_n: msg_n }).await?;
         Ok(peer)
     }

@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::applicants::{Applicant, Applicants, Conflict};
-use crate::config::{MeshConfig, MeshError, PeerConfig, check_peers};
+use crate::config::{Directories, MeshConfig, MeshError, PeerConfig, check_peers};
 use crate::dialer::Dialer;
 use crate::leaving::{Leave, Leaving};
 use crate::listener::Listener;
@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     pub(crate) identity: Arc<TlsIdentity>,
     pub(crate) address: String,
+    pub(crate) directory: [u8; 16],
+    pub(crate) directories: Arc<dyn Directories>,
     pub(crate) retry_delay: Duration,
     pub(crate) counters: Counters,
     pub(crate) applicants: Applicants,
@@ -174,7 +176,8 @@ impl Mesh {
         F: Future<Output = ()> + Send + 'static,
     {
         config.check()?;
-        let MeshConfig { cluster, identity, listen, address, retry_delay, peers } = config;
+        let MeshConfig { cluster, identity, listen, address, directory, directories, retry_delay, peers } =
+            config;
         let (endpoint, client) = transport::bind(listen, &identity)?;
         let local_address = transport::local_address(&endpoint);
         let (leave, leaving) = Leave::new();
@@ -182,8 +185,17 @@ impl Mesh {
         let counters = Counters::default();
         let peers = ArcSwap::from_pointee(peers);
         let applicants = Applicants::default();
-        let shared =
-            Arc::new(Shared { cluster, identity, address, retry_delay, counters, applicants, peers });
+        let shared = Arc::new(Shared {
+            cluster,
+            identity,
+            address,
+            directory,
+            directories,
+            retry_delay,
+            counters,
+            applicants,
+            peers,
+        });
         let runtime = Handle::current();
         let mut running = Running { tasks: JoinSet::new(), runtime, endpoint, client, leaving };
         let listener = Listener {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use quinn::Connection;
 use synod_auth::TlsIdentity;
 use synod_types::NodeId;
+use synod_types::session::SessionErrorCode;
 use tokio::sync::{Notify, watch};
 
 use crate::config::PeerConfig;
@@ -59,6 +60,8 @@ pub struct PeerStatus {
     pub dropped: u64,
     /// Why the last session that this node opened ended or did not begin.
     pub last_error: Option<String>,
+    /// With which code the peer refused the last session, if it did.
+    pub refused: Option<SessionErrorCode>,
 }
 
 impl PeerStatus {
@@ -100,6 +103,7 @@ struct Outbound {
     session: Option<(Connection, SystemTime)>,
     sessions: u64,
     last_error: Option<String>,
+    refused: Option<SessionErrorCode>,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +125,8 @@ fn count(number: usize) -> u64 {
 
 impl Peer {
     pub(crate) fn new(config: PeerConfig) -> Peer {
-        let outbound = Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None };
+        let outbound =
+            Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None, refused: None };
         Peer {
             id: config.id,
             standing: watch::Sender::new(Standing { config: Arc::new(config), is_removed: false }),
@@ -223,6 +228,10 @@ impl Peer {
         let mut outbound = self.outbound();
         outbound.state = LinkState::Down;
         let was_up = outbound.session.take().is_some();
+        outbound.refused = match end {
+            SessionEnd::Refused { code, .. } => Some(*code),
+            _ => None,
+        };
         let before = outbound.last_error.replace(end.to_string());
         was_up || before != outbound.last_error
     }
@@ -294,6 +303,7 @@ impl Peer {
             queued_bytes: self.queues.iter().map(Queue::bytes).sum(),
             dropped: self.dropped.load(Ordering::Relaxed),
             last_error: outbound.last_error.clone(),
+            refused: outbound.refused,
         }
     }
 

@@ -24,9 +24,10 @@ impl Priority {
     /// The priority of a message.
     pub fn of(message: &Message) -> Priority {
         match message {
-            Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::States(_) => {
-                Priority::Control
-            }
+            Message::Heartbeat { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::States(_)
+            | Message::Space { .. } => Priority::Control,
             Message::Content(message) | Message::Chunk(message) => match message {
                 ContentMessage::Held(_)
                 | ContentMessage::Seek { .. }

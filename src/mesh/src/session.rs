@@ -142,14 +142,15 @@ impl From<WriteError> for SessionEnd {
 }
 
 impl SessionEnd {
-    /// Whether the peer says that this node is no member. That is an administrator's to change, not this node's.
+    /// Whether the peer says that this node is no member, or not the one that it was. That is an administrator's to change, not this node's.
     pub(crate) fn is_no_member(&self) -> bool {
         let SessionEnd::Refused { code, .. } = self else { return false };
         match code {
             SessionErrorCode::Removed
             | SessionErrorCode::Pending
             | SessionErrorCode::Rejected
-            | SessionErrorCode::NameTaken => true,
+            | SessionErrorCode::NameTaken
+            | SessionErrorCode::OtherDirectory => true,
             SessionErrorCode::MissingHello
             | SessionErrorCode::SecondHello
             | SessionErrorCode::WrongMsgN

@@ -86,14 +86,21 @@ async fn each_wrong_hello_has_its_error() {
         (SessionErrorCode::WrongId, {
             Box::new(|hello, session| {
                 let exporter = session.exporter();
-                sign_hello(other.signing_key(), &CLUSTER, &hello.communication_key, "", &exporter)
+                sign_hello(other.signing_key(), &CLUSTER, &hello.communication_key, "", [0; 16], &exporter)
             })
         }),
         (SessionErrorCode::WrongCommunicationKey, {
             Box::new(|hello, session| {
                 let exporter = session.exporter();
                 let key = other.public_key().spki_der();
-                sign_hello(bench.member.identity.signing_key(), &CLUSTER, key, &hello.address, &exporter)
+                sign_hello(
+                    bench.member.identity.signing_key(),
+                    &CLUSTER,
+                    key,
+                    &hello.address,
+                    [0; 16],
+                    &exporter,
+                )
             })
         }),
         // The id is right, and the key is not the one that it is the hash of.
@@ -111,7 +118,7 @@ async fn each_wrong_hello_has_its_error() {
         (SessionErrorCode::BadSignature, {
             Box::new(|hello, _| {
                 let key = hello.communication_key;
-                sign_hello(bench.member.identity.signing_key(), &CLUSTER, &key, "", &[9; 32])
+                sign_hello(bench.member.identity.signing_key(), &CLUSTER, &key, "", [0; 16], &[9; 32])
             })
         }),
     ];

@@ -45,7 +45,7 @@ async fn call(shown: &Shown, seat: &Seat, member: &Seat) -> Option<Control> {
     let mut exporter = [0; 32];
     connection.export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, b"").unwrap();
     let key = member.identity.public_key().spki_der();
-    let hello = sign_hello(member.identity.signing_key(), &CLUSTER, key, "localhost:1", &exporter);
+    let hello = sign_hello(member.identity.signing_key(), &CLUSTER, key, "localhost:1", [0; 16], &exporter);
     let mut bytes = Vec::new();
     let frame = ControlFrame { msg_n: 1, control: Control::Hello(Box::new(hello)) };
     wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &frame).unwrap();

@@ -48,6 +48,8 @@ pub struct Config {
     pub genesis: PathBuf,
     /// Where the node keeps its logs.
     pub data_dir: PathBuf,
+    /// Below so many free bytes on that disk the node takes no commands; `None`: as much as suits the disk.
+    pub reserve_bytes: Option<u64>,
     /// The commanders' port, TCP and UDP.
     pub backend: Listen,
     /// The readers' port.
@@ -130,6 +132,8 @@ pub enum Format {
 
 /// Milliseconds in a `retry_delay` that is not given.
 const RETRY_DELAY_MS: u64 = 250;
+/// More than any disk that a log would be kept on has to spare.
+const RESERVE_BYTES_MAX: u64 = 1 << 50;
 /// What the default ports of the back end, of HTTP and of DNS are above the port of `me.addr`.
 const BACKEND_PORT_OFFSET: u16 = 1000;
 const HTTP_PORT_OFFSET: u16 = 2000;
@@ -214,6 +218,7 @@ struct Draft {
     servers: Vec<DraftServer>,
     genesis: PathBuf,
     data_dir: Option<PathBuf>,
+    reserve_bytes: Option<u64>,
     backend: Option<Address>,
     http: Option<Http>,
     dns_is_given: bool,
@@ -248,6 +253,7 @@ impl Draft {
             fields.file("genesis", directory, mistakes).unwrap_or_else(|| directory.join("genesis.json"));
         let default_data = || Some(directory.join(format!("data-{}", draft.id.as_ref()?)));
         draft.data_dir = fields.file("data_dir", directory, mistakes).or_else(default_data);
+        draft.reserve_bytes = fields.number("reserve_bytes", 0..=RESERVE_BYTES_MAX, mistakes);
         draft.backend = draft.read_backend(&mut fields, mistakes);
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
@@ -385,6 +391,7 @@ impl Draft {
             servers: servers.collect::<Option<_>>()?,
             genesis: self.genesis,
             data_dir: self.data_dir?,
+            reserve_bytes: self.reserve_bytes,
             backend: Listen { addr: self.backend? },
             http: self.http?,
             dns: self.dns,

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
 use synod_machine::Machine;
-use synod_mesh::Mesh;
+use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
@@ -22,16 +22,25 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
+use crate::directories::is_disowned;
 use crate::freshness::Freshness;
 use crate::intake::Intake;
 use crate::roster::{Registrar, Roster};
 use crate::snapshots::{Ask, Snapshots};
+use crate::space::{self, Space};
 use crate::states::States;
+use crate::tasks::Fatal;
 
 /// The core counts in these.
 pub const TICK: Duration = Duration::from_millis(20);
 /// Ticks after which the intake looks for what waits too long.
 const INTAKE_TICKS: u32 = 5;
+/// Looks of the intake after which a node whose disk is nearly full says so again.
+const LOW_LOOKS: u32 = 10;
+/// Why a node ends that comes back with an empty disk.
+const DISOWNED: &str = "the other nodes know this one with another data directory: with this one it has forgotten what it \
+    promised, and must not go on as the node that it was. If the old directory is there, give it back (data_dir); if it is lost, \
+    make a new key and certificate (synod member prepare) and take this node's place (synod member replace)";
 /// How often a forwarded command may be passed on: to a node that is not the leader any more, and from there.
 const HOPS_MAX: u8 = 2;
 /// Messages that are taken before effects of others get a turn.
@@ -110,6 +119,10 @@ pub(crate) struct Ways {
     pub states: Arc<NodeStates>,
     /// Who the nodes are; the driver keeps it up to date.
     pub roster: Arc<Roster>,
+    /// Whether disks have room.
+    pub space: Arc<Space>,
+    /// Ends the node.
+    pub fatal: Fatal,
     /// Back to the driver itself.
     pub inputs: mpsc::UnboundedSender<Input>,
 }
@@ -134,6 +147,9 @@ pub(crate) struct Driver {
     reads: HashMap<ReadId, Asker>,
     reads_last: u64,
     states: States,
+    /// Whether this node's disk was nearly full, and for how many looks it has been.
+    was_low: bool,
+    low_looks: u32,
     clocks: Clocks,
     effects: Vec<Effect>,
     /// The state of a snapshot that the core is being told of.
@@ -163,6 +179,8 @@ impl Driver {
             reads: HashMap::new(),
             reads_last: 0,
             states: States::default(),
+            was_low: false,
+            low_looks: 0,
             clocks: Clocks { started: Instant::now() },
             effects: Vec::new(),
             fetched: None,
@@ -252,6 +270,11 @@ impl Driver {
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
             Message::ForwardRefused { app, refused } => self.on_forward_refused(from, app, refused),
+            Message::Space { is_low } => self.ways.space.heard(from, is_low),
+            // As if it had been lost: it is asked for again where there is room.
+            Message::Group {
+                message: GroupMessage::Accept { .. } | GroupMessage::CatchUp { .. }, ..
+            } if self.ways.space.is_low() => {}
             Message::States(mut states) => {
                 states.retain(|(app, _)| self.apps.contains_key(app));
                 self.ways.states.heard(from, &states);
@@ -325,6 +348,10 @@ impl Driver {
     /// Proposes what this application, which this node leads, admits; returns what it refuses for good.
     fn propose(&mut self, app: AppNdx, mut commands: Vec<SignedCommand>) -> Vec<(CommandId, Refusal)> {
         let mut refused = Vec::new();
+        if self.ways.space.lacks_majority(self.ways.roster.load().voters(app), self.node) {
+            let refusal = space::refusal_of_majority();
+            return commands.iter().map(|command| (command.id(), refusal.clone())).collect();
+        }
         let Some(state) = self.apps.get_mut(&app) else { return refused };
         let Some(term) = &mut state.term else { return refused };
         let now = term.now(self.clocks.read());
@@ -376,8 +403,41 @@ impl Driver {
         self.keep_roster();
         self.ways.intake.set_outside(self.is_outside());
         self.keep_preferences();
+        self.make_room();
         self.refresh();
-        self.states.forget_the_lost(&self.ways.mesh.peers(), &self.ways.states);
+        let peers = self.ways.mesh.peers();
+        self.states.forget_the_lost(&peers, &self.ways.states);
+        if is_disowned(&peers) {
+            self.ways.fatal.raise(DISOWNED.to_owned());
+        }
+    }
+
+    /// Tells the others whether this node's disk is nearly full, when that changes and each second while it is; and has others
+    /// lead meanwhile, where there is one with room.
+    fn make_room(&mut self) {
+        let is_low = self.ways.space.is_low();
+        let changed = std::mem::replace(&mut self.was_low, is_low) != is_low;
+        self.low_looks = if is_low { self.low_looks + 1 } else { 0 };
+        if !changed && (!is_low || !self.low_looks.is_multiple_of(LOW_LOOKS)) {
+            return;
+        }
+        let known = self.ways.roster.load_full();
+        let others: Vec<NodeId> = known.others().collect();
+        self.ways.mesh.send_to(&others, &Message::Space { is_low });
+        let led: Vec<AppNdx> = self
+            .apps
+            .iter()
+            .filter(|(_, state)| is_low && state.term.is_some())
+            .map(|(&app, _)| app)
+            .collect();
+        for app in led {
+            let up = self.ways.mesh.peers().into_iter().filter(PeerStatus::is_up).map(|peer| peer.id);
+            let up: Vec<NodeId> = up.collect();
+            let next = self.ways.space.roomy(known.voters(app), self.node).find(|node| up.contains(node));
+            if next.is_some() {
+                self.step(Event::HandOver { app, to: next });
+            }
+        }
     }
 
     /// Whether this node has no part in the cluster, as [`synod_gateway::ClusterStatus::is_outside`] has it.

@@ -21,6 +21,7 @@ use synod_types::{AppNdx, CommandId, CommanderId, ContentKey, Refusal, RefusalCo
 use tokio::sync::{Notify, mpsc};
 
 use crate::gate::{GATED_BYTES_MAX, GATED_COMMANDS_MAX, Gated};
+use crate::space::{self, Space};
 
 /// After which time a command that was handed to another node is handed on again.
 const HAND_ON_AGAIN: Duration = Duration::from_secs(1);
@@ -29,6 +30,7 @@ const COMMAND_WAIT: Duration = Duration::from_millis(COMMAND_WAIT_MS_MAX);
 
 /// What entered at this node.
 pub struct Intake {
+    space: Arc<Space>,
     doors: BTreeMap<AppNdx, Arc<AppDoor>>,
     state: Mutex<State>,
     /// Commands that wait for their files.
@@ -78,10 +80,14 @@ enum Arrival {
 impl Intake {
     /// An empty intake for these applications. Commands that refer to files go to `gate`, which is to call
     /// [`Intake::pass`] or [`Intake::turn_away`] for each of them.
-    pub(crate) fn new(doors: BTreeMap<AppNdx, Arc<AppDoor>>, gate: mpsc::UnboundedSender<Gated>) -> Intake {
+    pub(crate) fn new(
+        doors: BTreeMap<AppNdx, Arc<AppDoor>>,
+        gate: mpsc::UnboundedSender<Gated>,
+        space: Arc<Space>,
+    ) -> Intake {
         let seconds = |app: &AppNdx| metrics::histogram!("synod_command_seconds", "app" => app.to_string());
         let seconds = doors.keys().map(|app| (*app, seconds(app))).collect();
-        Intake { doors, state: Mutex::default(), gate, seconds, fresh: Notify::new() }
+        Intake { doors, space, state: Mutex::default(), gate, seconds, fresh: Notify::new() }
     }
 
     /// Commands that entered since the last call, for the driver to hand on.
@@ -345,12 +351,14 @@ impl Entrance for Intake {
     }
 
     fn submit_all(&self, submissions: Vec<Submission>) {
+        let is_low = self.space.is_low();
         let now = Instant::now();
         let mut answers = Vec::new();
         let mut entering = Vec::with_capacity(submissions.len());
         for submission in submissions {
             match self.look_at(&submission.command) {
                 Arrival::Answered(answered) => answers.push((submission.answer, answered)),
+                Arrival::New(_) if is_low => answers.push((submission.answer, Err(space::refusal()))),
                 Arrival::New(contents) => entering.push((submission, contents)),
             }
         }

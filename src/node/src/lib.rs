@@ -11,6 +11,7 @@ pub mod apps;
 mod certificates;
 pub mod config;
 mod content;
+mod directories;
 mod dns;
 mod driver;
 mod freshness;
@@ -26,6 +27,7 @@ mod roster;
 #[cfg(test)]
 mod shelf;
 mod snapshots;
+mod space;
 mod states;
 mod status;
 mod tasks;

@@ -32,6 +32,7 @@ use crate::certificates::Certificates;
 use crate::config::{Address, Config, Server};
 use crate::content::door::Door;
 use crate::content::{self, Content};
+use crate::directories::{self, Directories};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
@@ -47,6 +48,7 @@ use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
 use crate::snapshots::restoring::restore;
 use crate::snapshots::{self, Ask, Snapshots};
+use crate::space::{self, Space};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 
@@ -134,6 +136,14 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
         /// What the system says.
+        source: std::io::Error,
+    },
+    /// The names of data directories cannot be read or written.
+    #[error("cannot read or write the names of data directories in {}: {source}", .path.display())]
+    Names {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
         source: std::io::Error,
     },
     /// The archive cannot be opened.
@@ -255,7 +265,8 @@ impl Node {
         let roster = roster::share(known);
 
         let (gate, gated) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(doors.clone(), gate));
+        let space: Arc<Space> = Arc::default();
+        let intake = Arc::new(Intake::new(doors.clone(), gate, Arc::clone(&space)));
         let verifier = Arc::new(Verifier::new(cluster));
         let pool = VerifyPool::new(verifier, config.verify_threads.get()).map_err(StartError::Threads)?;
         let pool = Arc::new(pool);
@@ -271,7 +282,9 @@ impl Node {
             snapshots: snapshots.clone(),
             roster: Arc::clone(&roster),
         };
-        let mesh_config = mesh_config(&config, roster.load().peers(), cluster, &identity).await?;
+        let opened = Directories::open(&config.data_dir);
+        let opened = opened.map_err(|source| StartError::Names { path: config.data_dir.clone(), source })?;
+        let mesh_config = mesh_config(&config, roster.load().peers(), cluster, &identity, opened).await?;
         let mesh = Mesh::start(mesh_config, move |from, _, message| {
             let inbox = inbox.clone();
             async move { inbox.take(from, message).await }
@@ -320,6 +333,8 @@ impl Node {
             states: Arc::clone(&states),
             inputs: inputs.clone(),
             roster: Arc::clone(&roster),
+            space: Arc::clone(&space),
+            fatal: fatal.clone(),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
@@ -387,6 +402,8 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);
+        tasks.spawn("watch over the disk".to_owned(), watching);
         tasks.spawn("watch over certificates".to_owned(), Arc::clone(&certificates).run());
         tasks.spawn("measurements".to_owned(), metrics.clone().keep_up());
         metrics.begin(Sources {
@@ -656,12 +673,15 @@ async fn mesh_config(
     peers: Vec<PeerConfig>,
     cluster: ClusterId,
     identity: &Arc<TlsIdentity>,
+    (directory, directories): (directories::Name, Directories),
 ) -> Result<MeshConfig, StartError> {
     Ok(MeshConfig {
         cluster,
         identity: Arc::clone(identity),
         listen: Listen::Address(resolve(&config.me.addr).await?),
         address: config.me.addr.to_string(),
+        directory,
+        directories: Arc::new(directories),
         retry_delay: config.retry_delay,
         peers,
     })

@@ -50,7 +50,7 @@ impl Config {
             members,
             apps,
             heartbeat_ticks: 5,
-            heartbeat_misses_max: 5,
+            heartbeat_misses_max: 4,
             retry_ticks: 25,
             read_ticks: 50,
             spread_rounds: 600,
@@ -200,7 +200,8 @@ impl Core {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
-            | Message::Checkpoint { .. } => {}
+            | Message::Checkpoint { .. }
+            | Message::Space { .. } => {}
         }
     }
 

@@ -25,11 +25,12 @@ pub struct Election {
     happy: bool,
     /// What came in this round that the others' last word does not show yet.
     news: News,
-    /// Rounds for which this node has wanted to take over. It waits as many as its rank says, so that nodes do not
-    /// all stand at once.
+    /// Rounds for which this node has wanted to take over. It waits as many as there are nodes with a better rank that it
+    /// hears, so that nodes do not all stand at once.
     waited: u32,
-    /// `None`: this node does not vote, so it never stands.
-    rank: Option<u32>,
+    /// Whether this node votes: else it never stands.
+    is_voter: bool,
+    group: u32,
 }
 
 /// What a node learned since its last round ended.
@@ -48,7 +49,8 @@ impl Election {
         let rank = members.rank(group);
         let priority = rank.map_or(0, |rank| u32::MAX - rank);
         let own = Ballot { epoch: members.epoch(), number: promised.number, priority, node: members.node() };
-        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, rank }
+        let is_voter = members.is_voter();
+        Election { own, leader: promised, happy: false, news: News::Nothing, waited: 0, is_voter, group }
     }
 
     /// Another epoch began: whoever led does not lead in it.
@@ -122,10 +124,15 @@ impl Election {
             self.waited = 0;
             return None;
         }
-        // Who has promised in a later epoch has lost to damage how that began, and learns it again first. A node that would
-        // have to fetch decrees first gives the others a chance; its turn comes all the same.
-        let rank = self.rank.filter(|_| promised.epoch <= own.epoch)?;
-        let patience = if behind { rank + BEHIND_ROUNDS } else { rank };
+        // Who has promised in a later epoch has lost to damage how that began, and learns it again first.
+        if !self.is_voter || promised.epoch > own.epoch {
+            return None;
+        }
+        // A node that would have to fetch decrees first gives the others a chance; its turn comes all the same.
+        let before =
+            members.ranked_before(self.group).filter(|node| beats.iter().any(|(beat, _)| beat == node));
+        let place = u32::try_from(before.count()).expect("few members");
+        let patience = if behind { place + BEHIND_ROUNDS } else { place };
         if self.waited < patience {
             self.waited += 1;
             return None;

@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    const TERM: Ballot = Ballot { number: 3, priority: 1, node: NodeId(Digest([7; 32])) };
+    const TERM: Ballot = Ballot { number: 3, node: NodeId(Digest([7; 32])), ..Ballot::ZERO };
 
     fn command(bytes: usize) -> SignedCommand {
         SignedCommand { body: vec![1; bytes].into(), signature: vec![].into(), key: vec![].into() }
@@ -189,7 +189,7 @@ mod tests {
         std::iter::from_fn(|| proposals.next_batch(TERM, Broken::NOT))
             .map(|decree| match decree {
                 Decree::Batch(batch) => (batch.commands.len(), batch.time.0),
-                Decree::Noop => panic!("nobody proposed a no-op"),
+                Decree::Noop | Decree::Seal(_) => panic!("nobody proposed a no-op"),
             })
             .collect()
     }

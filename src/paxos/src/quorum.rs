@@ -67,6 +67,13 @@ impl Members {
         Some((place + count - group % count) % count)
     }
 
+    /// The members that had better lead group number `group` than this one.
+    pub fn ranked_before(&self, group: u32) -> impl Iterator<Item = NodeId> + '_ {
+        let first = usize::try_from(group).expect("usize has at least 32 bits") % self.all.len();
+        let ranked = self.all[first..].iter().chain(&self.all[..first]).copied();
+        ranked.take_while(|&member| member != self.node)
+    }
+
     /// Who had best lead group number `group`: whose rank is 0.
     pub fn preferred(&self, group: u32) -> NodeId {
         let place = usize::try_from(group).expect("usize has at least 32 bits") % self.all.len();
@@ -143,6 +150,10 @@ mod tests {
         assert_eq!((0..4).map(preferred).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(0)]);
         for group in 0..9 {
             assert_eq!(members(members(all[1], &all).preferred(group), &all).rank(group), Some(0));
+            for &node in &all {
+                let before = members(node, &all).ranked_before(group).count();
+                assert_eq!(u32::try_from(before).ok(), members(node, &all).rank(group));
+            }
         }
         assert_eq!(members(nodes(4)[3], &all).rank(0), None);
     }

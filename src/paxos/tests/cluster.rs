@@ -134,6 +134,14 @@ impl Cluster {
     }
 }
 
+fn fetched(slot: u64) -> Event {
+    Event::SnapshotFetched {
+        app: APP,
+        slot: Slot(slot),
+        configuration: synod_types::Configuration::default(),
+    }
+}
+
 #[test]
 fn the_preferred_node_leads_and_everybody_learns() {
     let mut cluster = Cluster::new(3);
@@ -204,7 +212,7 @@ fn a_follower_gets_a_read_index_from_the_leader() {
 #[test]
 fn a_ballot_is_taken_from_its_owner_only() {
     let mut cluster = Cluster::new(3);
-    let stolen = Ballot { number: 9, priority: 9, node: node(2) };
+    let stolen = Ballot { number: 9, priority: 9, node: node(2), ..Ballot::ZERO };
     let message = synod_types::GroupMessage::Prepare { ballot: stolen, from: Slot(1) };
     cluster.step(node(1), Event::Message { from: node(3), message: Message::Group { app: APP, message } });
     assert_eq!(cluster.nodes[&node(1)].status(APP).unwrap().promised, Ballot::ZERO);
@@ -232,7 +240,7 @@ fn who_is_far_behind_goes_on_from_a_snapshot() {
     cluster.ticks(40);
     assert_eq!(cluster.fetches.first(), Some(&(node(3), Slot(5))));
     let before = cluster.chosen[&node(3)].len();
-    cluster.step(node(3), Event::SnapshotFetched { app: APP, slot: Slot(5) });
+    cluster.step(node(3), fetched(5));
     cluster.settle();
     assert_eq!(cluster.installed, [(node(3), Slot(5))]);
     // What is behind the snapshot is asked for at once.
@@ -246,7 +254,7 @@ fn a_snapshot_that_brings_nothing_is_not_installed() {
     let mut cluster = cluster_with_a_node_far_behind();
     // Not over a newer state, and not by a leader, whatever it holds.
     for (id, slot) in [(2, 5), (2, 6), (1, 9)] {
-        cluster.step(node(id), Event::SnapshotFetched { app: APP, slot: Slot(slot) });
+        cluster.step(node(id), fetched(slot));
         let certificate = certificate(Slot(slot));
         let message =
             Message::Group { app: APP, message: synod_types::GroupMessage::Snapshot { certificate } };

@@ -14,8 +14,8 @@ use rand::{RngExt, SeedableRng};
 use synod_paxos::{Config, Core, Effect, Event};
 use synod_types::message::{AcceptedSlot, GroupBeat};
 use synod_types::{
-    AppNdx, Ballot, Batch, Certificate, Checkpoint, ContentKey, Decree, Digest, GroupMessage, Message,
-    NodeId, SignedCommand, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, Certificate, Checkpoint, Configuration, ContentKey, Decree, Digest, Epoch,
+    GroupMessage, Message, NodeId, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 const APP: AppNdx = AppNdx(1);
@@ -48,15 +48,20 @@ impl Hostile {
         Slot(self.number())
     }
 
+    fn epoch(&mut self) -> Epoch {
+        if self.random.random_ratio(3, 4) { Epoch(0) } else { Epoch(self.number()) }
+    }
+
     fn ballot(&mut self) -> Ballot {
         match self.random.random_range(0..8) {
             0 => Ballot::CHOSEN,
             1 => Ballot::ZERO,
             2..=4 => self.ballots.choose(&mut self.random).copied().unwrap_or_default(),
-            5 => Ballot { number: self.number(), priority: u32::MAX, node: node(3) },
+            5 => Ballot { epoch: self.epoch(), number: self.number(), priority: u32::MAX, node: node(3) },
             _ => {
                 let priority = *[0, 1, u32::MAX - 1, u32::MAX].choose(&mut self.random).unwrap();
-                Ballot { number: self.number(), priority, node: node(self.random.random_range(0..5)) }
+                let node = node(self.random.random_range(0..5));
+                Ballot { epoch: self.epoch(), number: self.number(), priority, node }
             }
         }
     }
@@ -64,6 +69,11 @@ impl Hostile {
     fn decree(&mut self) -> Decree {
         if self.random.random_ratio(1, 3) {
             return Decree::Noop;
+        }
+        if self.random.random_ratio(1, 4) {
+            let members = (0..self.random.random_range(0..17)).map(|_| node(self.random.random_range(0..20)));
+            let members = members.collect();
+            return Decree::Seal(Arc::new(Configuration { epoch: self.epoch(), members }));
         }
         let command =
             |i: u8| SignedCommand { body: vec![i; 10].into(), signature: vec![].into(), key: vec![].into() };
@@ -127,6 +137,7 @@ fn play(seed: u64) {
     let members: Vec<_> = (1..=3).map(node).collect();
     let core = |&id: &NodeId| (id, Core::new(Config::new(id, members.clone(), vec![APP]), BTreeMap::new()));
     let mut nodes: BTreeMap<NodeId, Core> = members[..2].iter().map(core).collect();
+    let receivers = [node(1), node(2)];
     let mut inbox: Vec<(NodeId, Event)> = Vec::new();
     for turn in 0..600 {
         for id in [node(1), node(2)] {
@@ -158,7 +169,8 @@ fn play(seed: u64) {
                 };
                 for (receiver, message) in sent {
                     hostile.hears(&message);
-                    if receiver != node(3) {
+                    // A forged end of an epoch may have named others.
+                    if receivers.contains(&receiver) {
                         inbox.push((receiver, Event::Message { from: to, message }));
                     }
                 }

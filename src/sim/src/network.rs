@@ -185,6 +185,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Content(_) => "Content",
         Message::Chunk(_) => "Chunk",
         Message::Checkpoint { .. } => "Checkpoint",
+        Message::Space { .. } => "Space",
         Message::States(_) => "States",
         Message::Group { message, .. } => match message {
             GroupMessage::Prepare { .. } => "Prepare",

@@ -302,7 +302,11 @@ impl Node {
             // Kept here until executed, and tried again in time.
             Message::ForwardRefused { .. } => {}
             // The key-value application refers to no files, and nobody here asks how far the others are.
-            Message::Content(_) | Message::Chunk(_) | Message::States(_) | Message::Checkpoint { .. } => {}
+            Message::Content(_)
+            | Message::Chunk(_)
+            | Message::States(_)
+            | Message::Checkpoint { .. }
+            | Message::Space { .. } => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);
             }

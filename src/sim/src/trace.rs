@@ -243,9 +243,11 @@ impl fmt::Display for Show<&Message> {
                 write!(f, "{}{name} {}", Show(*app), refused.len())?;
                 refused.first().map_or(Ok(()), |(_, refusal)| write!(f, " {}", refusal.code.name()))
             }
-            Message::Content(_) | Message::Chunk(_) | Message::States(_) | Message::Checkpoint { .. } => {
-                f.write_str(name)
-            }
+            Message::Content(_)
+            | Message::Chunk(_)
+            | Message::States(_)
+            | Message::Checkpoint { .. }
+            | Message::Space { .. } => f.write_str(name),
         }
     }
 }
@@ -331,7 +333,8 @@ pub fn weight(message: &Message) -> Weight {
         | Message::ForwardRefused { .. }
         | Message::Content(_)
         | Message::Chunk(_)
-        | Message::Checkpoint { .. } => Weight::Notable,
+        | Message::Checkpoint { .. }
+        | Message::Space { .. } => Weight::Notable,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ids::{AppNdx, ClusterId, Slot};
 use crate::wire::{self, WireError};
 
 /// First bytes of a page: what it is, and in which version.
-pub const DOMAIN: &[u8; 13] = b"synod/log/v1\0";
+pub const DOMAIN: &[u8; 13] = b"synod/log/v2\0";
 
 /// Decrees of consecutive slots, chosen and applied by the node that gives them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ mod tests {
             signature: b"sign".to_vec().into(),
             key: b"k".to_vec().into(),
         };
-        let term = Ballot { number: 5, priority: 1, node: NodeId(Digest([8; 32])) };
+        let term = Ballot { number: 5, priority: 1, node: NodeId(Digest([8; 32])), ..Ballot::ZERO };
         let batch = Batch { term, time: TimeMs(300), commands: vec![command] };
         LogPage {
             cluster: ClusterId(Digest([9; 32])),
@@ -81,11 +81,11 @@ mod tests {
     #[test]
     fn the_encoding_stays_as_it_is() {
         let expected = [
-            &b"synod/log/v1\0"[..],
+            &b"synod/log/v2\0"[..],
             &[9; 32],
             &[7, 3, 2],
             &[1, 0],
-            &[2, 1, 5, 1],
+            &[2, 1, 0, 5, 1],
             &[8; 32],
             &[0xac, 2, 1],
             b"\x04body\x04sign\x01k",
@@ -100,7 +100,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(LogPage::decode(&bytes[..len]).is_err(), "{len} bytes were taken for a page");
         }
-        let another_version = [b"synod/log/v2\0", &bytes[13..]].concat();
+        let another_version = [b"synod/log/v1\0", &bytes[13..]].concat();
         assert_eq!(LogPage::decode(&another_version), Err(LogPageError::WrongDomain));
     }
 }

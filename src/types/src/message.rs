@@ -61,6 +61,11 @@ pub enum Message {
         /// Whether the sender has not got the word of a majority yet: who has made the same one answers.
         asks: bool,
     },
+    /// Whether the sender's disk is nearly full, so that it keeps nothing new.
+    Space {
+        /// Whether it is.
+        is_low: bool,
+    },
     /// About the files that snapshots are made of.
     Chunk(ContentMessage),
 }
@@ -75,6 +80,7 @@ impl Message {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
+            | Message::Space { .. }
             | Message::Checkpoint { .. } => None,
             Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
             Message::Group { app, message } => {

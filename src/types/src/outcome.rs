@@ -55,6 +55,8 @@ pub enum RefusalCode {
     ContentMissing,
     /// The commander may not command yet, or not any more.
     NotValidNow,
+    /// Disks are nearly full; try elsewhere, or again when there is room.
+    NoSpace,
 }
 
 impl RefusalCode {
@@ -82,6 +84,7 @@ impl RefusalCode {
             RefusalCode::Stopping => "stopping",
             RefusalCode::ContentMissing => "content-missing",
             RefusalCode::NotValidNow => "not-valid-now",
+            RefusalCode::NoSpace => "no-space",
         }
     }
 
@@ -89,7 +92,11 @@ impl RefusalCode {
     pub fn is_transient(self) -> bool {
         matches!(
             self,
-            RefusalCode::Busy | RefusalCode::NoLeader | RefusalCode::Timeout | RefusalCode::Stopping
+            RefusalCode::Busy
+                | RefusalCode::NoLeader
+                | RefusalCode::Timeout
+                | RefusalCode::Stopping
+                | RefusalCode::NoSpace
         )
     }
 }

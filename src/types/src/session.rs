@@ -19,6 +19,8 @@ pub struct Hello {
     pub communication_key: Vec<u8>,
     /// Where the sender can be reached, as `host:port`; empty for a commander.
     pub address: String,
+    /// Names the data directory with which the sender, a node, made all its promises; zeros for a commander.
+    pub directory: [u8; 16],
     /// Random.
     pub salt: [u8; 16],
     /// Over [`Hello::signed_bytes`], made as for a command.
@@ -29,10 +31,11 @@ impl Hello {
     /// The bytes to sign: the fields with their lengths, and the 32 bytes that both ends derive from the TLS session
     /// (RFC 5705, RFC 8446 section 7.5), so that a Hello cannot be carried to another session.
     pub fn signed_bytes(&self, cluster: &Digest, exporter: &[u8; 32]) -> Vec<u8> {
-        let mut out = b"synod/hello/v1\0".to_vec();
+        let mut out = b"synod/hello/v2\0".to_vec();
         out.extend_from_slice(&cluster.0);
         out.extend_from_slice(exporter);
         out.extend_from_slice(&self.id.0);
+        out.extend_from_slice(&self.directory);
         for part in [&self.signing_key[..], &self.communication_key, self.address.as_bytes(), &self.salt] {
             let len = u32::try_from(part.len()).expect("frames are far below 4 GiB");
             out.extend_from_slice(&len.to_be_bytes());
@@ -106,6 +109,8 @@ pub enum SessionErrorCode {
     Rejected,
     /// Between nodes: whoever calls is no member, and has the name of a member with another key.
     NameTaken,
+    /// Between nodes: whoever calls has another data directory than before, so it has forgotten what it promised.
+    OtherDirectory,
 }
 
 /// Checks the numbers of one direction.

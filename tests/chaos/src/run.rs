@@ -104,7 +104,8 @@ async fn found(plan: &Plan, random: &mut StdRng) -> (Cluster, Own) {
             let at = cluster.directory.path().join(format!("disk-{}", cluster.name(n)));
             let disk = Disk::mount(&at, DISK).expect("small disks are mounted, which takes root");
             let file = format!("{}-disk.toml", cluster.name(n));
-            cluster.founded.nodes[n].config = cluster.with_data_dir(n, &file, &disk.path().join("data"));
+            cluster.founded.nodes[n].config =
+                cluster.with_data_dir(n, &file, &disk.path().join("data"), Some(0));
             disks.push(disk);
         }
         let failpoints = schedule.has(&Kind::DISKS).then(|| Failpoints::new(&mut cluster));

@@ -28,11 +28,16 @@ impl Disk {
 
     /// Leaves no room for more than is there already.
     pub fn fill(&self) {
+        self.leave(0);
+    }
+
+    /// Leaves room for so many bytes more than are there already.
+    pub fn leave(&self, bytes: u64) {
         // What comes while this looks does not fit any more, and the size is refused.
         let is_full = (0..TRIES).any(|_| {
             let used = rustix::fs::statvfs(&self.0).unwrap();
             let blocks = used.f_blocks - used.f_bfree;
-            self.has_size(&(blocks * used.f_frsize).to_string())
+            self.has_size(&(blocks * used.f_frsize + bytes).to_string())
         });
         assert!(is_full, "{} cannot be filled", self.0.display());
     }

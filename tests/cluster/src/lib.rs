@@ -508,10 +508,12 @@ impl Cluster {
     }
 
     /// Writes a node's configuration to a file of its own, with another data directory.
-    pub fn with_data_dir(&self, n: usize, file: &str, data_dir: &Path) -> PathBuf {
+    pub fn with_data_dir(&self, n: usize, file: &str, data_dir: &Path, reserve: Option<u64>) -> PathBuf {
         self.changed_config(n, file, |text| {
-            let fields = text.lines().filter(|line| !line.starts_with("data_dir"));
-            format!("data_dir = {:?}\n", data_dir.display().to_string())
+            let is_kept = |line: &&str| !line.starts_with("data_dir") && !line.starts_with("reserve_bytes");
+            let fields = text.lines().filter(is_kept);
+            let reserve = reserve.map(|bytes| format!("reserve_bytes = {bytes}\n")).unwrap_or_default();
+            format!("data_dir = {:?}\n{reserve}", data_dir.display().to_string())
                 + &fields.collect::<Vec<_>>().join("\n")
         })
     }

@@ -48,7 +48,7 @@ impl Raw {
     pub fn hello(&self, key: &SigningKey, cluster: ClusterId) -> Request {
         let mut exporter = [0; 32];
         self.connection.export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, &[]).unwrap();
-        Request::Control(Control::Hello(Box::new(sign_hello(key, &cluster, b"", "", &exporter))))
+        Request::Control(Control::Hello(Box::new(sign_hello(key, &cluster, b"", "", [0; 16], &exporter))))
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {

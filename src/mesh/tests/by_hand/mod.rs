@@ -74,7 +74,7 @@ impl ByHand {
     /// The Hello that `identity` would say in this session.
     pub fn hello(&self, identity: &TlsIdentity, cluster: ClusterId, address: &str) -> Hello {
         let key = identity.public_key().spki_der();
-        sign_hello(identity.signing_key(), &cluster, key, address, &self.exporter())
+        sign_hello(identity.signing_key(), &cluster, key, address, [0; 16], &self.exporter())
     }
 
     /// Says Hello as `identity`, as it should.

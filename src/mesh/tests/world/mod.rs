@@ -103,6 +103,8 @@ impl Seat {
     pub fn config(&mut self, peers: Vec<PeerConfig>) -> MeshConfig {
         let listen = self.socket.take().map_or(Listen::Address(self.address), Listen::Socket);
         MeshConfig {
+            directory: [7; 16],
+            directories: Arc::new(synod_mesh::NoDirectories),
             cluster: CLUSTER,
             identity: self.identity.clone(),
             listen,

@@ -39,7 +39,7 @@ impl Stage {
         }
         let (door, publisher, _) = AppDoor::open("shelf", machine.view());
         let (gate, _) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(BTreeMap::from([(APP, Arc::clone(&door))]), gate));
+        let intake = Arc::new(Intake::new(BTreeMap::from([(APP, Arc::clone(&door))]), gate, Arc::default()));
         let (chosen, decrees) = mpsc::unbounded_channel();
         let (asks, asked) = mpsc::unbounded_channel();
         let obtain = move |key| {

@@ -22,7 +22,7 @@ impl Stage {
         let machine = author.machine();
         let (door, publisher, _) = AppDoor::open("shelf", machine.view());
         let (gate, gated) = mpsc::unbounded_channel();
-        let intake = Intake::new(BTreeMap::from([(APP, door)]), gate);
+        let intake = Intake::new(BTreeMap::from([(APP, door)]), gate, Arc::default());
         Stage { author, machine, publisher, intake, gated }
     }
 

@@ -43,6 +43,8 @@ impl Rogue {
         let address = founded.mesh_address(own);
         let listen: SocketAddr = address.parse().expect("an address on loopback");
         let config = MeshConfig {
+            directory: [7; 16],
+            directories: Arc::new(synod_mesh::NoDirectories),
             cluster: founded.cluster,
             identity,
             listen: Listen::Address(listen),
@@ -73,7 +75,7 @@ impl Rogue {
 
     /// The ballot under which it leads.
     pub fn ballot(&self) -> Ballot {
-        Ballot { epoch: synod_types::Epoch(0), number: self.number, priority: u32::MAX, node: self.id }
+        Ballot { number: self.number, priority: u32::MAX, node: self.id, ..Ballot::ZERO }
     }
 
     pub fn send(&self, message: &Message) {

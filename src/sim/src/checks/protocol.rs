@@ -355,7 +355,8 @@ impl ProtocolChecks {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
-            | Message::Checkpoint { .. } => {}
+            | Message::Checkpoint { .. }
+            | Message::Space { .. } => {}
         }
     }
 }
