@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use synod_auth::{CertificateAuthority, CertificateFacts, Genesis};
+use synod_auth::{CertificateAuthority, CertificateFacts, Genesis, SigningKey};
 use synod_node::Config;
 use synod_node::config::Format;
 use synod_types::TimeMs;
@@ -79,7 +79,7 @@ struct Renew {
     /// The directory that `synod init` made
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// The node's name
+    /// The node's name; of one that came later, that of its directory in DIR
     #[arg(long, value_name = "NAME")]
     node: String,
     /// The private key of the authority, whose certificate is in DIR/ca.pem [default: DIR/ca-key.pem]
@@ -148,9 +148,22 @@ impl Renew {
         let genesis = dir.join(GENESIS);
         let bytes = fs::read(&genesis).with_context(|| format!("cannot read {}", genesis.display()))?;
         let (document, _) = Genesis::parse(&bytes).with_context(|| format!("{}", genesis.display()))?;
-        let Some(known) = document.nodes.iter().find(|known| known.name == node) else {
-            let names: Vec<&str> = document.nodes.iter().map(|known| known.name.as_str()).collect();
-            bail!("{} names no node {node:?}; it names {}", genesis.display(), names.join(", "));
+        let key = match document.nodes.iter().find(|known| known.name == node) {
+            Some(known) => known.key.clone(),
+            // One that came later: `synod member prepare` has put its key here.
+            None => {
+                let own = dir.join(NodeFiles::of(Layout::NodeDirectories, &node).key);
+                if !own.exists() {
+                    let names: Vec<&str> = document.nodes.iter().map(|known| known.name.as_str()).collect();
+                    bail!(
+                        "{} names no node {node:?}; it names {}. Of a node that came later, {} is needed",
+                        genesis.display(),
+                        names.join(", "),
+                        own.display()
+                    );
+                }
+                SigningKey::load(&own)?.public().clone()
+            }
         };
         let file = [Layout::Together, Layout::NodeDirectories]
             .map(|layout| dir.join(NodeFiles::of(layout, &node).certificate));
@@ -163,13 +176,13 @@ impl Renew {
         };
         let [old, ..] = &CertificateFacts::load_all(file)?[..] else { unreachable!("there is one at least") };
         ensure!(
-            old.key_id == Some(known.key.id()),
-            "{} is not the certificate of the key that {} gives {node}",
+            old.key_id == Some(key.id()),
+            "{} is not the certificate of the key of {node}, as {} or its own directory has it",
             file.display(),
             genesis.display()
         );
         let authority = CertificateAuthority::load(dir.join(CA), &ca_key)?;
-        let pem = authority.issue_node(&known.key, &old.server_names)?;
+        let pem = authority.issue_node(&key, &old.server_names)?;
         replace(file, pem.as_bytes())?;
         let [new, ..] = &CertificateFacts::load_all(file)?[..] else { unreachable!("it was just written") };
         output.print(&json(file, new), Shown { file, facts: new })

@@ -157,8 +157,18 @@ impl Cluster {
     /// The founding document, and which cluster it founds.
     pub(crate) fn genesis(&self) -> anyhow::Result<(Genesis, ClusterId)> {
         let path = known(&self.genesis, "the genesis document", "--genesis")?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Genesis::parse(&bytes).with_context(|| format!("{}", path.display()))
+        Genesis::parse(&self.genesis_bytes()?).with_context(|| format!("{}", path.display()))
+    }
+
+    /// The founding document's very bytes: every node has the same.
+    pub(crate) fn genesis_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let path = known(&self.genesis, "the genesis document", "--genesis")?;
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The file with the certificates of the cluster's authorities.
+    pub(crate) fn ca(&self) -> Result<&Path, Failure> {
+        known(&self.ca, "the authority's certificate", "--ca")
     }
 
     /// A client that signs with the key.

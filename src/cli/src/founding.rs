@@ -1,13 +1,14 @@
 //! Founds a cluster: makes its authority, the keys and certificates of its nodes, the genesis document, the
 //! administrators' keys, and a configuration for each node and for the tools.
 //!
-//! Nothing is ever overwritten, and nothing is written before it is known that the genesis document is in order.
+//! Nothing is ever overwritten, and nothing is written before it is known that the genesis document is in order. What a node's
+//! files are and what is in them is in [`node_files`], for nodes that come later, too.
+
+pub(crate) mod node_files;
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use anyhow::{Context, bail, ensure};
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
-use synod_node::config::Address;
 use synod_types::{AppNdx, ClusterId, CommanderId, NodeId};
 
+pub use crate::founding::node_files::{Layout, NodeFiles, NodePlan};
+use crate::founding::node_files::{NodeText, Peer, create, in_client_file, server_names};
 use crate::time;
 
 /// What to found.
@@ -39,31 +41,6 @@ pub struct Plan {
     pub layout: Layout,
     /// Where each node keeps its logs, on its host; `None`: beside its configuration.
     pub data_dir: Option<String>,
-}
-
-/// Where the files of a node are, in the directory of its cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Layout {
-    /// Beside those of all others, under the node's name.
-    #[default]
-    Together,
-    /// In a directory with the node's name, with all that the node needs and nothing else.
-    NodeDirectories,
-}
-
-/// A node to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodePlan {
-    /// Its name.
-    pub name: String,
-    /// Where it listens for the other nodes, and where they reach it.
-    pub mesh: Address,
-    /// Its commanders' port.
-    pub backend: Address,
-    /// Its readers' port.
-    pub http: Address,
-    /// Where it answers DNS queries; `None`: nowhere.
-    pub dns: Option<Address>,
 }
 
 /// A founded cluster.
@@ -178,31 +155,6 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     Ok(Founded { directory, cluster, genesis, administrators, nodes })
 }
 
-/// The files of one node, from the cluster's directory.
-pub struct NodeFiles {
-    /// Its configuration.
-    pub config: String,
-    /// Its certificate.
-    pub certificate: String,
-    /// Its private key.
-    pub key: String,
-}
-
-impl NodeFiles {
-    /// Those of the node with this name.
-    pub fn of(layout: Layout, name: &str) -> NodeFiles {
-        let at = |together: &str, alone: &str| match layout {
-            Layout::Together => format!("{name}{together}"),
-            Layout::NodeDirectories => format!("{name}/{alone}"),
-        };
-        NodeFiles {
-            config: at(".toml", "node.toml"),
-            certificate: at(".pem", "node.pem"),
-            key: at("-key.pem", "node-key.pem"),
-        }
-    }
-}
-
 /// What the nth administrator is called, and its key's file.
 fn admin_name(n: usize) -> String {
     if n == 1 { "admin".to_owned() } else { format!("admin{n}") }
@@ -220,64 +172,21 @@ fn genesis(plan: &Plan, keys: &[SigningKey], administrators: &[(String, SigningK
     Genesis { signatures_needed: plan.signatures_needed, ..genesis }
 }
 
-/// What the node's certificate carries: its name, by which nodes and tools check it, and its hosts, for whoever knows
-/// only where it is.
-fn server_names(node: &NodePlan) -> Vec<String> {
-    let mut names = vec![node.name.clone()];
-    for address in [&node.mesh, &node.backend] {
-        let is_loopback = address.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let aliases = if is_loopback { &["localhost", "127.0.0.1", "::1"][..] } else { &[] };
-        for name in std::iter::once(address.host.as_str()).chain(aliases.iter().copied()) {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
-        }
-    }
-    names
-}
-
 fn node_toml(plan: &Plan, node: &NodePlan) -> String {
     let place = plan.nodes.iter().position(|other| other.name == node.name).unwrap_or_default() + 1;
-    let name = &node.name;
-    let files = NodeFiles::of(plan.layout, name);
-    // Paths are relative to the configuration.
-    let beside = |file: &str| file.rsplit('/').next().unwrap_or(file).to_owned();
-    let (certificate, key) = (beside(&files.certificate), beside(&files.key));
-    let retry_delay = plan.retry_delay.map(|delay| format!("retry_delay = {}\n\n", delay.as_millis()));
-    let data_dir =
-        plan.data_dir.as_ref().map(|path| format!("data_dir = {}\n\n", toml::Value::from(path.as_str())));
-    let mut text = format!(
-        "# Node {place} of {}, as `synod init` writes it. config/node.toml in Synod's source shows every field and default.\n\
-         \n\
-         {}{}[me]\n\
-         id = \"{name}\"\n\
-         addr = \"{}\"\n\
-         \n\
-         [me.tls_config_info]\n\
-         cert_path = \"{certificate}\"\n\
-         key_path = \"{key}\"\n\
-         ca_cert_path = \"{CA}\"\n\
-         \n\
-         [backend]\n\
-         addr = \"{}\"\n\
-         \n\
-         [http]\n\
-         addr = \"{}\"\n",
-        plan.nodes.len(),
-        retry_delay.unwrap_or_default(),
-        data_dir.unwrap_or_default(),
-        node.mesh,
-        node.backend,
-        node.http
-    );
-    if let Some(dns) = &node.dns {
-        write!(text, "\n[dns]\naddr = \"{dns}\"\n").expect("a String takes everything");
-    }
-    for other in plan.nodes.iter().filter(|other| other.name != *name) {
-        write!(text, "\n[[servers]]\naddr = \"{}\"\nserver_name = \"{}\"\n", other.mesh, other.name)
-            .expect("a String takes everything");
-    }
-    text
+    let others = plan.nodes.iter().filter(|other| other.name != node.name);
+    let text = NodeText {
+        headline: format!("Node {place} of {}, as `synod init` writes it", plan.nodes.len()),
+        node,
+        layout: plan.layout,
+        retry_delay: plan.retry_delay,
+        data_dir: plan.data_dir.as_deref(),
+        // Their ids are in the genesis document.
+        others: others
+            .map(|other| Peer { name: other.name.clone(), address: other.mesh.to_string(), id: None })
+            .collect(),
+    };
+    text.to_string()
 }
 
 fn client_toml(plan: &Plan) -> String {
@@ -292,10 +201,7 @@ fn client_toml(plan: &Plan) -> String {
         plan.name
     );
     for node in &plan.nodes {
-        let NodePlan { name, mesh: _, backend, http, dns } = node;
-        let dns = dns.as_ref().map(|dns| format!("dns = \"{dns}\"\n")).unwrap_or_default();
-        write!(text, "\n[[nodes]]\nname = \"{name}\"\nbackend = \"{backend}\"\nhttp = \"{http}\"\n{dns}")
-            .expect("a String takes everything");
+        write!(text, "\n{}", in_client_file(node)).expect("a String takes everything");
     }
     text
 }
@@ -317,20 +223,12 @@ fn make_directory(directory: &Path, layout: Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn create(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.as_mut().map_err(|why| std::io::Error::from(why.kind())).and_then(|file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.with_context(|| format!("cannot create {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use synod_node::Config;
+    use synod_node::config::Address;
 
     use super::*;
 

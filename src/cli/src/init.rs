@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::json;
 use synod_app_zones::ZonesApp;
 use synod_auth::GenesisApp;
-use synod_node::config::Address;
 use synod_types::AppNdx;
 use synod_types::limits::MEMBERS_MAX;
 
@@ -17,11 +16,6 @@ use crate::exit::Failure;
 use crate::founding::{CLIENT, Founded, Layout, NodeFiles, NodePlan, Plan, found};
 use crate::output::Output;
 use crate::table::Table;
-
-/// The default ports of the back end, of HTTP and of DNS, above the port for the other nodes.
-const BACKEND_PORT_OFFSET: u16 = 1000;
-const HTTP_PORT_OFFSET: u16 = 2000;
-const DNS_PORT_OFFSET: u16 = 3000;
 
 /// Found a cluster: make its authority, keys, certificates, genesis document and configurations
 ///
@@ -136,27 +130,9 @@ impl Init {
         let mut nodes = Vec::new();
         for (n, host) in hosts.iter().enumerate() {
             let same_host = u16::try_from(hosts[..n].iter().filter(|other| *other == host).count())?;
-            let address = |offset: u16| {
-                let port = self.base_port.checked_add(same_host).and_then(|port| port.checked_add(offset));
-                let port = port.filter(|port| *port > offset).ok_or_else(|| {
-                    Failure::Usage(format!("--base-port {} leaves no room for all ports", self.base_port))
-                })?;
-                // Through the same reader as the configuration, which knows brackets and what a host is.
-                let host = if host.contains(':') && !host.starts_with('[') {
-                    format!("[{host}]")
-                } else {
-                    host.clone()
-                };
-                Address::parse(&format!("{host}:{port}"), 1..=u16::MAX)
-                    .map_err(|why| Failure::Usage(why.to_string()))
-            };
-            nodes.push(NodePlan {
-                name: format!("node{}", n + 1),
-                mesh: address(0)?,
-                backend: address(BACKEND_PORT_OFFSET)?,
-                http: address(HTTP_PORT_OFFSET)?,
-                dns: if has_dns { Some(address(DNS_PORT_OFFSET)?) } else { None },
-            });
+            // No port at all is as bad as one that is too high.
+            let base_port = self.base_port.checked_add(same_host).filter(|_| self.base_port > 0).unwrap_or(0);
+            nodes.push(NodePlan::on(format!("node{}", n + 1), host, base_port, has_dns)?);
         }
         if self.signatures > u32::from(self.admins) {
             let text = format!("--signatures {} needs as many --admins at least", self.signatures);

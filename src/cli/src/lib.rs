@@ -21,6 +21,8 @@ mod init;
 mod key;
 mod keygen;
 mod kv;
+mod leader;
+mod member;
 mod node;
 mod output;
 mod ports;
@@ -67,6 +69,8 @@ enum Command {
     Key(key::Key),
     Cert(cert::Cert),
     Commander(commander::Commander),
+    Member(member::Member),
+    Leader(leader::Leader),
     Kv(kv::Kv),
     Zone(zone::Zone),
     Submit(submit::Submit),
@@ -107,6 +111,8 @@ impl Cli {
             Command::Key(key) => key.run(output),
             Command::Cert(cert) => cert.run(output),
             Command::Commander(commander) => block_on(commander.run(output))?,
+            Command::Member(member) => block_on(member.run(output))?,
+            Command::Leader(leader) => block_on(leader.run(output))?,
             Command::Kv(kv) => block_on(kv.run(output))?,
             Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,

@@ -94,12 +94,19 @@ pub struct Waited {
 }
 
 impl Propagation {
-    /// For the nodes that `reader` knows, which have to be all of the cluster.
+    /// For the nodes that `reader` knows, which have to be all of a cluster whose members are still the first ones.
     ///
     /// # Errors
     /// [`Failure::Usage`] if there are nodes that it does not know.
     pub fn new(genesis: &Genesis, cluster: ClusterId, reader: Reader) -> Result<Propagation, Failure> {
-        let members = genesis.members();
+        Propagation::of(genesis.members(), cluster, reader)
+    }
+
+    /// The same of a cluster that has these members.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of(members: Vec<NodeId>, cluster: ClusterId, reader: Reader) -> Result<Propagation, Failure> {
         let known = reader.nodes().iter().map(|node| &node.url).collect::<BTreeSet<_>>().len();
         if known < members.len() {
             return Err(Failure::Usage(format!(

@@ -8,11 +8,12 @@ use clap::Args;
 use serde_json::json;
 use synod_gateway::{CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus};
 use synod_types::limits::CERTIFICATE_WARNING_DAYS;
-use synod_types::{AppNdx, Digest, StateNdx};
+use synod_types::{AppNdx, Digest, NodeId, StateNdx};
 
 use crate::cert::{day, days_left};
 use crate::connection::Connection;
 use crate::exit::Failure;
+use crate::member;
 use crate::output::Output;
 use crate::reader::{HttpNode, Reader};
 use crate::table::{Table, printable};
@@ -25,6 +26,9 @@ use crate::table::{Table, printable};
 ///
 /// Of the certificate that a node shows to other nodes and commanders, and of each authority that it trusts: the first digits of
 /// the fingerprint, and the day until which it is valid. What has less than 30 days left is warned of.
+///
+/// A learner has no vote: it is about to get one, or has lost it. Where an application does not go by the members that are wanted, or a
+/// node asks to become one, a line says so.
 ///
 /// Exit code: 0 if every node answers and agrees, 1 if one does not, 5 if none can be reached.
 #[derive(Args, Debug)]
@@ -39,7 +43,7 @@ pub(crate) struct Status {
 }
 
 /// What one node answered, or why it did not.
-type Answered = (HttpNode, Result<ClusterStatus, String>);
+pub(crate) type Answered = (HttpNode, Result<ClusterStatus, String>);
 
 impl Status {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
@@ -58,6 +62,7 @@ impl Status {
                 "certificate": certificate.certificate,
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
+            "warnings": of_members(&answered),
         });
         output.print(&json, text(&answered, &disagreeing))?;
         let reachable = answered.iter().filter(|(_, status)| status.is_ok()).count();
@@ -128,6 +133,50 @@ fn warning(node: &str, CertificateStatus { certificate, not_after_ms, .. }: &Cer
     }
 }
 
+/// Nodes that are no members, applications that do not go by the members that are wanted, and who asks to become one.
+fn of_members(answered: &[Answered]) -> Vec<String> {
+    let statuses = || answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let wanted = statuses().map(|status| status.epoch).max().unwrap_or_default();
+    let is_member =
+        |id: NodeId, status: &ClusterStatus| status.nodes.iter().any(|node| node.id == id && node.is_member);
+    let mut lines = Vec::new();
+    for status in statuses() {
+        let name = &status.node_name;
+        if !is_member(status.node_id, status) {
+            let votes = status.apps.iter().any(|app| app.voters.contains(&status.node_id));
+            let is_led = status.apps.iter().any(|app| app.leader.is_some());
+            lines.push(if votes && is_led {
+                format!("! {name} is removed, and votes until the others go on without it: leave it on")
+            } else {
+                format!("! {name} is no member of the cluster, and its answers grow old: ask another node")
+            });
+            continue;
+        }
+        for app in status.apps.iter().filter(|app| app.epoch < wanted) {
+            lines.push(format!(
+                "! {name}: application {} {} is in epoch {}, and epoch {wanted} is wanted: synod member list",
+                app.app_ndx, app.name, app.epoch
+            ));
+        }
+    }
+    let latest = statuses().max_by_key(|status| status.epoch);
+    for one in member::applicants(statuses()) {
+        let applicant = one.applicant;
+        if latest.is_some_and(|status| is_member(applicant.id, status)) {
+            continue;
+        }
+        let (name, id) = (&applicant.name, applicant.id.short());
+        lines.push(if applicant.was_member {
+            format!("! {name} ({id}) was removed and still runs: switch it off, or let it in again: synod member pending")
+        } else if applicant.conflict.is_some() {
+            format!("! {name} ({id}) has another key than the {name} that is known: synod member pending")
+        } else {
+            format!("! {name} ({id}) asks to become a member: synod member pending")
+        });
+    }
+    lines
+}
+
 /// The certificates of one kind, for a cell of a table.
 fn certificates(status: &ClusterStatus, of: CertificateUse) -> String {
     let found = status.certificates.iter().filter(|one| one.certificate == of);
@@ -175,6 +224,9 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
     for (node, certificate) in expiring(answered) {
         text.push_str(&format!("\n{}", printable(&warning(node, certificate))));
     }
+    for line in of_members(answered) {
+        text.push_str(&format!("\n{}", printable(&line)));
+    }
     for (app, ndx) in disagreeing {
         text.push_str(&format!(
             "\n!! nodes have different chains in application {app} at stateNdx {ndx}: they executed different commands. \
@@ -209,7 +261,7 @@ fn seen(nodes: &[NodeStatus]) -> String {
 #[cfg(test)]
 mod tests {
     use synod_gateway::{AppStatus, Leader};
-    use synod_types::{ClusterId, NodeId, Slot, TimeMs};
+    use synod_types::{ClusterId, Epoch, Slot, TimeMs};
 
     use super::*;
 
@@ -240,8 +292,8 @@ mod tests {
             name: "kv".to_owned(),
             kind: "kv".to_owned(),
             role,
-            epoch: synod_types::Epoch(0),
-            voters: Vec::new(),
+            epoch: Epoch(0),
+            voters: vec![id(1), id(2), id(3)],
             leader: Some(Leader { id: id(1), name: name(1) }),
             state_ndx: StateNdx(state_ndx),
             applied: Slot(state_ndx),
@@ -257,7 +309,7 @@ mod tests {
             node_name: name(n),
             version: "0.1.0".to_owned(),
             nodes: (1..=3).map(other).collect(),
-            epoch: synod_types::Epoch(0),
+            epoch: Epoch(0),
             applicants: Vec::new(),
             apps: vec![app],
             certificates: vec![
@@ -287,6 +339,32 @@ node3  -     unreachable
 
 node3: http://h:3 is not reachable: refused";
         assert_eq!(text(&all, &disagreeing), expected);
+    }
+
+    #[test]
+    fn what_is_to_be_known_of_members_is_said() {
+        let mut all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Learner, 42, 7)];
+        let [Ok(one), Ok(two)] = all.each_mut().map(|(_, status)| status.as_mut()) else { unreachable!() };
+        (one.epoch, two.epoch, two.apps[0].epoch) = (Epoch(1), Epoch(1), Epoch(1));
+        let applicant = |n: u8, was_member| synod_gateway::ApplicantStatus {
+            id: NodeId(Digest([n; 32])),
+            name: format!("node{n}"),
+            address: "h:1".to_owned(),
+            conflict: None,
+            was_member,
+        };
+        one.applicants = vec![applicant(4, false), applicant(5, true), applicant(2, false)];
+        two.nodes[1].is_member = false;
+        two.apps[0].voters.pop();
+        let text = text(&all, &[]);
+        for line in [
+            "! node1: application 1 kv is in epoch 0, and epoch 1 is wanted: synod member list",
+            "! node2 is removed, and votes until the others go on without it: leave it on",
+            "! node4 (040404040404) asks to become a member: synod member pending",
+            "! node5 (050505050505) was removed and still runs",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 
     #[test]

@@ -70,12 +70,14 @@ pub struct Readiness {
     pub waiting_for: Vec<AppNdx>,
     /// The node is stopping: it is not ready, whatever its applications are.
     pub stopping: bool,
+    /// The node is no member of the cluster, so that what it has may be old, and nobody brings it anything new.
+    pub is_outside: bool,
 }
 
 impl Readiness {
     /// Whether clients are welcome.
     pub fn is_ready(&self) -> bool {
-        self.waiting_for.is_empty() && !self.stopping
+        self.waiting_for.is_empty() && !self.stopping && !self.is_outside
     }
 }
 
@@ -321,6 +323,7 @@ impl Gateway {
         Readiness {
             waiting_for: waiting.map(|door| door.ndx()).collect(),
             stopping: *self.0.stopping.borrow(),
+            is_outside: self.status().is_outside(),
         }
     }
 

@@ -52,6 +52,16 @@ pub struct CertificateStatus {
     pub not_after_ms: TimeMs,
 }
 
+impl ClusterStatus {
+    /// Whether the node that says this has no part in the cluster: it is no member that is wanted, and where it believes that it
+    /// votes still, it sees nobody who leads. Who was removed does not always learn of the decree that ended its vote.
+    pub fn is_outside(&self) -> bool {
+        let is_member = self.nodes.iter().any(|node| node.id == self.node_id && node.is_member);
+        let takes_part = |app: &AppStatus| app.leader.is_some() && app.voters.contains(&self.node_id);
+        !is_member && !self.apps.iter().any(takes_part)
+    }
+}
+
 /// What a certificate is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +127,9 @@ pub struct ApplicantStatus {
     pub name: String,
     /// Where it says that it is reached, as `host:port`.
     pub address: String,
+    /// Whether it was a member and was removed.
+    #[serde(default)]
+    pub was_member: bool,
     /// Why it cannot simply be accepted; absent: it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

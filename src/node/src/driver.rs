@@ -401,6 +401,7 @@ impl Driver {
             }
         }
         self.keep_roster();
+        self.ways.intake.set_outside(self.is_outside());
         self.keep_preferences();
         self.make_room();
         self.refresh();
@@ -417,7 +418,7 @@ impl Driver {
         let is_low = self.ways.space.is_low();
         let changed = std::mem::replace(&mut self.was_low, is_low) != is_low;
         self.low_looks = if is_low { self.low_looks + 1 } else { 0 };
-        if !changed && (!is_low || self.low_looks % LOW_LOOKS != 0) {
+        if !changed && (!is_low || !self.low_looks.is_multiple_of(LOW_LOOKS)) {
             return;
         }
         let known = self.ways.roster.load_full();
@@ -437,6 +438,14 @@ impl Driver {
                 self.step(Event::HandOver { app, to: next });
             }
         }
+    }
+
+    /// Whether this node has no part in the cluster, as [`synod_gateway::ClusterStatus::is_outside`] has it.
+    fn is_outside(&self) -> bool {
+        let known = self.ways.roster.load();
+        let takes_part =
+            |(&app, state): (&AppNdx, &App)| state.leader.is_some() && known.voters(app).contains(&self.node);
+        known.members.iter().all(|member| member.id != self.node) && !self.apps.iter().any(takes_part)
     }
 
     /// Finds out who is to lead, for each application.
@@ -464,13 +473,24 @@ impl Driver {
             return;
         }
         let known = self.registrar.known(members, voters);
-        if known.nodes != before.nodes {
-            if let Err(why) = self.ways.mesh.set_peers(known.peers()) {
-                error!(%why, "the nodes that are members now cannot all be reached");
-            }
+        if known.nodes != before.nodes
+            && let Err(why) = self.ways.mesh.set_peers(known.peers())
+        {
+            error!(%why, "the nodes that are members now cannot all be reached");
         }
         self.ways.mesh.set_rejected(members.rejected().to_vec());
         info!(epoch = %members.configuration().epoch, members = members.iter().count(), "members");
+        let is_member =
+            |members: &synod_machine::Members| members.iter().any(|member| member.id == self.node);
+        match (is_member(&before.members), is_member(members)) {
+            (true, false) => warn!(
+                "this node is no member of the cluster any more: it votes until the others go on without it"
+            ),
+            (false, true) => {
+                info!("this node is a member of the cluster: it votes as soon as it has nearly everything")
+            }
+            (true, true) | (false, false) => {}
+        }
         self.ways.roster.store(Arc::new(known));
         self.tell_core();
     }

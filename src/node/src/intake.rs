@@ -49,6 +49,8 @@ struct State {
     gated_bytes: usize,
     fresh: Vec<(AppNdx, SignedCommand)>,
     stopping: bool,
+    /// This node has no part in the cluster.
+    is_outside: bool,
 }
 
 struct Pending {
@@ -224,15 +226,30 @@ impl Intake {
 
     /// Refuses whatever waits and whatever comes.
     pub(crate) fn stop(&self) {
+        self.state().stopping = true;
+        self.give_up(&stopping());
+    }
+
+    /// Says whether this node has no part in the cluster: nothing that enters here could be executed then, and what waits is
+    /// better asked for elsewhere.
+    pub(crate) fn set_outside(&self, is_outside: bool) {
+        let was_outside = std::mem::replace(&mut self.state().is_outside, is_outside);
+        if is_outside && !was_outside {
+            // The others may have it, so nobody is to believe that it was not executed.
+            let text = "this node is no member of the cluster any more: submit the same bytes at another";
+            self.give_up(&Refusal::new(RefusalCode::Stopping, text));
+        }
+    }
+
+    fn give_up(&self, refusal: &Refusal) {
         let (pending, gated) = {
             let mut state = self.state();
-            state.stopping = true;
             state.gated_bytes = 0;
             (std::mem::take(&mut state.pending), std::mem::take(&mut state.gated))
         };
         let pending = pending.into_values().map(|pending| pending.answers);
         for answers in pending.chain(gated.into_values().map(|held| held.answers)) {
-            send(answers, Err(stopping()));
+            send(answers, Err(refusal.clone()));
         }
     }
 
@@ -270,6 +287,10 @@ impl State {
         let Submission { command, answer } = submission;
         if self.stopping {
             answers.push((answer, Err(stopping())));
+            return None;
+        }
+        if self.is_outside {
+            answers.push((answer, Err(outside())));
             return None;
         }
         let (command, id, body) = command.into_parts();
@@ -362,6 +383,10 @@ impl Entrance for Intake {
 
     fn next_seq(&self, app: AppNdx, commander: CommanderId) -> Result<Seq, Refusal> {
         let door = self.doors.get(&app).ok_or_else(|| unknown_app(app))?;
+        // What it knows is old, and a number that was used is refused for good.
+        if self.state().is_outside {
+            return Err(outside());
+        }
         Ok(door.view().next_seq(commander))
     }
 }
@@ -381,6 +406,10 @@ fn unknown_app(app: AppNdx) -> Refusal {
 
 fn stopping() -> Refusal {
     Refusal::new(RefusalCode::Stopping, "this node is stopping: submit the same bytes at another")
+}
+
+fn outside() -> Refusal {
+    Refusal::new(RefusalCode::NoLeader, "this node is no member of the cluster: ask another")
 }
 
 #[cfg(test)]

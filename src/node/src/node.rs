@@ -603,6 +603,8 @@ impl Found<'_> {
                 info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
             }
         }
+        // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
+        recovered.configuration = machine.state().configuration.clone();
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
         info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");

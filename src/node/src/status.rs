@@ -39,7 +39,7 @@ impl StatusSource {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: known.members.configuration().epoch,
             nodes: self.nodes(&known),
-            applicants: self.applicants(),
+            applicants: self.applicants(&known),
             apps: self.apps(&known),
             certificates: self.certificates.status(),
         }
@@ -63,11 +63,12 @@ impl StatusSource {
         known.nodes.iter().map(status).collect()
     }
 
-    fn applicants(&self) -> Vec<ApplicantStatus> {
+    fn applicants(&self, known: &Known) -> Vec<ApplicantStatus> {
         let status = |one: synod_mesh::Applicant| ApplicantStatus {
             id: one.id,
             name: one.name,
             address: one.address,
+            was_member: known.members.removed().iter().any(|former| former.id == one.id),
             conflict: one.conflict.map(|conflict| {
                 format!("its name is known with another key, {}: has it lost its own?", conflict.known)
             }),

@@ -25,7 +25,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::Value;
-use synod::founding::{self, ADMIN_KEY, CA, Founded, Layout, NodePlan, Plan, default_apps, found};
+use synod::founding::{
+    self, ADMIN_KEY, CA, CLIENT, Founded, FoundedNode, Layout, NodePlan, Plan, default_apps, found,
+};
 use synod_app_kv::KvOp;
 use synod_auth::{GenesisApp, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
@@ -166,6 +168,24 @@ fn free_ports(count: usize) -> Vec<u16> {
     held.into_iter().map(|(port, ..)| port).collect()
 }
 
+/// A port, and those 1000, 2000 and 3000 above it, that are free for TCP and UDP.
+fn free_base_port() -> u16 {
+    let is_free = |port: u16| {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    for _ in 0..10_000 {
+        let base = rand::random_range(PORTS.start..PORTS.end - 3000);
+        let ports = [0, 1000, 2000, 3000].map(|offset| base + offset);
+        let mut given = GIVEN.lock().unwrap();
+        if ports.iter().all(|port| !given.contains(port) && is_free(*port)) {
+            given.extend(ports);
+            return base;
+        }
+    }
+    panic!("there are no free ports");
+}
+
 /// So many nodes on loopback, with ports of their own.
 ///
 /// # Panics
@@ -292,6 +312,61 @@ impl Cluster {
     #[expect(clippy::len_without_is_empty, reason = "no cluster is empty")]
     pub fn len(&self) -> usize {
         self.running.len()
+    }
+
+    /// Makes the files of a node that is to become a member, with `synod member prepare`, and puts it into the client file.
+    /// Gives its number; it does not run yet.
+    pub fn prepare(&mut self, name: &str) -> usize {
+        let node = self.prepared(name, name);
+        self.readers.urls.push(format!("http://{}", node.plan.http));
+        self.founded.nodes.push(node);
+        self.running.push(None);
+        self.environments.push(Vec::new());
+        self.write_client_file();
+        self.len() - 1
+    }
+
+    /// The same of a node that has lost everything: it has the same name and number, and a new key. Nothing is left of what it
+    /// had.
+    pub fn prepare_again(&mut self, n: usize) {
+        assert!(self.running[n].is_none(), "{} runs", self.name(n));
+        let name = self.name(n).to_owned();
+        let directory = format!("{name}-again");
+        let node = self.prepared(&name, &directory);
+        let lost = std::mem::replace(&mut self.founded.nodes[n], node);
+        fs::remove_dir_all(lost.config.with_file_name(format!("data-{name}"))).unwrap();
+        self.readers.urls[n] = format!("http://{}", self.founded.nodes[n].plan.http);
+        self.write_client_file();
+    }
+
+    fn prepared(&self, name: &str, directory: &str) -> FoundedNode {
+        let port = free_base_port();
+        let command = format!(
+            "member prepare {name} --host 127.0.0.1 --base-port {port} --ca-key cluster/ca-key.pem --dir cluster/{directory}"
+        );
+        let made = self.expect_json(0, &command);
+        let address = |field: &str| Address::parse(made[field].as_str().unwrap(), 1..=u16::MAX).unwrap();
+        let plan = NodePlan {
+            name: name.to_owned(),
+            mesh: address("mesh"),
+            backend: address("backend"),
+            http: address("http"),
+            dns: Some(address("dns")),
+        };
+        let config = self.path(directory).join("node.toml");
+        FoundedNode { plan, id: made["id"].as_str().unwrap().parse().unwrap(), config }
+    }
+
+    /// Has the tools know all nodes.
+    fn write_client_file(&self) {
+        let path = self.path(CLIENT);
+        let text = fs::read_to_string(&path).unwrap();
+        let mut text = text.split_once("\n[[nodes]]").unwrap().0.to_owned();
+        for node in &self.founded.nodes {
+            let NodePlan { name, backend, http, .. } = &node.plan;
+            text += &format!("\n[[nodes]]\nname = \"{name}\"\nbackend = \"{backend}\"\nhttp = \"{http}\"\n");
+        }
+        fs::write(path, text).unwrap();
     }
 
     /// Starts a node, and does not wait for it.

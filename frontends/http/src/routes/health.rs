@@ -21,8 +21,8 @@ pub(super) async fn live(ask: Ask) -> Outcome {
     Ok(Reply::bytes(Stamp::of_all(&ask.gateway), TEXT, Bytes::from_static(b"live\n")))
 }
 
-/// Whether clients are welcome: the node sees a leader of every application, and has once caught up with the others since
-/// it started.
+/// Whether clients are welcome: the node is a member or about to become one, sees a leader of every application, and has once
+/// caught up with the others since it started.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -43,6 +43,14 @@ pub(super) async fn ready(ask: Ask) -> Outcome {
             &ask.uri,
             ProblemType::Stopping,
             "this node is stopping; ask another node",
+        ));
+    }
+    if readiness.is_outside {
+        return Err(problem(
+            stamp,
+            &ask.uri,
+            ProblemType::NotReady,
+            "this node is no member of the cluster: it was removed, or nobody has accepted it yet; ask another node",
         ));
     }
     let waiting: Vec<String> = readiness.waiting_for.iter().map(ToString::to_string).collect();

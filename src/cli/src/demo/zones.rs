@@ -64,7 +64,7 @@ impl Stage {
         let zone = Zone::load(&origin, &file)?;
         let (serial, content) = (zone.serial(), ContentKey::of(&file));
         let bytes = u64::try_from(file.len())?;
-        publish::upload(&self.client, &self.founded.genesis, ZONES, file).await?;
+        publish::upload(&self.client, &self.founded.genesis, None, ZONES, file).await?;
         let zone = ZoneName::of(&origin);
         let change = ZoneChange { zone, content, bytes, serial, force: false, expected };
         let receipt = write::receipt(&self.client, ZONES, ZonesOp::Set(change).encode()).await?;

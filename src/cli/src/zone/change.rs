@@ -113,7 +113,7 @@ impl Set {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let origin = zone_name(&self.zone)?;
         let file = SourceFile::read(&self.file)?.check(&origin).map_err(|rejected| rejected.failure())?;
-        let stage = Stage::of(&self.common, &origin)?;
+        let stage = Stage::of(&self.common, &origin).await?;
         let expected = match (self.force, self.expect) {
             (true, expect) => expect.unwrap_or(Expected::Any),
             (false, expect) => {
@@ -141,7 +141,8 @@ impl Set {
         let client = stage.cluster.client()?;
         let op = ZonesOp::Set(change).encode();
         let done = async {
-            publish::upload(&client, &stage.genesis, stage.app, file.bytes.clone()).await?;
+            publish::upload(&client, &stage.genesis, Some(&stage.cluster), stage.app, file.bytes.clone())
+                .await?;
             write::executed(&client, stage.app, op, &stage.options).await
         };
         let receipt = done.await;
@@ -165,7 +166,7 @@ async fn object(current: &Current, facts: &Facts, file: &Checked) -> anyhow::Res
 impl Rollback {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let origin = zone_name(&self.zone)?;
-        let stage = Stage::of(&self.common, &origin)?;
+        let stage = Stage::of(&self.common, &origin).await?;
         let (zone, to) = (ZoneName::of(&origin), StateNdx(self.to));
         stage
             .execute(ZonesOp::Rollback { zone, to, expected: self.expect.unwrap_or(Expected::Any) }, output)
@@ -176,7 +177,7 @@ impl Rollback {
 impl Delete {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let origin = zone_name(&self.zone)?;
-        let stage = Stage::of(&self.common, &origin)?;
+        let stage = Stage::of(&self.common, &origin).await?;
         let expected = self.expect.map_or(Expected::Any, Expected::Content);
         stage.execute(ZonesOp::Delete { zone: ZoneName::of(&origin), expected }, output).await
     }
@@ -193,10 +194,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn of(common: &Common, origin: &Name) -> anyhow::Result<Stage> {
+    async fn of(common: &Common, origin: &Name) -> anyhow::Result<Stage> {
         let cluster = common.connection.cluster()?;
         let app = cluster.zones_app(common.app.as_deref())?;
-        let waiting = common.wait.prepare(&cluster)?;
+        let waiting = common.wait.prepare(&cluster).await?;
         let (genesis, _) = cluster.genesis()?;
         Ok(Stage { cluster, genesis, app, origin: origin.clone(), options: common.options.clone(), waiting })
     }

@@ -22,6 +22,7 @@ use super::file::{Checked, SourceFile, named_after};
 use super::guard::{self, Side};
 use super::publish;
 use super::wait;
+use crate::connection::Cluster;
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::write::{self, Told, WriteOptions};
@@ -72,7 +73,7 @@ impl Import {
         let cluster = connection.cluster()?;
         let app = cluster.zones_app(app.as_deref())?;
         let (genesis, _) = cluster.genesis()?;
-        let waiting = wait.prepare(&cluster)?;
+        let waiting = wait.prepare(&cluster).await?;
         let found = check_all(&files)?;
         let current = Current::of(&cluster, app)?;
         let held: BTreeMap<Name, Facts> =
@@ -87,7 +88,7 @@ impl Import {
         }
 
         let client = cluster.client()?;
-        let sent = send(&client, &genesis, app, &changes, &options).await;
+        let sent = send(&client, (&genesis, &cluster), app, &changes, &options).await;
         client.close().await;
         let sent = sent?;
         let last = sent.receipts.last().map(|receipt| receipt.state_ndx).max(unchanged_at);
@@ -244,7 +245,7 @@ struct Sent {
 /// Uploads the files of one command after another, and has it executed.
 async fn send(
     client: &Client,
-    genesis: &Genesis,
+    of: (&Genesis, &Cluster),
     app: AppNdx,
     changes: &[Found],
     options: &WriteOptions,
@@ -253,7 +254,7 @@ async fn send(
     let batches = batches(changes);
     for (n, batch) in batches.iter().enumerate() {
         let done = async {
-            upload_all(client, genesis, app, batch).await?;
+            upload_all(client, of, app, batch).await?;
             let op = ZonesOp::SetMany(batch.iter().map(|found| found.change.clone()).collect());
             let receipt = write::executed(client, app, op.encode(), options).await?;
             match &receipt.outcome {
@@ -285,7 +286,12 @@ async fn send(
     Ok(sent)
 }
 
-async fn upload_all(client: &Client, genesis: &Genesis, app: AppNdx, batch: &[Found]) -> anyhow::Result<()> {
+async fn upload_all(
+    client: &Client,
+    (genesis, cluster): (&Genesis, &Cluster),
+    app: AppNdx,
+    batch: &[Found],
+) -> anyhow::Result<()> {
     let mut uploads: JoinSet<Result<(), Failure>> = JoinSet::new();
     let mut told = Instant::now();
     for (n, found) in batch.iter().enumerate() {
@@ -299,8 +305,8 @@ async fn upload_all(client: &Client, genesis: &Genesis, app: AppNdx, batch: &[Fo
             eprintln!("{n} of {} files of this command are with the nodes", batch.len());
         }
         let file = found.read_again()?.bytes;
-        let (client, genesis) = (client.clone(), genesis.clone());
-        uploads.spawn(async move { publish::upload(&client, &genesis, app, file).await });
+        let (client, genesis, cluster) = (client.clone(), genesis.clone(), cluster.clone());
+        uploads.spawn(async move { publish::upload(&client, &genesis, Some(&cluster), app, file).await });
     }
     while let Some(uploaded) = uploads.join_next().await {
         uploaded??;

@@ -9,15 +9,19 @@ use synod_auth::Genesis;
 use synod_client::{Client, UploadError};
 use synod_types::{AppNdx, NodeId};
 
+use crate::connection::Cluster;
 use crate::exit::Failure;
+use crate::member::Census;
 
 /// An upload that takes longer is told of, as often.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Uploads a file; when this returns, a majority of the nodes has stored it and signed that it has.
+/// Uploads a file; when this returns, a majority of the nodes has stored it and signed that it has. Nodes that genesis does not name
+/// are looked up at `cluster`; `None`: there are none.
 pub(crate) async fn upload(
     client: &Client,
     genesis: &Genesis,
+    cluster: Option<&Cluster>,
     app: AppNdx,
     file: Bytes,
 ) -> Result<(), Failure> {
@@ -31,8 +35,12 @@ pub(crate) async fn upload(
         }
     };
     let uploaded = client.upload(app, file, progress).await?;
-    let members = genesis.members();
+    let mut members = genesis.members();
     let holders: BTreeSet<NodeId> = uploaded.receipts.iter().map(|receipt| receipt.node).collect();
+    if let Some(cluster) = cluster.filter(|_| !holders.iter().all(|node| members.contains(node))) {
+        let census = Census::take(cluster).await.map_err(|why| Failure::Refused(format!("{why:#}")))?;
+        members.extend(census.members().map(|member| member.id));
+    }
     if let Some(stranger) = holders.iter().find(|node| !members.contains(node)) {
         return Err(Failure::Refused(format!(
             "the node says that {} has stored the file, which is no node of this cluster; nothing was published",

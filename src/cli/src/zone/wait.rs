@@ -11,6 +11,7 @@ use synod_zone::Name;
 use crate::connection::Cluster;
 use crate::duration::duration;
 use crate::exit::Failure;
+use crate::member::Census;
 use crate::output::Output;
 use crate::propagation::{Change, Propagation, Reach, Standing, Standings, Waited};
 use crate::write::Told;
@@ -36,10 +37,11 @@ pub(super) struct Waiting {
 
 impl WaitOptions {
     /// What the options come to; `None`: nobody waits.
-    pub(super) fn prepare(self, cluster: &Cluster) -> anyhow::Result<Option<Waiting>> {
+    pub(super) async fn prepare(self, cluster: &Cluster) -> anyhow::Result<Option<Waiting>> {
         let Some(reach) = self.wait else { return Ok(None) };
-        let (genesis, id) = cluster.genesis()?;
-        let propagation = Propagation::new(&genesis, id, cluster.reader()?)?;
+        let (_, id) = cluster.genesis()?;
+        let members = Census::take(cluster).await?.members().map(|member| member.id).collect();
+        let propagation = Propagation::of(members, id, cluster.reader()?)?;
         Ok(Some(Waiting { propagation, reach, limit: self.wait_for }))
     }
 }
