@@ -186,10 +186,14 @@ impl ProtocolChecks {
         self.groups[group(app)].established
     }
 
-    /// The sets of members of which a majority has to be there: those of the established epoch, and of those that come behind it.
+    /// The sets of members of which a majority has to be there: those of the established epoch, and of those that come behind
+    /// it or were proposed to, since a new leader may take that up.
     pub fn needed(&self, app: AppNdx) -> impl Iterator<Item = NodeSet> + '_ {
         let truth = &self.groups[group(app)];
-        truth.epochs.range(truth.established..).map(|(_, (members, _))| *members)
+        let proposals = truth.slots.iter().flat_map(|slot| &slot.proposals);
+        let proposed = proposals.filter_map(|proposal| proposal.decree.seals(truth.established));
+        let proposed = proposed.map(|next| next.members.iter().map(|&member| node_index(member)).collect());
+        truth.epochs.range(truth.established..).map(|(_, (members, _))| *members).chain(proposed)
     }
 
     /// Records became durable at a node. Returns the decrees that are chosen by this.
