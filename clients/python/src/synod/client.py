@@ -41,7 +41,7 @@ _ATTEMPT = 10.0
 #: How often an operation is signed anew because its seq was taken.
 _SEQ_TRIES = 8
 #: Refusals after which the same bytes may succeed, here or elsewhere.
-_TRANSIENT = {"busy", "no-leader", "timeout", "stopping", "slow-request"}
+_TRANSIENT = {"busy", "no-leader", "timeout", "stopping", "no-space", "slow-request"}
 #: Those of them after which the command may still be executed.
 _IN_DOUBT = {"timeout", "stopping"}
 #: Refusals that prove that no earlier attempt executed the same bytes.

@@ -122,6 +122,7 @@ _REFUSALS: dict[str, type[Refused]] = {
     "no-leader": Unavailable,
     "timeout": Unavailable,
     "stopping": Unavailable,
+    "no-space": Unavailable,
 }
 
 
