@@ -90,6 +90,8 @@ problem_types! {
     Slow = REQUEST_TIMEOUT, "slow", "Changes were not taken in time";
     /// Too many reads wait at this node, too many follow changes, or too many files or pages of a log are being read.
     Busy = SERVICE_UNAVAILABLE, "busy", "Too many reads are waiting";
+    /// This node came to another state than a majority did; another one answers.
+    Diverged = SERVICE_UNAVAILABLE, "diverged", "This node differs from the others";
     /// The node stops; another one answers.
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
     /// The node cannot answer for every application yet; another one can.
@@ -237,6 +239,7 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
         GatewayError::LogCut { .. } => ProblemType::LogCut,
         GatewayError::LogNotHere { .. } => ProblemType::LogNotHere,
         GatewayError::Stopping { .. } => ProblemType::Stopping,
+        GatewayError::Diverged { .. } => ProblemType::Diverged,
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);
     problem(stamp, uri, which, &error.to_string())

@@ -30,6 +30,7 @@ pub mod propagation;
 mod public_key;
 pub mod reader;
 mod receipt;
+mod repair;
 mod status;
 mod submit;
 mod table;
@@ -75,6 +76,7 @@ enum Command {
     Zone(zone::Zone),
     Submit(submit::Submit),
     Status(status::Status),
+    Repair(repair::Repair),
     Audit(audit::Audit),
     Receipt(receipt::Receipts),
     Bench(bench::Bench),
@@ -117,6 +119,7 @@ impl Cli {
             Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,
             Command::Status(status) => block_on(status.run(output))?,
+            Command::Repair(repair) => repair.run(output),
             Command::Audit(audit) => audit.run(output),
             Command::Receipt(receipt) => receipt.run(output),
             Command::Bench(bench) => bench.run(output),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use synod_gateway::{CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_gateway::{
+    AppStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus,
+};
 use synod_types::limits::CERTIFICATE_WARNING_DAYS;
 use synod_types::{AppNdx, Digest, NodeId, StateNdx};
 
@@ -227,6 +229,9 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
+    for line in of_divergence(answered) {
+        text.push_str(&format!("\n{}", printable(&line)));
+    }
     for (app, ndx) in disagreeing {
         text.push_str(&format!(
             "\n!! nodes have different chains in application {app} at stateNdx {ndx}: they executed different commands. \
@@ -234,6 +239,21 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
         ));
     }
     text
+}
+
+/// What nodes say that have come to other states than a majority.
+fn of_divergence(answered: &[Answered]) -> Vec<String> {
+    let statuses = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let apps = statuses.flat_map(|status| status.apps.iter().map(move |app| (status, app)));
+    let line = |(status, app): (&ClusterStatus, &AppStatus)| {
+        let (node, since) = (&status.node_name, app.diverged?);
+        Some(format!(
+            "!! {node} differs from a majority in application {} {} from stateNdx {since} on, and answers nobody from it. What was \
+             changed there: synod audit. Then, on its host: synod repair",
+            app.app_ndx, app.name
+        ))
+    };
+    apps.filter_map(line).collect()
 }
 
 fn role(role: GroupRole) -> &'static str {

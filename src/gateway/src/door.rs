@@ -24,12 +24,22 @@ pub struct AppDoor {
     view: ArcSwap<View>,
     leader: ArcSwapOption<Leader>,
     caught_up: AtomicBool,
+    fence: ArcSwapOption<Fence>,
     freshness: Freshness,
     state_waiters: Waiters<StateNdx>,
     slot_waiters: Waiters<Slot>,
     read_indexes: ReadIndexes,
     /// One permit for each read that may wait.
     places: Semaphore,
+}
+
+/// What is known of a node that came to other states than a majority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The first state that is known to differ.
+    pub state_ndx: StateNdx,
+    /// Whether it is the very first one.
+    pub is_exact: bool,
 }
 
 /// The node's hand on a door: it alone publishes states.
@@ -49,6 +59,7 @@ impl AppDoor {
             view: ArcSwap::from_pointee(first),
             leader: ArcSwapOption::empty(),
             caught_up: AtomicBool::new(false),
+            fence: ArcSwapOption::empty(),
             freshness: Freshness::new(),
             state_waiters: Waiters::new(),
             slot_waiters: Waiters::new(),
@@ -95,18 +106,24 @@ impl AppDoor {
 
     /// Whether clients are well served here: the node knows the leader, and has had everything since it started.
     pub fn is_ready(&self) -> bool {
-        self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire)
+        self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire) && self.fence().is_none()
     }
 
     /// Whether this node knew, at most `max` ago, that it had applied all that was chosen by then. False as long as it
     /// never knew: what it has may be old, and nobody can tell how old.
     pub fn fresh_within(&self, max: Duration) -> bool {
-        self.freshness.age().is_some_and(|age| age <= max)
+        self.age().is_some_and(|age| age <= max)
     }
 
     /// How long ago this node last knew that it had applied all that was chosen by then; `None`: it never knew.
+    /// Nothing is known of a state that is not the others'.
     pub fn age(&self) -> Option<Duration> {
-        self.freshness.age()
+        self.freshness.age().filter(|_| self.fence().is_none())
+    }
+
+    /// Since when this node's states are not those of the others, if they are not: nobody is answered from them.
+    pub fn fence(&self) -> Option<Arc<Fence>> {
+        self.fence.load_full()
     }
 
     /// A place among those who wait; `None` when there is none left.
@@ -151,6 +168,11 @@ impl AppPublisher {
     /// Says who leads; `None` while nobody is known to.
     pub fn set_leader(&self, leader: Option<Leader>) {
         self.door.leader.store(leader.map(Arc::new));
+    }
+
+    /// Says that this node's states are not those of the others.
+    pub fn set_fence(&self, fence: Fence) {
+        self.door.fence.store(Some(Arc::new(fence)));
     }
 
     /// Says that this node has applied all that any node had chosen; from now on it is behind by what is under way only.

@@ -76,6 +76,19 @@ pub enum GatewayError {
         /// The last slot that was cut off.
         cut: Slot,
     },
+    /// This node came to another state than the others.
+    #[error(
+        "this node differs from a majority in application {app} since state {since}, and answers nobody from it; ask another \
+         node. To its operator: synod repair"
+    )]
+    Diverged {
+        /// The application.
+        app: AppNdx,
+        /// Its state on this node.
+        state_ndx: StateNdx,
+        /// The first state that is known to differ.
+        since: StateNdx,
+    },
     /// The node is stopping and lets nobody wait any more.
     #[error("this node is stopping; ask another node")]
     Stopping {
@@ -115,6 +128,7 @@ impl GatewayError {
             | GatewayError::Busy { state_ndx, .. }
             | GatewayError::LogNotHere { state_ndx, .. }
             | GatewayError::LogCut { state_ndx, .. }
+            | GatewayError::Diverged { state_ndx, .. }
             | GatewayError::Stopping { state_ndx, .. } => Some(state_ndx),
         }
     }

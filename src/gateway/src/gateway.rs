@@ -342,6 +342,10 @@ impl Gateway {
 
     /// Returns when the application's state is as the read wants it.
     async fn await_state(&self, door: &AppDoor, read: Read) -> Result<(), GatewayError> {
+        if let Some(fence) = door.fence() {
+            let (app, state_ndx) = (door.ndx(), door.state_ndx());
+            return Err(GatewayError::Diverged { app, state_ndx, since: fence.state_ndx });
+        }
         let state_is_there = read.min.is_none_or(|min| door.state_ndx() >= min);
         if read.consistency == Consistency::Local && state_is_there {
             return Ok(());

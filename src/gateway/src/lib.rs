@@ -20,7 +20,7 @@ mod reads;
 pub mod status;
 mod waiters;
 
-pub use door::{AppDoor, AppPublisher};
+pub use door::{AppDoor, AppPublisher, Fence};
 pub use error::{Awaited, GatewayError};
 pub use files::{FileRead, Files};
 pub use gateway::{Answer, Consistency, Gateway, Read, Readiness};

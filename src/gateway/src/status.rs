@@ -170,6 +170,11 @@ pub struct AppStatus {
     #[serde(default, with = "as_texts")]
     #[schema(value_type = Vec<String>)]
     pub voters: Vec<NodeId>,
+    /// The first state that is known to be another one than that of a majority; absent: it is the same. From such an application
+    /// nobody is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<u64>)]
+    pub diverged: Option<StateNdx>,
     /// Who leads it; absent while nobody is known to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -87,6 +87,7 @@ fn status() -> ClusterStatus {
             role: GroupRole::Leader,
             epoch: synod_types::Epoch(0),
             voters: Vec::new(),
+            diverged: None,
             leader: Some(Leader { id, name: "a".to_owned() }),
             state_ndx: StateNdx(7),
             applied: Slot(9),

@@ -27,6 +27,8 @@ impl Priority {
             Message::Heartbeat { .. }
             | Message::HeartbeatReply { .. }
             | Message::States(_)
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. } => Priority::Control,
             Message::Content(message) | Message::Chunk(message) => match message {
                 ContentMessage::Held(_)

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use synod_gateway::AppPublisher;
 use synod_machine::{Applied, Machine};
-use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot};
+use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot, StateNdx};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::chains::Chains;
 use crate::driver::Next;
 use crate::intake::Intake;
 use crate::snapshots::pace::Pace;
@@ -40,6 +41,7 @@ pub(crate) async fn run<F>(
     machine: Machine,
     publisher: Arc<AppPublisher>,
     intake: Arc<Intake>,
+    chains: Arc<Chains>,
     snapshots: (Snapshots, Pace),
     chosen: mpsc::UnboundedReceiver<Next>,
     obtain: impl Fn(ContentKey) -> F,
@@ -55,6 +57,7 @@ pub(crate) async fn run<F>(
         machine,
         publisher,
         intake,
+        chains,
         snapshots,
         pace,
         chosen,
@@ -77,6 +80,7 @@ struct Applier {
     machine: Option<Machine>,
     publisher: Arc<AppPublisher>,
     intake: Arc<Intake>,
+    chains: Arc<Chains>,
     snapshots: Snapshots,
     pace: Pace,
     chosen: mpsc::UnboundedReceiver<Next>,
@@ -149,6 +153,13 @@ impl Applier {
     fn show(&mut self) {
         let view = self.machine().view();
         let installed = std::mem::take(&mut self.is_installed).then(|| view.fork());
+        if let Some(view) = &installed {
+            self.chains.restart(view.state_ndx, view.chain);
+        }
+        let made = self.applied.iter().filter(|one| !one.repeated).filter_map(|one| one.result.as_ref().ok());
+        let from = installed.as_ref().map_or(StateNdx(0), |view| view.state_ndx);
+        let made = made.filter(|receipt| receipt.state_ndx > from);
+        self.chains.extend(made.map(|receipt| (receipt.state_ndx, receipt.chain)));
         self.publisher.publish(view);
         self.intake.on_applied(std::mem::take(&mut self.applied));
         if let Some(view) = installed {

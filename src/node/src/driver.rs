@@ -4,25 +4,28 @@
 //! core if this node leads, to the leader otherwise, and nowhere while there is none.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use synod_gateway::{AppDoor, AppPublisher, Leader, NodeStates, ReadQuestion, ReadRefused};
+use synod_gateway::{AppDoor, AppPublisher, Fence, Leader, NodeStates, ReadQuestion, ReadRefused};
 use synod_journal::Journal;
 use synod_machine::Machine;
 use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, CommandBody, CommandId, Decree, GroupMessage, Message, NodeId, Refusal, RefusalCode,
-    SignedCommand, Slot, TimeMs,
+    AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Refusal,
+    RefusalCode, SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
+use crate::chains::{Chains, Claims};
 use crate::directories::is_disowned;
+use crate::divergence::Evidence;
 use crate::freshness::Freshness;
 use crate::intake::Intake;
 use crate::roster::{Registrar, Roster};
@@ -41,6 +44,8 @@ const LOW_LOOKS: u32 = 10;
 const DISOWNED: &str = "the other nodes know this one with another data directory: with this one it has forgotten what it \
     promised, and must not go on as the node that it was. If the old directory is there, give it back (data_dir); if it is lost, \
     make a new key and certificate (synod member prepare) and take this node's place (synod member replace)";
+/// States before the one in which a difference was seen, from which on others are asked for theirs.
+const CHAIN_VALUES_BACK: u64 = 1000;
 /// How often a forwarded command may be passed on: to a node that is not the leader any more, and from there.
 const HOPS_MAX: u8 = 2;
 /// Messages that are taken before effects of others get a turn.
@@ -79,6 +84,8 @@ pub(crate) struct App {
     /// What there is while this node leads.
     term: Option<Term>,
     freshness: Freshness,
+    chains: Arc<Chains>,
+    claims: Claims,
     /// Who is to lead, as the core was told.
     preferred: Option<NodeId>,
     /// Readers see everything that belongs to the state. That is not so after a start without a file to which the state
@@ -88,7 +95,11 @@ pub(crate) struct App {
 
 impl App {
     /// An application whose chosen decrees go to `chosen`.
-    pub(crate) fn new(publisher: Arc<AppPublisher>, chosen: mpsc::UnboundedSender<Next>) -> App {
+    pub(crate) fn new(
+        publisher: Arc<AppPublisher>,
+        chosen: mpsc::UnboundedSender<Next>,
+        chains: Arc<Chains>,
+    ) -> App {
         let door = Arc::clone(publisher.door());
         App {
             door,
@@ -97,6 +108,8 @@ impl App {
             leader: None,
             term: None,
             freshness: Freshness::default(),
+            chains,
+            claims: Claims::default(),
             preferred: None,
             is_complete: false,
         }
@@ -123,8 +136,19 @@ pub(crate) struct Ways {
     pub space: Arc<Space>,
     /// Ends the node.
     pub fatal: Fatal,
+    /// Where it is written down that this node differs.
+    pub data_dir: PathBuf,
     /// Back to the driver itself.
     pub inputs: mpsc::UnboundedSender<Input>,
+}
+
+impl Ways {
+    /// Writes down what was found of a divergence.
+    fn note(&self, evidence: Evidence) {
+        if let Err(why) = evidence.write(&self.data_dir) {
+            error!(app = evidence.app_ndx, %why, "cannot write down that this node differs from the others");
+        }
+    }
 }
 
 /// Who asked for a read index.
@@ -270,13 +294,26 @@ impl Driver {
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands),
             Message::ForwardRefused { app, refused } => self.on_forward_refused(from, app, refused),
+            Message::ChainRequest { app, from: first } => {
+                if let Some((first, values)) = self.apps.get(&app).and_then(|state| state.chains.from(first))
+                {
+                    self.ways.mesh.send(from, &Message::Chain { app, from: first, values });
+                }
+            }
+            Message::Chain { app, from: first, values } => self.on_chain(app, first, &values),
             Message::Space { is_low } => self.ways.space.heard(from, is_low),
             // As if it had been lost: it is asked for again where there is room.
             Message::Group {
                 message: GroupMessage::Accept { .. } | GroupMessage::CatchUp { .. }, ..
             } if self.ways.space.is_low() => {}
             Message::States(mut states) => {
-                states.retain(|(app, _)| self.apps.contains_key(app));
+                states.retain(|(app, ..)| self.apps.contains_key(app));
+                for (app, state_ndx, chain) in &states {
+                    if let Some(state) = self.apps.get_mut(app) {
+                        state.claims.heard(from, *state_ndx, *chain);
+                    }
+                }
+                let states: Vec<_> = states.into_iter().map(|(app, state_ndx, _)| (app, state_ndx)).collect();
                 self.ways.states.heard(from, &states);
             }
             message => self.step(Event::Message { from, message }),
@@ -404,6 +441,7 @@ impl Driver {
         self.ways.intake.set_outside(self.is_outside());
         self.keep_preferences();
         self.make_room();
+        self.judge();
         self.refresh();
         let peers = self.ways.mesh.peers();
         self.states.forget_the_lost(&peers, &self.ways.states);
@@ -446,6 +484,55 @@ impl Driver {
         let takes_part =
             |(&app, state): (&AppNdx, &App)| state.leader.is_some() && known.voters(app).contains(&self.node);
         known.members.iter().all(|member| member.id != self.node) && !self.apps.iter().any(takes_part)
+    }
+
+    /// Finds out whether this node's states are those of the others.
+    fn judge(&mut self) {
+        let known = self.ways.roster.load_full();
+        let mut fenced = Vec::new();
+        for (&app, state) in &mut self.apps {
+            let judged = state.claims.judge(&state.chains, known.voters(app));
+            let Some((state_ndx, others)) = judged.filter(|_| state.door.fence().is_none()) else { continue };
+            let others: Vec<&str> = others.iter().filter_map(|node| known.name(*node)).collect();
+            metrics::counter!("synod_divergences_total", "app" => app.to_string()).increment(1);
+            error!(%app, %state_ndx, others = others.join(", "), "this node has come to another state than a majority, and \
+                answers nobody from that application any more; keep its directory as it is for who looks into it, then: synod repair");
+            state.publisher.set_fence(Fence { state_ndx, is_exact: false });
+            let chain = state.chains.at(state_ndx).map(|chain| chain.to_string());
+            let others = others.into_iter().map(str::to_owned).collect();
+            self.ways.note(Evidence {
+                app_ndx: app.0,
+                state_ndx: state_ndx.0,
+                is_exact: false,
+                chain,
+                others,
+            });
+            fenced.push((app, state_ndx));
+        }
+        for (app, state_ndx) in fenced {
+            // The very first state that differs lies before, as far as both remember.
+            let first = StateNdx(state_ndx.0.saturating_sub(CHAIN_VALUES_BACK));
+            let others: Vec<NodeId> = known.others().collect();
+            self.ways.mesh.send_to(&others, &Message::ChainRequest { app, from: first });
+            self.step(Event::HandOver { app, to: None });
+        }
+    }
+
+    /// Another node's chain values, for one that knows that it differs.
+    fn on_chain(&mut self, app: AppNdx, first: StateNdx, values: &[Digest]) {
+        let Some(state) = self.apps.get(&app) else { return };
+        let Some(fence) = state.door.fence().filter(|fence| !fence.is_exact) else { return };
+        let Some(state_ndx) = state.chains.first_difference(first, values) else { return };
+        // One with the same value stands before it, else it may not be the first.
+        let is_exact = state_ndx > first;
+        if is_exact || state_ndx < fence.state_ndx {
+            error!(%app, %state_ndx, is_exact, "the first state that differs from the others'");
+            state.publisher.set_fence(Fence { state_ndx, is_exact });
+            let chain = state.chains.at(state_ndx).map(|chain| chain.to_string());
+            let before = Evidence::find(&self.ways.data_dir, app);
+            let others = before.map(|before| before.others).unwrap_or_default();
+            self.ways.note(Evidence { app_ndx: app.0, state_ndx: state_ndx.0, is_exact, chain, others });
+        }
     }
 
     /// Finds out who is to lead, for each application.
@@ -528,7 +615,10 @@ impl Driver {
     fn tell_states(&mut self) {
         let complete = self.apps.iter_mut().filter_map(|(&app, state)| {
             let is_complete = state.is_complete();
-            is_complete.then(|| (app, state.door.state_ndx()))
+            is_complete.then(|| {
+                let view = state.door.peek();
+                (app, view.state_ndx, view.chain)
+            })
         });
         if let Some(message) = self.states.on_tick(complete) {
             let peers: Vec<NodeId> = self.ways.roster.load().others().collect();

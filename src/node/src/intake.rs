@@ -263,6 +263,10 @@ impl Intake {
         let Some(door) = self.doors.get(&body.app) else {
             return Arrival::Answered(Err(unknown_app(body.app)));
         };
+        if door.fence().is_some() {
+            let text = "this node differs from the others in this application, and takes no commands for it: submit the same bytes at another";
+            return Arrival::Answered(Err(Refusal::new(RefusalCode::Stopping, text)));
+        }
         let view = door.peek();
         if let Some(receipt) = view.receipt(body.commander, body.seq, command.id()) {
             return Arrival::Answered(Ok(receipt));

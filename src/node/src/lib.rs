@@ -9,9 +9,11 @@
 mod applier;
 pub mod apps;
 mod certificates;
+mod chains;
 pub mod config;
 mod content;
 mod directories;
+pub mod divergence;
 mod dns;
 mod driver;
 mod freshness;

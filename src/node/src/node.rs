@@ -29,10 +29,12 @@ use tracing::{error, info, warn};
 use crate::applier;
 use crate::apps;
 use crate::certificates::Certificates;
+use crate::chains::Chains;
 use crate::config::{Address, Config, Server};
 use crate::content::door::Door;
 use crate::content::{self, Content};
 use crate::directories::{self, Directories};
+use crate::divergence::{self, Evidence};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
@@ -219,7 +221,8 @@ impl Node {
         let unopened = |source| StartError::Snapshots { path: config.data_dir.clone(), source };
         let folder = Folder::open(&config.data_dir).map_err(unopened)?;
         let chunk_store = Store::open(&folder.chunks())?;
-        let kept = folder.load(&chunk_store).map_err(unopened)?;
+        let mut kept = folder.load(&chunk_store).map_err(unopened)?;
+        forget_what_is_wrong(&config, &genesis, &folder, &mut kept).map_err(unopened)?;
         let chunks = Content::new(chunk_store, cluster, Arc::clone(&identity), chunk_asks);
         let (snapshot_asks, snapshots_asked) = mpsc::channel(SNAPSHOT_ASKS_MAX);
         let snapshots = Snapshots::new(snapshot_asks);
@@ -238,6 +241,10 @@ impl Node {
             due.into_iter().for_each(|view| snapshots.tell(Ask::Due(view)));
             supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
+            if let Some(evidence) = Evidence::find(&config.data_dir, app.ndx) {
+                error!(app = %app.ndx, state_ndx = evidence.state_ndx, "this node differs from the others here, and answers nobody: synod repair");
+                publisher.set_fence(evidence.fence());
+            }
             doors.insert(app.ndx, door);
             rooms.push(Room { app: app.ndx, machine, pace, publisher: Arc::new(publisher), questions });
             let cut = state.cut;
@@ -310,13 +317,15 @@ impl Node {
         for Room { app, machine, pace, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
             let snapshots = (snapshots.clone(), pace);
-            driven.insert(app, App::new(Arc::clone(&publisher), chosen));
+            let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
+            driven.insert(app, App::new(Arc::clone(&publisher), chosen, Arc::clone(&chains)));
             let files = content.clone();
             let obtain = move |key| {
                 let files = files.clone();
                 async move { files.obtain(key).await }
             };
-            let applying = applier::run(machine, publisher, Arc::clone(&intake), snapshots, decrees, obtain);
+            let intake = Arc::clone(&intake);
+            let applying = applier::run(machine, publisher, intake, chains, snapshots, decrees, obtain);
             tasks.spawn(format!("applier of application {app}"), applying);
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
@@ -335,6 +344,7 @@ impl Node {
             roster: Arc::clone(&roster),
             space: Arc::clone(&space),
             fatal: fatal.clone(),
+            data_dir: config.data_dir.clone(),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
@@ -638,6 +648,22 @@ fn supply(machine: &mut Machine, content: &Content) {
         let app = machine.state().app_ndx;
         warn!(%app, missing, of = wanted.len(), "files are missing on this disk; the other nodes are asked for them");
     }
+}
+
+/// Forgets the snapshots of applications that are to be made again.
+fn forget_what_is_wrong(
+    config: &Config,
+    genesis: &Genesis,
+    folder: &Folder,
+    kept: &mut Vec<Kept>,
+) -> std::io::Result<()> {
+    for app in genesis.apps.iter().filter(|app| divergence::is_to_repair(&config.data_dir, app.ndx)) {
+        let wrong = kept.extract_if(.., |kept| kept.checkpoint().app == app.ndx);
+        wrong.into_iter().try_for_each(|kept| folder.forget(kept.checkpoint()))?;
+        divergence::is_repaired(&config.data_dir, app.ndx)?;
+        info!(app = %app.ndx, "the state is made again, since it was not that of the others");
+    }
+    Ok(())
 }
 
 /// Hands the reads of one application to the driver.

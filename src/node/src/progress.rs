@@ -93,7 +93,7 @@ fn refusal(why: GatewayError) -> Refusal {
         GatewayError::Busy { .. } | GatewayError::LogNotHere { .. } | GatewayError::LogCut { .. } => {
             RefusalCode::Busy
         }
-        GatewayError::Stopping { .. } => RefusalCode::Stopping,
+        GatewayError::Stopping { .. } | GatewayError::Diverged { .. } => RefusalCode::Stopping,
     };
     Refusal::new(code, why)
 }

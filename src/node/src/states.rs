@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use synod_gateway::NodeStates;
 use synod_mesh::PeerStatus;
-use synod_types::{AppNdx, Message, NodeId, StateNdx};
+use synod_types::{AppNdx, Digest, Message, NodeId, StateNdx};
 
 /// Ticks after which it is told again though nothing changed: a message may have been lost.
 const AGAIN_TICKS: u32 = 50;
@@ -12,7 +12,7 @@ const AGAIN_TICKS: u32 = 50;
 /// What this node told the others last, and in which sessions it heard from them.
 #[derive(Debug, Default)]
 pub(crate) struct States {
-    told: Vec<(AppNdx, StateNdx)>,
+    told: Vec<(AppNdx, StateNdx, Digest)>,
     ticks: u32,
     /// How often each peer's session was opened again, when it was last looked at.
     sessions: BTreeMap<NodeId, u64>,
@@ -20,7 +20,10 @@ pub(crate) struct States {
 
 impl States {
     /// The message to send to every other node, if it is time.
-    pub(crate) fn on_tick(&mut self, states: impl Iterator<Item = (AppNdx, StateNdx)>) -> Option<Message> {
+    pub(crate) fn on_tick(
+        &mut self,
+        states: impl Iterator<Item = (AppNdx, StateNdx, Digest)>,
+    ) -> Option<Message> {
         let states: Vec<_> = states.collect();
         self.ticks += 1;
         if states == self.told && self.ticks < AGAIN_TICKS {
@@ -49,7 +52,8 @@ mod tests {
     #[test]
     fn a_change_is_told_at_once_and_everything_each_second() {
         let mut states = States::default();
-        let mut tick = |n| states.on_tick([(AppNdx(1), StateNdx(n))].into_iter()).is_some();
+        let mut tick =
+            |n| states.on_tick([(AppNdx(1), StateNdx(n), Digest::default())].into_iter()).is_some();
         assert!(tick(5));
         assert!(!tick(5));
         assert!(tick(6));

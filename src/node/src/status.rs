@@ -94,6 +94,7 @@ impl StatusSource {
                 }),
                 epoch: known.voters.get(&app_ndx).map_or(Epoch(0), |voters| voters.epoch),
                 voters: known.voters(app_ndx).to_vec(),
+                diverged: door.fence().map(|fence| fence.state_ndx),
                 leader: door.leader().as_deref().cloned(),
                 state_ndx: view.state_ndx,
                 applied: view.applied,

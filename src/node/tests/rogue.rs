@@ -286,7 +286,10 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
             stage.rogue.send(&Message::HeartbeatReply { round, groups: vec![beat; 3] });
         }
     }
-    stage.rogue.send(&Message::States(vec![(KV, StateNdx(u64::MAX)), (AppNdx(9), StateNdx(0))]));
+    stage.rogue.send(&Message::States(vec![
+        (KV, StateNdx(u64::MAX), Digest([9; 32])),
+        (AppNdx(9), StateNdx(0), Digest([9; 32])),
+    ]));
     for slot in [Slot(1), Slot(1 << 40), far] {
         let Certificate { checkpoint, signatures } = stage.forged_certificate(slot);
         for signature in signatures {

@@ -201,6 +201,8 @@ impl Core {
             | Message::Chunk(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. } => {}
         }
     }

@@ -186,6 +186,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Chunk(_) => "Chunk",
         Message::Checkpoint { .. } => "Checkpoint",
         Message::Space { .. } => "Space",
+        Message::ChainRequest { .. } => "ChainRequest",
+        Message::Chain { .. } => "Chain",
         Message::States(_) => "States",
         Message::Group { message, .. } => match message {
             GroupMessage::Prepare { .. } => "Prepare",

@@ -306,6 +306,8 @@ impl Node {
             | Message::Chunk(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. } => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);

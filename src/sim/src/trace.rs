@@ -247,6 +247,8 @@ impl fmt::Display for Show<&Message> {
             | Message::Chunk(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. } => f.write_str(name),
         }
     }
@@ -334,6 +336,8 @@ pub fn weight(message: &Message) -> Weight {
         | Message::Content(_)
         | Message::Chunk(_)
         | Message::Checkpoint { .. }
+        | Message::ChainRequest { .. }
+        | Message::Chain { .. }
         | Message::Space { .. } => Weight::Notable,
     }
 }

@@ -2,6 +2,8 @@
 
 /// Nodes in one cluster.
 pub const MEMBERS_MAX: usize = 15;
+/// Chain values in one message.
+pub const CHAIN_VALUES_MAX: usize = 1024;
 /// Nodes that were turned away, as the cluster remembers them.
 pub const REJECTED_MAX: usize = 64;
 /// Nodes that were members, as the cluster remembers them.

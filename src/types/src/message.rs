@@ -6,6 +6,7 @@ use crate::checkpoint::{Certificate, Checkpoint, CheckpointSignature};
 use crate::command::SignedCommand;
 use crate::content::ContentMessage;
 use crate::decree::Decree;
+use crate::digest::Digest;
 use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
 
@@ -50,8 +51,8 @@ pub enum Message {
     },
     /// About files that commands refer to.
     Content(ContentMessage),
-    /// How many commands the sender has executed, of each of its applications.
-    States(Vec<(AppNdx, StateNdx)>),
+    /// How many commands the sender has executed, of each of its applications, and the hash chain's value there.
+    States(Vec<(AppNdx, StateNdx, Digest)>),
     /// The sender has made a snapshot, and this is its word for it.
     Checkpoint {
         /// What it is of.
@@ -60,6 +61,22 @@ pub enum Message {
         signature: CheckpointSignature,
         /// Whether the sender has not got the word of a majority yet: who has made the same one answers.
         asks: bool,
+    },
+    /// Which chain values has the receiver, from this state on?
+    ChainRequest {
+        /// The application.
+        app: AppNdx,
+        /// The first state.
+        from: StateNdx,
+    },
+    /// Answers that: one for each state, at most [`CHAIN_VALUES_MAX`](crate::limits::CHAIN_VALUES_MAX).
+    Chain {
+        /// The application.
+        app: AppNdx,
+        /// The first state of which the sender remembers it.
+        from: StateNdx,
+        /// The values.
+        values: Vec<Digest>,
     },
     /// Whether the sender's disk is nearly full, so that it keeps nothing new.
     Space {
@@ -80,6 +97,8 @@ impl Message {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::States(_)
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. }
             | Message::Checkpoint { .. } => None,
             Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),

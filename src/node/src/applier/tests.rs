@@ -51,7 +51,9 @@ impl Stage {
         let every = Every { bytes: 1 << 30, commands: EVERY, time: Duration::from_secs(3600) };
         let snapshots = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state().time));
         let publisher = Arc::new(publisher);
-        let task = tokio::spawn(run(machine, publisher, Arc::clone(&intake), snapshots, decrees, obtain));
+        let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
+        let task =
+            tokio::spawn(run(machine, publisher, Arc::clone(&intake), chains, snapshots, decrees, obtain));
         Stage { author, door, intake, chosen, due, slot, asked, task }
     }
 

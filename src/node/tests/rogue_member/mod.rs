@@ -1,4 +1,5 @@
 //! A node's identity with a program of its own behind it. It knows how to lead, and decrees whatever it is told.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use synod_auth::Unverified;
 use synod_mesh::{Listen, Mesh, MeshConfig, PeerConfig, PeerStatus};
-use synod_types::{AppNdx, Ballot, Decree, GroupMessage, Message, NodeId, Slot};
+use synod_types::{AppNdx, Ballot, Decree, Digest, GroupMessage, Message, NodeId, Slot};
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
@@ -71,6 +72,16 @@ impl Rogue {
 
     pub async fn stop(self) {
         self.mesh.close().await;
+    }
+
+    /// Waits for chain values that it has asked for.
+    pub async fn hear_chain(&mut self) -> Vec<Digest> {
+        loop {
+            match self.heard.recv().await.expect("the mesh is there") {
+                (_, Message::Chain { values, .. }) => return values,
+                _ => continue,
+            }
+        }
     }
 
     /// The ballot under which it leads.

@@ -360,6 +360,8 @@ impl ProtocolChecks {
             | Message::Chunk(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
             | Message::Space { .. } => {}
         }
     }
