@@ -314,6 +314,7 @@ mod tests {
             role,
             epoch: Epoch(0),
             voters: vec![id(1), id(2), id(3)],
+            diverged: None,
             leader: Some(Leader { id: id(1), name: name(1) }),
             state_ndx: StateNdx(state_ndx),
             applied: Slot(state_ndx),

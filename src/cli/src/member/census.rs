@@ -150,6 +150,7 @@ pub(super) mod tests {
             role,
             epoch: Epoch(epoch),
             voters: voters.iter().map(|n| id(*n)).collect(),
+            diverged: None,
             leader: None,
             state_ndx: StateNdx(0),
             applied: Slot(0),
