@@ -73,7 +73,7 @@ async fn a_cluster_lives_through_disks_that_are_nearly_full() {
         last = writer.write().await;
     }
     let endpoint = vec![cluster.endpoint(full)];
-    let there = cluster.client_of(cluster.administrator(), endpoint, timeouts.clone());
+    let there = cluster.client_of(cluster.administrator(), endpoint, timeouts);
     let direct = Writer { client: there, seq: writer.seq + 1 };
     let Err(SubmitError::Refused(refusal)) = direct.try_write().await else {
         panic!("a node without room takes a command")

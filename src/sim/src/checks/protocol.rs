@@ -497,7 +497,6 @@ impl GroupTruth {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message, and who sent it")]
     fn on_accept(
         &mut self,
         node: usize,
