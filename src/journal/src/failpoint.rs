@@ -65,6 +65,7 @@ points! {
         StampRename "stamp-rename",
         DirOpen "dir-open",
         DirSync "dir-sync",
+        LogClear "log-clear",
     }
     Opening {
         DirCreate "dir-create",

@@ -87,6 +87,7 @@ impl Journal {
         on_fatal: impl FnOnce(JournalError) + Send + 'static,
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
         let mut data_dir = DataDir::open(dir, stamp)?;
+        data_dir.clear_unfinished_log()?;
         let path = data_dir.log();
         let store = SledStore::open(&path).map_err(|source| OpenError::Log { path, source })?;
         data_dir.log_was_created()?;

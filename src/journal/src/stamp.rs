@@ -150,6 +150,23 @@ impl DataDir {
         self.dir.join(LOG)
     }
 
+    /// Removes what a first start has left that was cut short: parts of a log that may be torn, on which nothing was promised.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn clear_unfinished_log(&self) -> Result<(), StampError> {
+        if self.log_created {
+            return Ok(());
+        }
+        let path = self.log();
+        match reach(Point::LogClear).and_then(|()| fs::remove_dir_all(&path)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StampError::Io { what: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes, durably, that the log exists; from now on it is a loss if it does not.
     ///
     /// # Errors
@@ -297,7 +314,13 @@ mod tests {
         drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
 
         fs::create_dir(dir.path().join(LOG)).unwrap();
-        drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
+        fs::write(dir.path().join(LOG).join("conf"), "to").unwrap();
+        let open = DataDir::open(dir.path(), stamp(1, 2)).unwrap();
+        open.clear_unfinished_log().unwrap();
+        open.clear_unfinished_log().unwrap();
+        assert!(!dir.path().join(LOG).exists());
+        drop(open);
+        fs::create_dir(dir.path().join(LOG)).unwrap();
         fs::remove_file(dir.path().join(STAMP)).unwrap();
         assert!(matches!(DataDir::open(dir.path(), stamp(1, 2)), Err(StampError::Missing { .. })));
     }
