@@ -6,8 +6,8 @@
 //! Two files in the data directory: `name` with its name, and `names` with a line for each other node, id and name.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,8 @@ use synod_mesh::PeerStatus;
 use synod_types::NodeId;
 use synod_types::session::SessionErrorCode;
 use tracing::{error, info};
+
+use crate::durable::replace;
 
 const OWN: &str = "name";
 const OTHERS: &str = "names";
@@ -36,7 +38,7 @@ impl Directories {
             Ok(text) => parse(text.trim()).ok_or_else(|| damaged(&dir.join(OWN)))?,
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 let name = rand::random();
-                write(dir, OWN, &format!("{}\n", hex::encode(name)))?;
+                replace(&dir.join(OWN), format!("{}\n", hex::encode(name)).as_bytes())?;
                 name
             }
             Err(why) => return Err(why),
@@ -73,7 +75,7 @@ impl synod_mesh::Directories for Directories {
         next.insert(node, directory);
         let lines: String =
             next.iter().map(|(node, name)| format!("{node} {}\n", hex::encode(name))).collect();
-        if let Err(why) = write(&self.dir, OTHERS, &lines) {
+        if let Err(why) = replace(&self.dir.join(OTHERS), lines.as_bytes()) {
             error!(node = node.short(), %why, "cannot remember the data directory of a node; it is refused until that is possible");
             return false;
         }
@@ -97,16 +99,6 @@ fn parse(text: &str) -> Option<Name> {
 
 fn damaged(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged; restore it", path.display()))
-}
-
-/// A whole new file takes the old one's place, durably.
-fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

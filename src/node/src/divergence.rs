@@ -6,12 +6,14 @@
 //! as `repaired-APP`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use synod_gateway::Fence;
 use synod_types::{AppNdx, StateNdx};
+
+use crate::durable::replace;
 
 /// What is written down, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,13 +34,7 @@ pub struct Evidence {
 impl Evidence {
     /// Writes it down.
     pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let path = at(data_dir, DIVERGED, AppNdx(self.app_ndx));
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(data_dir)?.sync_all()
+        replace(&at(data_dir, DIVERGED, AppNdx(self.app_ndx)), &serde_json::to_vec_pretty(self)?)
     }
 
     /// What was written down of an application that is not repaired.

@@ -16,6 +16,7 @@ mod directories;
 pub mod divergence;
 mod dns;
 mod driver;
+mod durable;
 mod freshness;
 mod gate;
 mod http;

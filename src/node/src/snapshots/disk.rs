@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use synod_content::{BeginError, PutError, Store};
@@ -19,11 +19,10 @@ use synod_types::{AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest,
 use tracing::error;
 
 use super::restoring::read_index;
+use crate::durable::{NEW, replace};
 
 const DOMAIN: &[u8] = b"synod/snapshot/v1\0";
 const DIGEST_BYTES: usize = 32;
-/// End of the name of a file that is not complete.
-const NEW: &str = "new";
 
 /// Where this node keeps its snapshots.
 #[derive(Clone, Debug)]
@@ -144,16 +143,11 @@ impl Folder {
     /// The operating system's.
     pub(crate) fn write(&self, certificate: &Certificate) -> io::Result<()> {
         let path = self.path(&certificate.checkpoint);
-        let new = path.with_extension(NEW);
         let mut bytes = DOMAIN.to_vec();
         bytes.extend_from_slice(&wire::encode(certificate));
         let digest = Digest::of(&[&bytes]);
         bytes.extend_from_slice(&digest.0);
-        let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(&self.0)?.sync_all()
+        replace(&path, &bytes)
     }
 
     /// Forgets a snapshot. Its chunks stay until nobody asks for them any more.
