@@ -53,12 +53,8 @@ Example:
 pub(super) struct Add {
     /// Its name, as in its certificate
     name: String,
-    /// The hash of its key, 64 hex digits
-    #[arg(long, value_name = "HEX")]
-    id: NodeId,
-    /// Where the other nodes reach it
-    #[arg(long, value_name = "HOST:PORT")]
-    address: String,
+    #[command(flatten)]
+    newcomer: Newcomer,
     #[command(flatten)]
     common: Common,
 }
@@ -88,12 +84,8 @@ pub(super) struct Replace {
     /// Who comes: its name, as in its certificate
     #[arg(long, value_name = "NAME")]
     by: String,
-    /// The hash of its key, 64 hex digits
-    #[arg(long, value_name = "HEX")]
-    id: NodeId,
-    /// Where the other nodes reach it
-    #[arg(long, value_name = "HOST:PORT")]
-    address: String,
+    #[command(flatten)]
+    newcomer: Newcomer,
     #[command(flatten)]
     common: Common,
 }
@@ -108,6 +100,17 @@ pub(super) struct Reject {
     node: String,
     #[command(flatten)]
     common: Common,
+}
+
+/// A node that need not run yet, and where it will.
+#[derive(Args, Debug)]
+struct Newcomer {
+    /// The hash of its key, 64 hex digits
+    #[arg(long, value_name = "HEX")]
+    id: NodeId,
+    /// Where the other nodes reach it
+    #[arg(long, value_name = "HOST:PORT")]
+    address: String,
 }
 
 #[derive(Args, Debug)]
@@ -146,9 +149,9 @@ impl Accept {
 
 impl Add {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let Add { name, id, address, common } = self;
+        let Add { name, newcomer, common } = self;
         let cluster = common.connection.cluster()?;
-        common.make(&cluster, MemberOp::Add(member(name, id, address)?), output).await
+        common.make(&cluster, MemberOp::Add(newcomer.member(name)?), output).await
     }
 }
 
@@ -162,9 +165,9 @@ impl Remove {
 
 impl Replace {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let Replace { node, by, id, address, common } = self;
+        let Replace { node, by, newcomer, common } = self;
         let cluster = common.connection.cluster()?;
-        let by = member(by, id, address)?;
+        let by = newcomer.member(by)?;
         let node = Census::take(&cluster).await?.member(&node)?.id;
         common.make(&cluster, MemberOp::Replace { node, by }, output).await
     }
@@ -181,14 +184,18 @@ impl Reject {
     }
 }
 
-/// A node as the arguments describe it.
-fn member(name: String, id: NodeId, address: String) -> Result<Member, Failure> {
-    if !is_name(&name) {
-        let text = "a node's name has 1 to 63 of a-z, 0-9, '-', '_' and '.'";
-        return Err(Failure::Usage(text.to_owned()));
+impl Newcomer {
+    /// The node as the arguments describe it.
+    fn member(self, name: String) -> Result<Member, Failure> {
+        let Newcomer { id, address } = self;
+        if !is_name(&name) {
+            let text = "a node's name has 1 to 63 of a-z, 0-9, '-', '_' and '.'";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        let address =
+            Address::parse(&address, 1..=u16::MAX).map_err(|why| Failure::Usage(why.to_string()))?;
+        Ok(Member { id, name, address: address.to_string() })
     }
-    let address = Address::parse(&address, 1..=u16::MAX).map_err(|why| Failure::Usage(why.to_string()))?;
-    Ok(Member { id, name, address: address.to_string() })
 }
 
 /// The applicant that has this name and an id that begins so.
@@ -352,8 +359,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_node_is_said_before_it_is_signed() {
-        assert!(member("node4".to_owned(), id(4), "[::1]:7101".to_owned()).is_ok());
-        assert!(member("Node4".to_owned(), id(4), "h:7101".to_owned()).is_err());
-        assert!(member("node4".to_owned(), id(4), "h".to_owned()).is_err());
+        let member = |name: &str, address: &str| {
+            Newcomer { id: id(4), address: address.to_owned() }.member(name.to_owned())
+        };
+        assert!(member("node4", "[::1]:7101").is_ok());
+        assert!(member("Node4", "h:7101").is_err());
+        assert!(member("node4", "h").is_err());
     }
 }
