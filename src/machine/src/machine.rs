@@ -93,15 +93,11 @@ impl Machine {
         assert_eq!(slot, self.state.applied.next(), "slots are applied in order, each once");
         self.state.applied = slot;
         match decree {
-            Decree::Noop => {
-                self.state.clock.on_noop(self.broken);
-                Vec::new()
-            }
-            Decree::Seal(_) => {
+            // Behind both another leader has another term.
+            Decree::Noop | Decree::Seal(_) => {
                 if let Some(next) = decree.seals(self.state.epoch()) {
                     self.state.configuration = Some(next.clone());
                 }
-                // Whoever leads in the next epoch has another term.
                 self.state.clock.on_noop(self.broken);
                 Vec::new()
             }
