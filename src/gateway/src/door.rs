@@ -106,7 +106,7 @@ impl AppDoor {
 
     /// Whether clients are well served here: the node knows the leader, and has had everything since it started.
     pub fn is_ready(&self) -> bool {
-        self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire) && self.fence().is_none()
+        self.leader.load().is_some() && self.caught_up.load(Ordering::Acquire) && !self.is_fenced()
     }
 
     /// Whether this node knew, at most `max` ago, that it had applied all that was chosen by then. False as long as it
@@ -118,7 +118,12 @@ impl AppDoor {
     /// How long ago this node last knew that it had applied all that was chosen by then; `None`: it never knew.
     /// Nothing is known of a state that is not the others'.
     pub fn age(&self) -> Option<Duration> {
-        self.freshness.age().filter(|_| self.fence().is_none())
+        self.freshness.age().filter(|_| !self.is_fenced())
+    }
+
+    /// A look without a copy: name servers ask before each batch of queries.
+    fn is_fenced(&self) -> bool {
+        self.fence.load().is_some()
     }
 
     /// Since when this node's states are not those of the others, if they are not: nobody is answered from them.
