@@ -21,7 +21,7 @@ use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::CATCH_UP_BYTES_MAX;
-use synod_types::{AppNdx, ClusterId, Message, NodeId, Recovered};
+use synod_types::{AppNdx, ClusterId, Configuration, Message, NodeId, Recovered};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -44,7 +44,7 @@ use crate::intake::Intake;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
-use crate::roster::{self, Registrar, first_voters};
+use crate::roster::{self, Registrar};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::pace::{Every, Pace};
@@ -253,10 +253,10 @@ impl Node {
         }
 
         let home = apps::home(&genesis);
-        let configurations = first_voters(&genesis);
+        let first = Configuration::genesis(genesis.members());
         let voters = rooms.iter().map(|room| {
             let configuration = room.machine.state().configuration.clone();
-            (room.app, configuration.unwrap_or_else(|| configurations[&room.app].clone()))
+            (room.app, configuration.unwrap_or_else(|| first.clone()))
         });
         let registrar = registrar(&config, &genesis, node)?;
         let members = rooms.iter().find_map(|room| room.machine.state().authority().members());

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use synod_auth::Genesis;
 use synod_machine::{Member, Members};
 use synod_mesh::PeerConfig;
 use synod_types::{AppNdx, Configuration, NodeId};
@@ -111,16 +110,10 @@ impl Known {
         [self.voters(app).to_vec(), self.members.configuration().members, self.configured.clone()]
     }
 
-    /// Those that hold what is to last, such as files: who is to vote, and who still does.
+    /// Those that hold what is to last, such as files: who is to vote.
     pub(crate) fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().map(|member| member.id)
     }
-}
-
-/// What a cluster begins with.
-pub(crate) fn first_voters(genesis: &Genesis) -> BTreeMap<AppNdx, Configuration> {
-    let first = Configuration::genesis(genesis.members());
-    genesis.apps.iter().map(|app| (app.ndx, first.clone())).collect()
 }
 
 /// The shared view, with this in it.
