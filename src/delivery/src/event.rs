@@ -1,11 +1,10 @@
 //! What goes into the core and what comes out. Both are data; the driver performs effects in the order in which they
 //! come, and those about one file's disk one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use std::collections::BTreeSet;
-
 use synod_types::{ContentKey, ContentMessage, ContentReceipt, Manifest, NodeId};
 
 /// Numbers the attempts of a node to receive files: an answer to an earlier attempt is none to the present one.
