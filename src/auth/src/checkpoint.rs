@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use synod_types::configuration::is_majority;
 use synod_types::{Certificate, Checkpoint, CheckpointSignature, ClusterId, Digest, NodeId};
 
 use crate::key::{KeyError, PublicKey, SignatureError};
@@ -81,11 +82,6 @@ pub fn verify_certificate(
     } else {
         Err(CertificateError::NoMajority { signed: signed.len(), members: members.len() })
     }
-}
-
-/// Whether so many signatures make a certificate.
-pub fn is_majority(signed: usize, members: usize) -> bool {
-    signed > members / 2
 }
 
 #[cfg(test)]

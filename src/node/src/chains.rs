@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+use synod_types::configuration::is_majority;
 use synod_types::limits::CHAIN_VALUES_MAX;
 use synod_types::{Digest, NodeId, StateNdx};
 
@@ -96,7 +97,7 @@ impl Claims {
         let others: Vec<NodeId> =
             voters.iter().copied().filter(|node| self.differ.contains_key(node)).collect();
         let first = others.iter().filter_map(|node| self.differ.get(node)).min()?;
-        (others.len() > voters.len() / 2).then_some((*first, others))
+        is_majority(others.len(), voters.len()).then_some((*first, others))
     }
 }
 

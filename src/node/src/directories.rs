@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use synod_mesh::PeerStatus;
 use synod_types::NodeId;
+use synod_types::configuration::is_majority;
 use synod_types::session::SessionErrorCode;
 use tracing::{error, info};
 
@@ -88,7 +89,7 @@ impl synod_mesh::Directories for Directories {
 /// Whether most of the others say that this node comes with another data directory than before.
 pub(crate) fn is_disowned(peers: &[PeerStatus]) -> bool {
     let refusals = peers.iter().filter(|peer| peer.refused == Some(SessionErrorCode::OtherDirectory)).count();
-    refusals > peers.len() / 2
+    is_majority(refusals, peers.len())
 }
 
 fn parse(text: &str) -> Option<Name> {

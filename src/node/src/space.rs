@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use synod_types::configuration::is_majority;
 use synod_types::{NodeId, Refusal, RefusalCode};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -58,7 +59,7 @@ impl Space {
 
     /// Whether nothing can become durable on a majority of these.
     pub(crate) fn lacks_majority(&self, voters: &[NodeId], own: NodeId) -> bool {
-        self.roomy(voters, own).count() <= voters.len() / 2
+        !is_majority(self.roomy(voters, own).count(), voters.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {

@@ -34,6 +34,11 @@ impl Configuration {
     }
 }
 
+/// Whether `count` of `members` are more than half.
+pub fn is_majority(count: usize, members: usize) -> bool {
+    count > members / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use synod_content::Store;
 use synod_journal::Journal;
 use synod_machine::{Machine, View};
 use synod_mesh::Mesh;
+use synod_types::configuration::is_majority;
 use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -514,5 +515,5 @@ fn own_word(node: NodeId, kept: &Kept, asks: bool) -> Option<Message> {
 
 fn is_certified(kept: &Kept, voters: &[NodeId]) -> bool {
     let signed = kept.certificate.signatures.iter().filter(|signature| voters.contains(&signer(signature)));
-    synod_auth::checkpoint::is_majority(signed.count(), voters.len())
+    is_majority(signed.count(), voters.len())
 }
