@@ -19,6 +19,7 @@ pub mod key;
 pub mod lease_clock;
 pub mod machine;
 pub mod session;
+pub mod succession;
 pub mod snapshot;
 pub mod view;
 
@@ -30,4 +31,5 @@ pub use key::Key;
 pub use lease_clock::LeaseClock;
 pub use machine::{Applied, Machine};
 pub use snapshot::SnapshotError;
+pub use succession::Succession;
 pub use view::View;

@@ -27,6 +27,7 @@ mod metrics;
 pub mod node;
 mod progress;
 mod roster;
+pub mod seed;
 #[cfg(test)]
 mod shelf;
 mod snapshots;
@@ -37,4 +38,4 @@ mod tasks;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};
-pub use snapshots::beginning::{Beginning, BeginningError};
+pub use snapshots::beginning::{Beginning, BeginningError, Voucher};

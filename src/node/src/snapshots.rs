@@ -13,8 +13,10 @@
 pub(crate) mod archiving;
 pub mod beginning;
 pub(crate) mod disk;
+pub(crate) mod origin;
 pub(crate) mod pace;
 pub(crate) mod restoring;
+pub(crate) mod shown;
 pub(crate) mod task;
 
 use std::collections::BTreeMap;

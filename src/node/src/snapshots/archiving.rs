@@ -1,5 +1,6 @@
 //! What is to be cut off goes to the archive first, where there is one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -25,6 +26,8 @@ pub(crate) struct Archiver {
     journal: Journal,
     /// Where the logs begin.
     groups: Arc<ArcSwap<Groups>>,
+    /// The slots behind which logs begin that have nothing before.
+    origins: Arc<BTreeMap<AppNdx, Slot>>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -43,9 +46,15 @@ pub(crate) enum Unread {
 }
 
 impl Archiver {
-    /// From the logs in `journal`; `groups` says where they begin.
-    pub(crate) fn new(archive: Archive, journal: Journal, groups: Arc<ArcSwap<Groups>>) -> Archiver {
-        Archiver { archive: Arc::new(archive), journal, groups, stopping: Arc::default() }
+    /// From the logs in `journal`; `groups` says where they begin, and `origins` where they began.
+    pub(crate) fn new(
+        archive: Archive,
+        journal: Journal,
+        groups: Arc<ArcSwap<Groups>>,
+        origins: BTreeMap<AppNdx, Slot>,
+    ) -> Archiver {
+        let (archive, origins) = (Arc::new(archive), Arc::new(origins));
+        Archiver { archive, journal, groups, origins, stopping: Arc::default() }
     }
 
     /// Archives an application's log up to `up_to`, which is chosen and about to be cut off; it was cut off behind slot `cut` when the
@@ -55,7 +64,8 @@ impl Archiver {
     /// [`AppendError`]: the log must not be cut.
     pub(crate) fn archive(&self, app: AppNdx, cut: Slot, up_to: Slot) -> Result<(), AppendError<Unread>> {
         let cut = self.groups.load().get(&app).map_or(cut, |group| group.cut.max(cut));
-        let held = self.archive.held(app).last;
+        let began = self.origins.get(&app).copied().unwrap_or_default();
+        let held = self.archive.held(app).last.max(began);
         let mut from = held.max(cut).next();
         if held < cut && from <= up_to {
             self.tell_missing(app, held.next(), cut);

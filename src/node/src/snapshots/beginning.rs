@@ -21,8 +21,19 @@ pub struct Beginning {
     pub checkpoint: Checkpoint,
     /// The nodes that have signed it; each signature was verified.
     pub signed_by: Vec<NodeId>,
-    /// Whether they are a majority. Otherwise nobody vouches for the state but the owner of the data directory.
-    pub is_certified: bool,
+    /// Who vouches for it.
+    pub voucher: Voucher,
+}
+
+/// Who vouches for a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Voucher {
+    /// The genesis document: the cluster begins with it.
+    Genesis,
+    /// A majority of the members.
+    Members,
+    /// Nobody but the owner of the data directory.
+    Owner,
 }
 
 /// Why a log cannot be executed from its beginning on.
@@ -107,20 +118,25 @@ impl Beginning {
             return Err(BeginningError::Damaged { path, why });
         }
         let boxed = Box::new(checkpoint);
-        let is_certified = match verify_certificate(&certificate, cluster, &genesis.members()) {
-            Ok(()) => true,
+        let origin = genesis.origin_of(app.ndx);
+        let voucher = match verify_certificate(&certificate, cluster, &genesis.members()) {
+            // What is not the origin is not restored.
+            Ok(()) | Err(CertificateError::NoMajority { .. }) if origin.is_some_and(|origin| origin.slot == slot) => {
+                Voucher::Genesis
+            }
+            Ok(()) => Voucher::Members,
             // Whoever has signed has done so.
-            Err(CertificateError::NoMajority { .. }) => false,
+            Err(CertificateError::NoMajority { .. }) => Voucher::Owner,
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
         };
         let chunks = folder.chunks();
-        let machine = restore(cluster, &checkpoint, &app.kind, |key| look_up(&chunks, &key));
+        let machine = restore(cluster, &checkpoint, &app.kind, origin, |key| look_up(&chunks, &key));
         let machine = machine.map_err(|why| BeginningError::Unusable {
             path,
             checkpoint: boxed,
             why: Box::new(why),
         })?;
         let signed_by = certificate.signatures.iter().map(signer).collect();
-        Ok(Beginning { machine, checkpoint, signed_by, is_certified })
+        Ok(Beginning { machine, checkpoint, signed_by, voucher })
     }
 }

@@ -62,7 +62,7 @@ pub(super) enum ListError {
 
 /// Why a snapshot is not stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// A chunk cannot be begun.
     #[error(transparent)]
     Begin(#[from] BeginError),
@@ -205,7 +205,8 @@ pub(crate) fn make(view: &View, chunks: &Store) -> Result<Kept, StoreError> {
     Ok(Kept { certificate: Certificate { checkpoint, signatures: Vec::new() }, index })
 }
 
-fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
+/// Stores a file, if it is not there already.
+pub(crate) fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
     let (key, manifest) = (ContentKey::of(file), Manifest::of(file).expect("neither empty nor too large"));
     chunks.begin(&key, &manifest)?;
     for (number, piece) in (0..).zip(file.chunks(CONTENT_PIECE_BYTES)) {

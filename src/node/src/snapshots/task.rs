@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use synod_archive::AppendError;
-use synod_auth::{TlsIdentity, sign_checkpoint};
+use synod_auth::{OriginApp, TlsIdentity, sign_checkpoint};
 use synod_content::Store;
 use synod_journal::Journal;
 use synod_machine::{Machine, View};
@@ -67,6 +67,8 @@ pub(crate) struct Task {
 /// The snapshots of one application.
 pub(crate) struct App {
     kind: String,
+    /// With what the cluster begins.
+    origin: Option<OriginApp>,
     /// Oldest first.
     kept: Vec<Kept>,
     /// What other nodes said last of states of which this node has no snapshot yet.
@@ -99,9 +101,10 @@ pub(crate) enum Done {
 
 impl App {
     /// With the snapshots that were found at the start, and a log that was cut off behind slot `cut`.
-    pub(crate) fn new(kind: String, kept: Vec<Kept>, cut: Slot) -> App {
+    pub(crate) fn new(kind: String, origin: Option<OriginApp>, kept: Vec<Kept>, cut: Slot) -> App {
         App {
             kind,
+            origin,
             kept,
             heard: BTreeMap::new(),
             is_making: false,
@@ -420,6 +423,7 @@ impl Task {
         let fetch = Fetch {
             certificate,
             kind: app.kind.clone(),
+            origin: app.origin,
             cluster: self.cluster,
             content: self.content.clone(),
             folder: self.folder.clone(),
@@ -451,6 +455,7 @@ impl Task {
 struct Fetch {
     certificate: Certificate,
     kind: String,
+    origin: Option<OriginApp>,
     cluster: ClusterId,
     content: Content,
     folder: Folder,
@@ -486,11 +491,11 @@ impl Fetch {
             }
         }
         self.chunks.store(ALL, Ordering::Relaxed);
-        let Fetch { certificate, kind, cluster, content, folder, .. } = self;
+        let Fetch { certificate, kind, origin, cluster, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
             let read = |key| reader.read_blocking(key).ok_or("it is not here");
-            let machine = match restoring::restore(cluster, &checkpoint, &kind, read) {
+            let machine = match restoring::restore(cluster, &checkpoint, &kind, origin.as_ref(), read) {
                 Ok(machine) => machine,
                 Err(why) => {
                     error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
