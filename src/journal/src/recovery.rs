@@ -111,6 +111,8 @@ pub struct Known {
     pub chosen: Slot,
     /// Slots behind it in which something was accepted, of which nobody can tell here whether it was chosen.
     pub behind: u64,
+    /// The last slot in which something was accepted or is known to be chosen.
+    pub last: Slot,
 }
 
 /// Tells what is known to be chosen: up to the hint, and behind it what this node learned as chosen.
@@ -120,14 +122,15 @@ pub struct Known {
 pub fn known(store: &mut dyn Store, app: AppNdx) -> Result<Known, RecoveryError> {
     let cut = cut(store, app)?;
     let mut chosen = hint(store, app)?.max(cut);
-    let mut behind = 0;
+    let (mut behind, mut last) = (0, chosen);
     for slot in accepted_behind(store, app, chosen)? {
+        last = slot;
         match read_slot(store, app, slot)? {
             InSlot::Accepted { ballot: Ballot::CHOSEN, .. } if slot == chosen.next() => chosen = slot,
             InSlot::Accepted { .. } | InSlot::Damaged | InSlot::Nothing => behind += 1,
         }
     }
-    Ok(Known { cut, chosen, behind })
+    Ok(Known { cut, chosen, behind, last })
 }
 
 /// Reads decrees from `from` up to `up_to`, in order, and stops before a hole, before a damaged record, and before the

@@ -90,9 +90,7 @@ impl Machine {
     /// The same state as the one with which another cluster begins.
     #[must_use]
     pub fn succeeded_by(self, succession: &Succession) -> Machine {
-        let mut state = succession.state(&self.state);
-        state.clock.on_noop(self.broken);
-        Machine { state, ..self }
+        Machine { state: self.state.succeeded_by(succession), ..self }
     }
 
     /// The same machine, with this wrong on purpose.

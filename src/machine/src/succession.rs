@@ -8,6 +8,7 @@
 use synod_types::{ClusterId, Configuration, Epoch};
 
 use crate::authority::Member;
+use crate::broken::Broken;
 use crate::view::View;
 
 /// What the other cluster is.
@@ -30,12 +31,15 @@ impl Succession {
         });
         Epoch(epochs.max().unwrap_or_default().0 + 1)
     }
+}
 
-    /// The state of `before`, in this cluster. It takes a slot, as the decree would.
-    pub(crate) fn state(&self, before: &View) -> View {
-        let Succession { cluster, epoch, members } = self;
+impl View {
+    /// The same state as the one with which another cluster begins. It takes a slot, as a decree would that names the members.
+    pub fn succeeded_by(&self, succession: &Succession) -> View {
+        let Succession { cluster, epoch, members } = succession;
         let voters = members.iter().map(|member| member.id).collect();
-        let view = before.fork();
+        let mut view = self.fork();
+        view.clock.on_noop(Broken::NOT);
         View {
             cluster: *cluster,
             applied: view.applied.next(),
