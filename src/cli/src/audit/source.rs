@@ -12,7 +12,9 @@ use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
 use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
 use synod_node::{Beginning, BeginningError};
-use synod_types::{AppNdx, ClusterId, ContentKey, Decree, LogPage, Slot, StateNdx, TimeMs, wire};
+use synod_types::{
+    AppNdx, Ballot, ClusterId, ContentKey, Decree, LogPage, NodeId, Slot, StateNdx, TimeMs, wire,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -88,6 +90,22 @@ impl DataDir {
     /// The directory itself.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Whose it is.
+    pub(crate) fn node(&self) -> NodeId {
+        self.log.stamp().node
+    }
+
+    /// Decrees from slot `from` up to `up_to`, as far as there is no hole.
+    pub(crate) fn read(
+        &mut self,
+        app: AppNdx,
+        from: Slot,
+        up_to: Slot,
+        bytes_max: usize,
+    ) -> Result<Vec<(Slot, Ballot, Decree)>, JournalReadError> {
+        self.log.read(app, from, up_to, bytes_max)
     }
 
     /// How much of an application's log is known to be chosen.
