@@ -270,10 +270,19 @@ impl Nodes {
         let node = &self.reader.nodes()[0];
         let path = format!("/v1/apps/{}/snapshot", app.ndx);
         let place = PathBuf::from(format!("{}{path}", node.url));
-        let answer = match self.try_get(node, &path, &[])? {
-            Ok(answer) => answer,
-            Err(problem) if problem.is_no_snapshot() => return Ok(None),
-            Err(problem) => return Err(refused(node, &problem).into()),
+        let began = Instant::now();
+        let answer = loop {
+            match self.try_get(node, &path, &[])? {
+                Ok(answer) => break answer,
+                // Where the cluster begins with one, the nodes are about to sign it.
+                Err(problem)
+                    if problem.is_no_snapshot() && genesis.origin.is_some() && began.elapsed() < self.timeout =>
+                {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(problem) if problem.is_no_snapshot() => return Ok(None),
+                Err(problem) => return Err(refused(node, &problem).into()),
+            }
         };
         let certificate = answer.body.strip_prefix(CERTIFICATE_DOMAIN).and_then(|bytes| wire::decode(bytes).ok());
         let Some(certificate) = certificate else {
