@@ -14,6 +14,7 @@ use synod_content::look_up;
 use synod_journal::{Known, ReadError};
 use synod_machine::Machine;
 use synod_node::Beginning;
+use synod_node::divergence::Evidence;
 use synod_types::configuration::is_majority;
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, Ballot, ClusterId, Configuration, ContentKey, Decree, NodeId, Slot};
@@ -112,6 +113,12 @@ impl Survivors {
         report: &mut Report,
     ) -> anyhow::Result<Result<Gathered, Break>> {
         let mut damaged = Vec::new();
+        for dir in &self.dirs {
+            let evidence = Evidence::find(dir.data.dir(), app.ndx);
+            damaged.extend(evidence.map(|evidence| {
+                format!("{}: had come to another state than the others, from state {} on", dir.name, evidence.state_ndx)
+            }));
+        }
         let (begins, machine) = self.beginning(genesis, cluster, app, &mut damaged)?;
         let voters = machine.state().configuration.clone().unwrap_or_else(|| genesis.first_voters());
         let mut logs = Vec::new();

@@ -7,6 +7,7 @@ use synod_auth::GenesisApp;
 use synod_machine::View;
 use synod_types::{ClusterId, ContentKey, Slot};
 
+use crate::audit::beginning::Begins;
 use crate::survivors::Found;
 use crate::time;
 
@@ -26,6 +27,7 @@ pub(super) struct Statement {
 /// Of one.
 pub(super) struct AppStatement {
     pub(super) app: GenesisApp,
+    pub(super) begins: Begins,
     pub(super) found: Found,
     /// The state up to where it is certain.
     pub(super) certain: View,
@@ -103,6 +105,7 @@ impl AppStatement {
         json!({
             "appNdx": self.app.ndx,
             "name": self.app.name,
+            "begins": self.begins.json(),
             "certain": state(&self.certain),
             "offered": {
                 "slots": self.offered.slots,
@@ -140,7 +143,10 @@ impl fmt::Display for Statement {
         writeln!(f, "What {} have of cluster {}:\n", self.nodes.join(", "), self.cluster)?;
         for one in &self.apps {
             let AppStatement { app, certain, offered, included, .. } = one;
-            writeln!(f, "application {} ({})", app.ndx, app.name)?;
+            writeln!(f, "application {} ({}) {}", app.ndx, app.name, one.begins)?;
+            if let Some(warning) = one.begins.warning() {
+                writeln!(f, "  warning   {warning}")?;
+            }
             writeln!(
                 f,
                 "  certain   everything up to stateNdx {}, slot {}, of {}",
