@@ -52,7 +52,7 @@ problem_types! {
     BodyNotAllowed = PAYLOAD_TOO_LARGE, "body-not-allowed", "A request here has no body";
     /// The address is longer than any key needs.
     UriTooLong = URI_TOO_LONG, "uri-too-long", "The address is too long";
-    /// A part of the path is not what belongs there: a % without two hex digits, no zone's name, or no stateNdx.
+    /// A part of the path is not what belongs there: a % without two hex digits, no zone's name, no stateNdx or no content key.
     InvalidPath = BAD_REQUEST, "invalid-path", "The path cannot be decoded";
     /// Query parameters that are unknown, repeated or out of bounds; `parameters` lists them.
     InvalidParameters = BAD_REQUEST, "invalid-parameters", "Query parameters do not fit";

@@ -351,7 +351,8 @@ impl OriginText {
         let apps: Vec<Option<OriginApp>> = self.apps.iter().enumerate().map(app).collect();
         for (n, app) in self.apps.iter().enumerate() {
             if app.slot == 0 {
-                mistakes.add(format_args!("origin.apps[{n}].slot"), "is 0, and the origin takes a slot itself");
+                mistakes
+                    .add(format_args!("origin.apps[{n}].slot"), "is 0, and the origin takes a slot itself");
             }
         }
         let apps = apps.into_iter().collect::<Option<_>>()?;
@@ -371,7 +372,8 @@ impl Document {
         match (&self.format[..], &self.origin) {
             (FORMAT, None) | (FORMAT_WITH_ORIGIN, Some(_)) => {}
             (FORMAT, Some(_)) | (FORMAT_WITH_ORIGIN, None) => {
-                let text = format!("a document has an origin if and only if its format is {FORMAT_WITH_ORIGIN:?}");
+                let text =
+                    format!("a document has an origin if and only if its format is {FORMAT_WITH_ORIGIN:?}");
                 mistakes.add("origin", text);
             }
             _ => mistakes.add("format", unknown_format(&self.format)),
@@ -671,7 +673,10 @@ mod tests {
         assert_eq!(without.first_voters(), Configuration::genesis(without.members()));
         for (text, wrong) in [(&text, FORMAT_WITH_ORIGIN), (&plain, FORMAT)] {
             let other = if wrong == FORMAT { FORMAT_WITH_ORIGIN } else { FORMAT };
-            assert!(mistakes_in(&text.replace(wrong, other))[0].starts_with("origin: a document has an origin if"));
+            assert!(
+                mistakes_in(&text.replace(wrong, other))[0]
+                    .starts_with("origin: a document has an origin if")
+            );
         }
     }
 

@@ -9,8 +9,8 @@
 //! [`credentials`] lets what is shown and trusted there change, [`hello`] ties a session to a key, [`receipt`] is a node's
 //! word for a file, [`checkpoint`] that of a majority for a state, and [`backup`] a commander's for a backup.
 
-mod batch;
 pub mod backup;
+mod batch;
 pub mod certificate;
 pub mod checkpoint;
 pub mod credentials;

@@ -151,7 +151,8 @@ impl<R: Read + Seek> Backup<R> {
             hasher.update(bytes);
             let (key, bytes) = (ContentKey(Digest(key)), u64::from_be_bytes(bytes));
             left = left.checked_sub(bytes).ok_or_else(|| self.wrong_files())?;
-            if !(1..=CONTENT_BYTES_MAX).contains(&bytes) || last.replace(key).is_some_and(|last| key <= last) {
+            if !(1..=CONTENT_BYTES_MAX).contains(&bytes) || last.replace(key).is_some_and(|last| key <= last)
+            {
                 return Err(self.wrong_files().into());
             }
             let mut file = vec![0; usize::try_from(bytes).map_err(|_| self.wrong_files())?];
@@ -190,7 +191,9 @@ impl<R: Read + Seek> Backup<R> {
     }
 
     fn seek(&mut self, to: u64) -> Result<(), ReadError> {
-        self.file.seek(SeekFrom::Start(to)).map_err(|source| ReadError::Io { path: self.path.clone(), source })?;
+        self.file
+            .seek(SeekFrom::Start(to))
+            .map_err(|source| ReadError::Io { path: self.path.clone(), source })?;
         Ok(())
     }
 
@@ -208,7 +211,10 @@ impl<R: Read + Seek> Backup<R> {
 }
 
 /// The manifest, who has signed it, and the bytes before it.
-fn read_manifest(path: &Path, file: &mut (impl Read + Seek)) -> Result<(Manifest, CommanderId, u64), ReadError> {
+fn read_manifest(
+    path: &Path,
+    file: &mut (impl Read + Seek),
+) -> Result<(Manifest, CommanderId, u64), ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
     let not_one = || ReadError::NotOne(path.to_owned());
     let mut magic = [0; MAGIC.len()];

@@ -108,7 +108,8 @@ impl Writing {
         manifest.genesis = self.genesis;
         let digest = Digest(self.files.finalize_reset().into());
         manifest.files = Files { count: self.count, bytes: self.bytes, digest };
-        let json = serde_json::to_vec_pretty(&manifest).expect("text, numbers and lists always have a JSON form");
+        let json =
+            serde_json::to_vec_pretty(&manifest).expect("text, numbers and lists always have a JSON form");
         let (spki, signature) = (key.public().spki_der().clone(), sign_backup(key, &json));
         let long = |_| WriteError::Parts("the manifest is too long");
         let manifest_bytes = u32::try_from(json.len()).map_err(long)?;

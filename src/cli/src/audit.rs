@@ -311,7 +311,9 @@ impl Logs {
     /// How much of an application's log is known to be chosen, where nobody says so while it is read.
     fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
         match &mut self.store {
-            Stored::Nodes(_) | Stored::Nothing => Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0, last: Slot(0) }),
+            Stored::Nodes(_) | Stored::Nothing => {
+                Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0, last: Slot(0) })
+            }
             Stored::DataDir(dir) => dir.known(app),
         }
     }
@@ -327,13 +329,17 @@ impl Logs {
             Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing if began == Slot(0) => {
                 Begins::with_genesis(genesis, cluster, app).map(Ok)
             }
-            _ if let Some(backup) = &self.origin => Begins::with_backup(backup, genesis, cluster, app).map(Ok),
+            _ if let Some(backup) = &self.origin => {
+                Begins::with_backup(backup, genesis, cluster, app).map(Ok)
+            }
             Stored::DataDir(dir) => {
                 let found = Beginning::find(dir.dir(), genesis, cluster, app, began);
                 let is_it = |found: &Beginning| found.checkpoint.slot == began;
-                let found = found.and_then(|found| is_it(&found).then_some(found).ok_or_else(|| {
-                    BeginningError::NoSnapshot { cut: began, dir: dir.dir().to_owned() }
-                }));
+                let found = found.and_then(|found| {
+                    is_it(&found)
+                        .then_some(found)
+                        .ok_or_else(|| BeginningError::NoSnapshot { cut: began, dir: dir.dir().to_owned() })
+                });
                 match Begins::found(found, genesis, app, began)? {
                     Err(Break { kind: Kind::Hole, .. }) => Err(no_origin(app).into()),
                     begun => Ok(begun),

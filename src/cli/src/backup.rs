@@ -26,7 +26,7 @@ use crate::audit::walk::Verifying;
 use crate::connection::{Cluster, Connection};
 use crate::exit::Failure;
 use crate::output::Output;
-use crate::survivors::{Found, Survivors};
+use crate::survivors::{self, Found, Gathered, Survivors};
 use crate::time;
 
 /// Write the states of all applications, and the files to which they refer, to one signed file
@@ -36,8 +36,8 @@ use crate::time;
 /// the backup is of one stateNdx, and has everything that was acknowledged before this began. Applications know nothing of each
 /// other, and each is backed up in a state of its own.
 ///
-/// With --data-dir the same of stopped nodes. What one of them knows to be chosen is in it, and what a majority of the directories
-/// proves to be: name those of more than half of the nodes, and nothing that was acknowledged is missing.
+/// With --data-dir the same of stopped nodes. What one of them knows to be chosen is in it. Name the directories of more than half of
+/// the nodes, and nothing that was acknowledged is missing: what lies behind is then taken over as a new leader would do it.
 ///
 /// The manifest is signed, so that whoever restores the backup knows who made it: sign with an administrator's key. What is in it
 /// is not encrypted, and is what everybody reads who reaches a readers' port.
@@ -129,7 +129,9 @@ fn offline(
     for app in &genesis.apps {
         let gathered = survivors.gather(genesis, cluster, app, verifying, &mut Report::silent())?;
         let gathered = gathered.map_err(|broken: Break| Failure::Broken(broken.to_string()))?;
-        let (ndx, Found { unreadable, damaged, present, voters, .. }) = (app.ndx, gathered.found);
+        let Gathered { mut machine, begins, offered, found } = gathered;
+        let (ndx, is_majority) = (app.ndx, found.is_majority());
+        let Found { unreadable, damaged, present, voters, .. } = found;
         if let Some((from, to)) = unreadable {
             let damaged = damaged.join("; ");
             return Err(Failure::Broken(format!(
@@ -138,15 +140,23 @@ fn offline(
             ))
             .into());
         }
-        if !gathered.offered.is_empty() {
-            let slots = gathered.offered.len();
+        let slots = offered.len();
+        if slots > 0 && is_majority {
+            // What was acknowledged is among it, as for a leader that these nodes would elect.
+            let executed = survivors::execute(machine, offered, verifying)?;
+            machine = executed.map_err(|broken| Failure::Broken(broken.to_string()))?;
+            warnings.push(format!(
+                "application {ndx}: the last {slots} slots are in the backup as a leader would take them over that these nodes elect; perhaps \
+                 they were not decided"
+            ));
+        } else if slots > 0 {
             warnings.push(format!(
                 "application {ndx}: {slots} slots behind the last known chosen one are not in the backup; these are {present} of {voters} \
                  nodes, and only more than half of them can tell whether something was acknowledged there"
             ));
         }
         warnings.extend(damaged.into_iter().map(|what| format!("application {ndx}: {what}")));
-        taken.push(Taken { view: gathered.machine.view(), begins: gathered.begins });
+        taken.push(Taken { view: machine.view(), begins });
     }
     Ok(States { taken, warnings, source })
 }
@@ -168,7 +178,8 @@ impl FileSource for Nodes {
             }
         }
         let failed = failed.context("there is no node")?;
-        Err(failed.context("a file cannot be had; where its zone was changed meanwhile, take the backup again"))
+        Err(failed
+            .context("a file cannot be had; where its zone was changed meanwhile, take the backup again"))
     }
 }
 

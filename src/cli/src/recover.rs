@@ -75,7 +75,8 @@ impl Recover {
         let mut report = Report::silent();
         for app in &genesis.apps {
             let broken = |broken: Break| Failure::Broken(broken.to_string());
-            let gathered = survivors.gather(&genesis, cluster, app, &verifying, &mut report)?.map_err(broken)?;
+            let gathered =
+                survivors.gather(&genesis, cluster, app, &verifying, &mut report)?.map_err(broken)?;
             let Gathered { machine, begins, offered, found } = gathered;
             let (certain, slots) = (machine.view(), offered.len());
             let commands = offered.iter().map(|(_, decree)| decree.commands().len()).sum();
@@ -85,7 +86,14 @@ impl Recover {
                 survivors::execute(machine, offered, &verifying)?.map_err(broken)?.view()
             };
             let offered = Offered { slots, commands, is_included: !self.only_certain };
-            apps.push(AppStatement { app: app.clone(), begins, found, certain, offered, included: view.fork() });
+            apps.push(AppStatement {
+                app: app.clone(),
+                begins,
+                found,
+                certain,
+                offered,
+                included: view.fork(),
+            });
             views.push(view);
         }
         let keys: BTreeSet<ContentKey> =

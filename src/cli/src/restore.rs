@@ -76,7 +76,8 @@ impl Restore {
             if signer.to_string().starts_with(expected.as_str()) {
                 return Ok(());
             }
-            let text = format!("the backup is signed by {signer}, and not by {expected}, as --signed-by wants it");
+            let text =
+                format!("the backup is signed by {signer}, and not by {expected}, as --signed-by wants it");
             return Err(Failure::Refused(text));
         }
         match views.iter().find(|view| !is_administrator(view, signer)) {
@@ -119,7 +120,9 @@ fn states(backup: &mut Backup<File>, genesis: &Genesis, cluster: ClusterId) -> a
         let view = machine.map_err(|why| wrong(format!("application {}: {why}", held.app_ndx)))?.view();
         let said = (held.slot, held.state_ndx, held.chain, held.time_ms);
         if said != (view.applied, view.state_ndx, view.chain, view.time) {
-            return Err(wrong(format!("application {} is in another state than it says", held.app_ndx)).into());
+            return Err(
+                wrong(format!("application {} is in another state than it says", held.app_ndx)).into()
+            );
         }
         views.push(view);
     }
@@ -138,7 +141,9 @@ fn check_files(backup: &mut Backup<File>, views: &[View]) -> anyhow::Result<()> 
     match missing.first() {
         None => Ok(()),
         Some(key) => {
-            let text = format!("the backup contradicts itself: the file {key} is not in it, to which a state refers");
+            let text = format!(
+                "the backup contradicts itself: the file {key} is not in it, to which a state refers"
+            );
             Err(Failure::Broken(text).into())
         }
     }

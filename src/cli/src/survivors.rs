@@ -76,7 +76,11 @@ impl Found {
 
 impl Survivors {
     /// Copies and opens the logs in these data directories.
-    pub(crate) fn open(paths: &[PathBuf], genesis: &Genesis, cluster: ClusterId) -> anyhow::Result<Survivors> {
+    pub(crate) fn open(
+        paths: &[PathBuf],
+        genesis: &Genesis,
+        cluster: ClusterId,
+    ) -> anyhow::Result<Survivors> {
         let mut dirs: Vec<Survivor> = Vec::new();
         for path in paths {
             let data = DataDir::open(path, cluster)?;
@@ -84,7 +88,8 @@ impl Survivors {
             let known = genesis.nodes.iter().find(|known| known.id() == node);
             let name = known.map_or_else(|| node.short(), |known| known.name.clone());
             if dirs.iter().any(|other| other.node == node) {
-                let text = format!("two of the data directories are those of {name}; name each node's only one");
+                let text =
+                    format!("two of the data directories are those of {name}; name each node's only one");
                 return Err(Failure::Usage(text).into());
             }
             dirs.push(Survivor { name, node, data });
@@ -116,7 +121,10 @@ impl Survivors {
         for dir in &self.dirs {
             let evidence = Evidence::find(dir.data.dir(), app.ndx);
             damaged.extend(evidence.map(|evidence| {
-                format!("{}: had come to another state than the others, from state {} on", dir.name, evidence.state_ndx)
+                format!(
+                    "{}: had come to another state than the others, from state {} on",
+                    dir.name, evidence.state_ndx
+                )
             }));
         }
         let (begins, machine) = self.beginning(genesis, cluster, app, &mut damaged)?;
@@ -153,7 +161,8 @@ impl Survivors {
         let offered = if unreadable.is_none() { union.offer()? } else { Vec::new() };
         let usable = offered.last().map_or(certain.max(known), |(slot, _)| *slot);
         let cut_off = (usable < last).then_some((usable.next(), last));
-        let members = &machine.state().configuration.clone().unwrap_or_else(|| genesis.first_voters()).members;
+        let members =
+            &machine.state().configuration.clone().unwrap_or_else(|| genesis.first_voters()).members;
         let present = union.logs.iter().filter(|log| members.contains(&log.node)).count();
         let (voters, damaged) = (members.len(), union.damaged);
         let found = Found { unreadable, cut_off, damaged, voters, present };
@@ -179,7 +188,8 @@ impl Survivors {
             None if genesis.origin.is_none() => Begins::with_genesis(genesis, cluster, app),
             None => {
                 let ndx = app.ndx;
-                let text = format!("no directory has a state of application {ndx} with which its log could begin");
+                let text =
+                    format!("no directory has a state of application {ndx} with which its log could begin");
                 Err(Failure::Broken(text).into())
             }
         }
@@ -266,7 +276,8 @@ impl Union<'_> {
             };
             let highest = held.into_iter().max_by_key(|(_, ballot, _)| *ballot);
             // What was proposed before an epoch ended was not chosen in a slot behind its end.
-            let Some((.., decree)) = highest.filter(|(_, ballot, _)| ballot.epoch >= self.voters.epoch) else {
+            let Some((.., decree)) = highest.filter(|(_, ballot, _)| ballot.epoch >= self.voters.epoch)
+            else {
                 return Ok(offered);
             };
             let slot = self.last.next();

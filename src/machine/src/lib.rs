@@ -19,8 +19,8 @@ pub mod key;
 pub mod lease_clock;
 pub mod machine;
 pub mod session;
-pub mod succession;
 pub mod snapshot;
+pub mod succession;
 pub mod view;
 
 pub use application::{Application, Context, Moment, QueryError, RestoreError};

@@ -26,7 +26,11 @@ fn lived() -> Machine {
     let members = vec![member(1), member(2), member(3)];
     let founders = Founders { administrators, signatures_needed: 1, members };
     let mut machine = Machine::new(CLUSTER, APP, &founders, Box::new(Tally::default()));
-    apply_at(&mut machine, 1_700_000_000_000, vec![command(0, 1, grant(1, Role::Writer)), command(1, 1, add(5))]);
+    apply_at(
+        &mut machine,
+        1_700_000_000_000,
+        vec![command(0, 1, grant(1, Role::Writer)), command(1, 1, add(5))],
+    );
     machine
 }
 
@@ -39,12 +43,19 @@ fn what_commanders_have_stays_and_the_nodes_are_others() {
     let before = lived();
     let after = before.state().succeeded_by(&succession(4));
     let old = before.state();
-    assert_eq!((after.cluster, after.state_ndx, after.chain, after.time), (AGAIN, old.state_ndx, old.chain, old.time));
+    assert_eq!(
+        (after.cluster, after.state_ndx, after.chain, after.time),
+        (AGAIN, old.state_ndx, old.chain, old.time)
+    );
     assert_eq!(after.applied, old.applied.next(), "the founding takes a slot");
     let voters = vec![member(7).id, member(8).id];
     let configuration = Configuration { epoch: Epoch(4), members: voters };
     assert_eq!(after.configuration, Some(configuration.clone()));
-    assert_eq!(after.authority().members().unwrap().configuration(), configuration, "nothing is to be changed at once");
+    assert_eq!(
+        after.authority().members().unwrap().configuration(),
+        configuration,
+        "nothing is to be changed at once"
+    );
     assert!(after.authority().members().unwrap().removed().is_empty());
     assert_eq!(after.commanders().count(), 2);
     // The receipt of what was executed before is there, and its seq stays taken.
@@ -91,7 +102,8 @@ fn its_snapshot_is_known_by_what_it_holds_whichever_cluster_has_it() {
     let before = lived();
     let digest = |view: &View| digest_without_cluster(&view.snapshot()).unwrap();
     let after = before.state().succeeded_by(&succession(4));
-    let elsewhere = before.state().succeeded_by(&Succession { cluster: ClusterId::default(), ..succession(4) });
+    let elsewhere =
+        before.state().succeeded_by(&Succession { cluster: ClusterId::default(), ..succession(4) });
     assert_eq!(digest(&after), digest(&elsewhere), "the cluster's id follows from it");
     assert_ne!(after.snapshot(), elsewhere.snapshot());
     assert_ne!(digest(&after), digest(&before.state().succeeded_by(&succession(5))));

@@ -26,7 +26,7 @@ use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::Value;
 use synod::founding::{
-    self, ADMIN_KEY, CA, CLIENT, Founded, GENESIS, FoundedNode, Layout, NodePlan, Plan, default_apps, found,
+    self, ADMIN_KEY, CA, CLIENT, Founded, FoundedNode, GENESIS, Layout, NodePlan, Plan, default_apps, found,
 };
 use synod_app_kv::KvOp;
 use synod_auth::{Genesis, GenesisApp, SigningKey, tls};
@@ -184,7 +184,8 @@ pub fn base_port(nodes: u16) -> u16 {
     };
     for _ in 0..10_000 {
         let base = rand::random_range(PORTS.start..PORTS.end - 3000 - nodes);
-        let ports = [0, 1000, 2000, 3000].into_iter().flat_map(|offset| (0..nodes).map(move |n| base + offset + n));
+        let ports =
+            [0, 1000, 2000, 3000].into_iter().flat_map(|offset| (0..nodes).map(move |n| base + offset + n));
         let ports: Vec<u16> = ports.collect();
         let mut given = GIVEN.lock().unwrap();
         if ports.iter().all(|port| !given.contains(port) && is_free(*port)) {

@@ -84,7 +84,8 @@ pub(super) async fn newest(ask: Ask) -> Outcome {
         return Err(problem(stamp, &ask.uri, ProblemType::NoSuchSnapshot, &detail));
     };
     let body = if form == JSON {
-        serde_json::to_vec(&SnapshotView::of(&certificate)).expect("what is answered here has only text for keys")
+        serde_json::to_vec(&SnapshotView::of(&certificate))
+            .expect("what is answered here has only text for keys")
     } else {
         [DOMAIN, &wire::encode(&certificate)].concat()
     };

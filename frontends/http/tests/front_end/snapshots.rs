@@ -49,7 +49,10 @@ async fn the_newest_snapshot_is_given_with_who_has_signed_it() {
     *house.snapshots.newest.lock().unwrap() = Some(certificate());
     let answer = house.get(target).await;
     assert_eq!((answer.status, answer.state_ndx()), (200, "0"));
-    assert_eq!((answer.header("content-type"), answer.header("vary")), ("application/octet-stream", "accept"));
+    assert_eq!(
+        (answer.header("content-type"), answer.header("vary")),
+        ("application/octet-stream", "accept")
+    );
     // Other programs read these bytes.
     let bytes = answer.body.strip_prefix(b"synod/certificate/v1\0").unwrap();
     assert_eq!(wire::decode::<Certificate>(bytes).unwrap(), certificate());
@@ -61,7 +64,11 @@ async fn the_newest_snapshot_is_given_with_who_has_signed_it() {
     let known = ask_with(house.addr(), "GET", target, &[("If-None-Match", answer.header("etag"))]).await;
     assert_eq!((known.status, known.body.len()), (304, 0));
     house.get_as(target, "text/html").await.assert_problem(406, "not-acceptable", target);
-    house.get("/v1/apps/other/snapshot").await.assert_problem(404, "no-such-snapshot", "/v1/apps/other/snapshot");
+    house.get("/v1/apps/other/snapshot").await.assert_problem(
+        404,
+        "no-such-snapshot",
+        "/v1/apps/other/snapshot",
+    );
     let early = "/v1/apps/names/snapshot?min=5&wait=0";
     house.get(early).await.assert_problem(504, "timeout", target);
 }

@@ -17,8 +17,8 @@ use synod_types::{
 };
 use tokio::sync::RwLock;
 
-use crate::snapshots::HouseSnapshots;
 use crate::house::{ADMINISTRATOR_KEY, Answer, Blank, CLUSTER, ask, ask_accepting, commander, status};
+use crate::snapshots::HouseSnapshots;
 
 /// The other node, "b".
 pub const OTHER: NodeId = NodeId(Digest([0xbb; 32]));

@@ -208,5 +208,8 @@ fn an_archive_may_begin_further_on() {
     assert!(end.is_ok() && found == (11..=25).collect::<Vec<_>>(), "{found:?} {end:?}");
     let (found, end) = slots_behind(dir.path(), 17);
     assert!(end.is_ok() && found == (18..=25).collect::<Vec<_>>(), "{found:?} {end:?}");
-    assert!(matches!(slots_behind(dir.path(), 8).1, Err(ReadError::Hole { from: Slot(9), to: Slot(10), .. })));
+    assert!(matches!(
+        slots_behind(dir.path(), 8).1,
+        Err(ReadError::Hole { from: Slot(9), to: Slot(10), .. })
+    ));
 }

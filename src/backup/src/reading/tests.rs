@@ -147,7 +147,10 @@ fn a_manifest_that_lies_is_found() {
     };
     let other = ClusterId(Digest([1; 32]));
     for (said, change) in [
-        ("founds another cluster", &(|manifest: &mut Manifest| manifest.cluster = other) as &dyn Fn(&mut Manifest)),
+        (
+            "founds another cluster",
+            &(|manifest: &mut Manifest| manifest.cluster = other) as &dyn Fn(&mut Manifest),
+        ),
         ("the state of application 2 is not", &|manifest| manifest.apps[1].state.digest = Digest([1; 32])),
         ("more or fewer bytes", &|manifest| manifest.apps[1].state.bytes += 1),
         ("more or fewer bytes", &|manifest| manifest.apps[1].state.bytes = u64::MAX),

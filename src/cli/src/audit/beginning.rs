@@ -93,7 +93,8 @@ impl Begins {
         let Beginning { machine, checkpoint, signed_by, voucher } = beginning;
         let signed_by = signed_by.iter().map(|node| name(genesis, *node)).collect();
         let (slot, state_ndx, chain) = (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain);
-        let before = genesis.origin.as_ref().filter(|_| voucher == Voucher::Genesis).map(|origin| origin.cluster);
+        let before =
+            genesis.origin.as_ref().filter(|_| voucher == Voucher::Genesis).map(|origin| origin.cluster);
         (Begins::Snapshot(Snapshot { slot, state_ndx, chain, signed_by, voucher, before }), machine)
     }
 
@@ -104,7 +105,9 @@ impl Begins {
         cluster: ClusterId,
         app: &GenesisApp,
     ) -> anyhow::Result<(Begins, Machine)> {
-        let other = || Failure::Usage(format!("{} is not the backup from which this cluster goes on", path.display()));
+        let other = || {
+            Failure::Usage(format!("{} is not the backup from which this cluster goes on", path.display()))
+        };
         let (origin, state) = genesis.origin.as_ref().zip(genesis.origin_of(app.ndx)).ok_or_else(other)?;
         let succession = apps::succession(genesis, cluster).ok_or_else(other)?;
         let mut backup = Backup::open(path)?;

@@ -10,8 +10,8 @@ use synod_archive::{ArchivedLog, ReadError as NotArchived, SegmentError};
 use synod_auth::{Genesis, GenesisApp};
 use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
-use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
 use synod_node::{Beginning, BeginningError};
+use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
 use synod_types::{
     AppNdx, Ballot, ClusterId, ContentKey, Decree, LogPage, NodeId, Slot, StateNdx, TimeMs, wire,
 };
@@ -276,7 +276,9 @@ impl Nodes {
                 Ok(answer) => break answer,
                 // Where the cluster begins with one, the nodes are about to sign it.
                 Err(problem)
-                    if problem.is_no_snapshot() && genesis.origin.is_some() && began.elapsed() < self.timeout =>
+                    if problem.is_no_snapshot()
+                        && genesis.origin.is_some()
+                        && began.elapsed() < self.timeout =>
                 {
                     std::thread::sleep(ASK_AGAIN);
                 }
@@ -284,7 +286,8 @@ impl Nodes {
                 Err(problem) => return Err(refused(node, &problem).into()),
             }
         };
-        let certificate = answer.body.strip_prefix(CERTIFICATE_DOMAIN).and_then(|bytes| wire::decode(bytes).ok());
+        let certificate =
+            answer.body.strip_prefix(CERTIFICATE_DOMAIN).and_then(|bytes| wire::decode(bytes).ok());
         let Some(certificate) = certificate else {
             let why = "it is no certificate".to_owned();
             return Ok(Some(Err(BeginningError::Damaged { path: place, why })));

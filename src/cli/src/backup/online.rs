@@ -94,7 +94,10 @@ fn state(
     let (begins, machine) = match nodes.newest(genesis, cluster, app)? {
         Some(found) => Begins::found(found, genesis, app, synod_types::Slot(0))?.map_err(broken)?,
         None if genesis.origin.is_some() => {
-            let text = format!("application {}: no majority has signed a snapshot yet; try again in a moment", app.ndx);
+            let text = format!(
+                "application {}: no majority has signed a snapshot yet; try again in a moment",
+                app.ndx
+            );
             return Err(Failure::Refused(text).into());
         }
         None => Begins::with_genesis(genesis, cluster, app)?,

@@ -71,25 +71,36 @@ impl fmt::Display for Report<'_> {
         }
         writeln!(f, "{table}")?;
         let home = apps::home(genesis);
-        let mut table = Table::new(&["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT", "CONFIGURATION"]);
+        let mut table =
+            Table::new(&["NODE", "ID", "NODES' PORT", "COMMANDERS' PORT", "READERS' PORT", "CONFIGURATION"]);
         for node in nodes {
             let addresses = [&node.plan.mesh, &node.plan.backend, &node.plan.http].map(ToString::to_string);
             let config = node.config.display().to_string();
             table.row([node.name.clone(), node.id.short()].into_iter().chain(addresses).chain([config]));
         }
         writeln!(f, "{table}")?;
-        writeln!(f, "Next, switch off what still runs of the cluster before, and keep its data directories. Then, for each node:")?;
+        writeln!(
+            f,
+            "Next, switch off what still runs of the cluster before, and keep its data directories. Then, for each node:"
+        )?;
         for node in nodes {
             let (name, host) = (&node.name, &node.plan.mesh.host);
             if let Some(path) = &node.key_goes_to {
                 writeln!(f, "  {name}: put its own key, which only {host} has, to {}", path.display())?;
             }
             if let Some(path) = &node.data_goes_to {
-                writeln!(f, "  {name}: move {} to {path} on {host}, which must not be there", node.data.display())?;
+                writeln!(
+                    f,
+                    "  {name}: move {} to {path} on {host}, which must not be there",
+                    node.data.display()
+                )?;
             }
             writeln!(f, "  {name}: synod node --config {}", node.config.display())?;
         }
-        writeln!(f, "A node that has no data directory gets everything from the others, if one of them has it.\n")?;
+        writeln!(
+            f,
+            "A node that has no data directory gets everything from the others, if one of them has it.\n"
+        )?;
         let client = directory.join(CLIENT);
         let client = std::path::absolute(&client).unwrap_or(client);
         writeln!(f, "  export SYNOD_CLIENT={}", client.display())?;
