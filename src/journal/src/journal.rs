@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 use std::{fs, io};
 
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
+use crate::pace::SyncPace;
 use crate::queue::{Append, Done, Queue, Read, Reply};
 use crate::record;
 use crate::recovery::{self, ReadError, RecoveryError};
@@ -72,6 +74,7 @@ struct Handle {
     writer: ThreadId,
     /// Where the log is, if it is on disk.
     log: Option<PathBuf>,
+    pace: Arc<SyncPace>,
 }
 
 impl Journal {
@@ -121,6 +124,7 @@ impl Journal {
         let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
         let queue = Arc::new(Queue::default());
         let watch = Arc::new(Watch::default());
+        let pace = Arc::new(SyncPace::default());
         let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
         let log = data_dir.as_ref().map(DataDir::log);
         let writer = Writer {
@@ -128,6 +132,7 @@ impl Journal {
             _data_dir: data_dir,
             queue: queue.clone(),
             watch: watch.clone(),
+            pace: pace.clone(),
             fatal: fatal.clone(),
             trimming,
         };
@@ -144,7 +149,7 @@ impl Journal {
             watch.end();
             OpenError::Thread(error)
         })?;
-        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id(), log })), recovered))
+        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id(), log, pace })), recovered))
     }
 
     /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
@@ -171,6 +176,11 @@ impl Journal {
     /// Bytes of records that are not durable yet.
     pub fn waiting_bytes(&self) -> usize {
         self.0.queue.bytes()
+    }
+
+    /// How long a sync takes now: on average, or the one that is under way, if it has taken longer already.
+    pub fn sync_time(&self) -> Duration {
+        self.0.pace.now()
     }
 
     /// Bytes of all files of the log; what vanishes meanwhile does not count.

@@ -25,6 +25,7 @@ pub mod stamp;
 pub mod stopped;
 pub mod store;
 
+mod pace;
 mod queue;
 mod space_ahead;
 mod watch;

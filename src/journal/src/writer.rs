@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::Instant;
 
 use synod_types::{AppNdx, Slot};
 
 use crate::journal::{Fatal, JournalError};
+use crate::pace::SyncPace;
 use crate::queue::{Queue, Read, Work};
 use crate::record::{self, Entry};
 use crate::recovery;
@@ -30,6 +30,8 @@ pub struct Writer {
     pub queue: Arc<Queue>,
     /// Who sees to it that each call of the store ends.
     pub watch: Arc<Watch>,
+    /// How long its syncs take.
+    pub pace: Arc<SyncPace>,
     /// Whom to tell when it is over before its time.
     pub fatal: Arc<Fatal>,
     /// Logs of which something may be left that was cut off: up to where.
@@ -116,9 +118,10 @@ impl Writer {
         }
         is_to_sync |= self.trim()?;
         if is_to_sync {
-            let begun = Instant::now();
-            self.make_durable()?;
-            metrics::histogram!("synod_journal_sync_seconds").record(begun.elapsed());
+            let pace = Arc::clone(&self.pace);
+            let (synced, took) = pace.measure(|| self.make_durable());
+            synced?;
+            metrics::histogram!("synod_journal_sync_seconds").record(took);
         }
         self.trimming.extend(cuts);
         // It may have been given up meanwhile, as stalled.

@@ -118,6 +118,7 @@ fn describe() {
     );
     describe_histogram!("synod_journal_sync_seconds", Unit::Seconds, "Making what was written durable");
     describe_histogram!("synod_apply_seconds", Unit::Seconds, "Applying one decree");
+    describe_gauge!("synod_disk_is_slow", "1 while this node's disk is much slower than those of the others");
     describe_gauge!("synod_journal_bytes", Unit::Bytes, "The log on disk");
     describe_gauge!("synod_journal_waiting_bytes", Unit::Bytes, "Records that are not durable yet");
     describe_gauge!("synod_peer_up", "1 if messages flow to the node and from it");

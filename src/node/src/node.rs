@@ -725,6 +725,7 @@ async fn mesh_config(
         directory,
         directories: Arc::new(directories),
         retry_delay: config.retry_delay,
+        catch_up_rate: config.catch_up_rate,
         peers,
     })
 }

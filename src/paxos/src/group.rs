@@ -82,6 +82,8 @@ pub struct Group {
     asked_last: u64,
     /// Who is to lead, where somebody has said so.
     preferred: Option<NodeId>,
+    /// Who had better not lead.
+    unfit: BTreeSet<NodeId>,
     /// Rounds for which another node should have led.
     misplaced: u32,
     /// What the driver was told last about who leads.
@@ -157,6 +159,7 @@ impl Group {
             asked: BTreeMap::new(),
             asked_last: config.first_number,
             preferred: None,
+            unfit: BTreeSet::new(),
             misplaced: 0,
             told: (None, false),
             members,
@@ -546,9 +549,20 @@ impl Group {
         }
     }
 
+    /// These nodes had better not lead from now on.
+    pub fn on_unfit(&mut self, nodes: BTreeSet<NodeId>) {
+        self.unfit = nodes;
+    }
+
+    /// Whether nothing speaks against a node as leader.
+    pub fn is_fit(&self, node: NodeId) -> bool {
+        !self.unfit.contains(&node)
+    }
+
     fn preferred(&self) -> NodeId {
-        let wanted = self.preferred.filter(|node| self.members.contains(*node));
-        wanted.unwrap_or_else(|| self.members.preferred(self.app.0))
+        let wanted = self.preferred.filter(|&node| self.members.contains(node) && self.is_fit(node));
+        let fit = || self.members.ranked(self.app.0).find(|&node| self.is_fit(node));
+        wanted.or_else(fit).unwrap_or_else(|| self.members.preferred(self.app.0))
     }
 
     /// The leader of `ballot` wants this node to lead: if that is the leader that this node follows, it stands.

@@ -308,7 +308,7 @@ impl Node {
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => {}
+            | Message::Disk { .. } => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);
             }
