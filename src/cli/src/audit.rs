@@ -20,8 +20,8 @@ use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
 use synod_journal::Known;
 use synod_machine::Machine;
-use synod_node::{Beginning, BeginningError};
-use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx};
+use synod_node::{Beginning, BeginningError, Voucher};
+use synod_types::{AppNdx, ClusterId, Configuration, Digest, Slot, StateNdx};
 
 use crate::connection::{self, Connection};
 use crate::exit::Failure;
@@ -117,6 +117,8 @@ pub(crate) struct Logs {
     archive: Option<Archive>,
     /// The backup with which the cluster begins, if it was given.
     origin: Option<PathBuf>,
+    /// Who is proved to have been members, by the log of the application that keeps them, once that was audited from its beginning.
+    proved: Vec<Configuration>,
     /// What comes behind.
     store: Stored,
 }
@@ -142,7 +144,7 @@ impl LogArgs {
         };
         let archive = self.place.archive.as_deref().map(Archive::new);
         let (verifying, origin) = (Verifying::new(cluster)?, self.origin.clone());
-        Ok(Logs { genesis, cluster, verifying, archive, origin, store })
+        Ok(Logs { genesis, cluster, verifying, archive, origin, proved: Vec::new(), store })
     }
 }
 
@@ -259,10 +261,21 @@ impl Logs {
             Err(broken) => return Ok(Err(broken)),
         };
         report.begin(&named, &begins)?;
-        let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
+        let is_proved = match &begins {
+            Begins::Genesis => true,
+            Begins::Snapshot(snapshot) => matches!(snapshot.voucher, Voucher::Genesis | Voucher::Members),
+        };
+        let mut proved = std::mem::take(&mut self.proved);
+        let mut go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
             let end = source.end();
             walk(source, &self.verifying, auditor, until, |auditor, changes| {
                 let state = auditor.state();
+                if is_proved && let Some(members) = state.authority().members() {
+                    let now = members.configuration();
+                    if proved.last() != Some(&now) {
+                        proved.push(now);
+                    }
+                }
                 report.progress(&named, state.applied, end, state.state_ndx);
                 report.steps(&named, state, &changes)
             })
@@ -300,6 +313,7 @@ impl Logs {
                 walked
             }
         };
+        self.proved = proved;
         if let Err(broken) = walked.and_then(|()| auditor.finish()) {
             return Ok(Err(broken));
         }
@@ -324,7 +338,7 @@ impl Logs {
         let began = genesis.origin_of(app.ndx).map_or(Slot(0), |origin| origin.slot);
         match &self.store {
             Stored::DataDir(dir) if cut > began && self.archive.is_none() => {
-                Begins::with_snapshot(dir.dir(), genesis, cluster, app, cut)
+                Begins::with_snapshot(dir.dir(), genesis, &self.proved, cluster, app, cut)
             }
             Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing if began == Slot(0) => {
                 Begins::with_genesis(genesis, cluster, app).map(Ok)
@@ -333,7 +347,7 @@ impl Logs {
                 Begins::with_backup(backup, genesis, cluster, app).map(Ok)
             }
             Stored::DataDir(dir) => {
-                let found = Beginning::find(dir.dir(), genesis, cluster, app, began);
+                let found = Beginning::find(dir.dir(), genesis, &self.proved, cluster, app, began);
                 let is_it = |found: &Beginning| found.checkpoint.slot == began;
                 let found = found.and_then(|found| {
                     is_it(&found)

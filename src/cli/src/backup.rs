@@ -239,7 +239,7 @@ fn backed_up(
         Begins::Snapshot(snapshot) => {
             let with = match snapshot.voucher {
                 Voucher::Genesis => "origin",
-                Voucher::Members => "certified snapshot",
+                Voucher::Members | Voucher::MembersOfItself => "certified snapshot",
                 Voucher::Owner => "snapshot",
             };
             Begun {

@@ -179,7 +179,7 @@ impl Survivors {
     ) -> anyhow::Result<(Begins, Machine)> {
         let mut newest: Option<Beginning> = None;
         for dir in &self.dirs {
-            let (found, unusable) = Beginning::newest(dir.data.dir(), genesis, cluster, app)?;
+            let (found, unusable) = Beginning::newest(dir.data.dir(), genesis, &[], cluster, app)?;
             damaged.extend(unusable.map(|why| format!("{}: {why}", dir.name)));
             newest = newest.into_iter().chain(found).max_by_key(|found| found.checkpoint.slot);
         }

@@ -9,7 +9,7 @@ use synod_backup::Backup;
 use synod_machine::Machine;
 use synod_machine::snapshot::digest_without_cluster;
 use synod_node::{Beginning, BeginningError, Voucher, apps};
-use synod_types::{ClusterId, Digest, NodeId, Slot, StateNdx};
+use synod_types::{ClusterId, Configuration, Digest, NodeId, Slot, StateNdx};
 
 use super::auditor::{Break, Kind};
 use crate::exit::Failure;
@@ -56,11 +56,12 @@ impl Begins {
     pub(crate) fn with_snapshot(
         data_dir: &Path,
         genesis: &Genesis,
+        proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
         cut: Slot,
     ) -> anyhow::Result<Result<(Begins, Machine), Break>> {
-        Begins::found(Beginning::find(data_dir, genesis, cluster, app, cut), genesis, app, cut)
+        Begins::found(Beginning::find(data_dir, genesis, proved, cluster, app, cut), genesis, app, cut)
     }
 
     /// The machine of a snapshot that was looked for behind slot `cut`. The inner error is what is wrong with it.
@@ -135,12 +136,16 @@ impl Begins {
 
     /// What everybody should know who reads the result, if anything.
     pub(crate) fn warning(&self) -> Option<String> {
-        match self {
-            Begins::Snapshot(snapshot) if snapshot.voucher == Voucher::Owner => Some(format!(
-                "no majority has signed the snapshot of state {}: only this node vouches for it, and for all that was before",
-                snapshot.state_ndx
+        let Begins::Snapshot(Snapshot { voucher, state_ndx, .. }) = self else { return None };
+        match voucher {
+            Voucher::Genesis | Voucher::Members => None,
+            Voucher::MembersOfItself => Some(format!(
+                "the snapshot of state {state_ndx} is certified by members whom only that state itself names: that they are members could be \
+                 proved by the log of the application with the lowest number, from genesis on"
             )),
-            Begins::Genesis | Begins::Snapshot(_) => None,
+            Voucher::Owner => Some(format!(
+                "no majority has signed the snapshot of state {state_ndx}: only this node vouches for it, and for all that was before"
+            )),
         }
     }
 
@@ -153,7 +158,8 @@ impl Begins {
                 "slot": slot,
                 "stateNdx": state_ndx,
                 "chain": chain.to_string(),
-                "certified": *voucher == Voucher::Members,
+                "certified": matches!(voucher, Voucher::Members | Voucher::MembersOfItself),
+                "membersProved": *voucher == Voucher::Members,
                 "signedBy": signed_by,
                 "clusterBefore": before.map(|cluster| cluster.to_string()),
             }),

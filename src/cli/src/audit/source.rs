@@ -293,7 +293,7 @@ impl Nodes {
             return Ok(Some(Err(BeginningError::Damaged { path: place, why })));
         };
         let read = |key: ContentKey| self.file(node, &format!("{path}/{key}"), key);
-        Ok(Some(Beginning::of(&place, &certificate, genesis, cluster, app, read)))
+        Ok(Some(Beginning::of(&place, &certificate, genesis, &[], cluster, app, read)))
     }
 
     /// A file that a node has.

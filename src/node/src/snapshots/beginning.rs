@@ -9,7 +9,7 @@ use synod_auth::checkpoint::{CertificateError, verify_certificate};
 use synod_auth::{Genesis, GenesisApp};
 use synod_content::look_up;
 use synod_machine::Machine;
-use synod_types::{Certificate, Checkpoint, ClusterId, ContentKey, NodeId, Slot};
+use synod_types::{Certificate, Checkpoint, ClusterId, Configuration, ContentKey, NodeId, Slot};
 
 use super::disk::{Folder, ListError, read};
 use super::restoring::{RestoreError, restore};
@@ -32,8 +32,10 @@ pub struct Beginning {
 pub enum Voucher {
     /// The genesis document: the cluster begins with it.
     Genesis,
-    /// A majority of the members.
+    /// A majority of the members: those of genesis, or those who are proved to have been members since.
     Members,
+    /// A majority of those whom the state itself names as members: whoever made it up could name whom they like.
+    MembersOfItself,
     /// Nobody but the owner of the data directory.
     Owner,
 }
@@ -92,14 +94,15 @@ pub enum BeginningError {
 
 impl Beginning {
     /// The oldest snapshot in a data directory from which a log goes on that was cut off behind slot `cut`. Everything about
-    /// it is verified: against the members in `genesis` who has signed it, against what was signed the state. Nothing is
-    /// created or written.
+    /// it is verified: against the members in `genesis`, and those who are `proved` to have been members since, who has signed it,
+    /// against what was signed the state. Nothing is created or written.
     ///
     /// # Errors
     /// [`BeginningError`].
     pub fn find(
         data_dir: &Path,
         genesis: &Genesis,
+        proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
         cut: Slot,
@@ -117,7 +120,7 @@ impl Beginning {
             return Err(BeginningError::Damaged { path, why });
         }
         let chunks = folder.chunks();
-        Beginning::of(&path, &certificate, genesis, cluster, app, |key| look_up(&chunks, &key))
+        Beginning::of(&path, &certificate, genesis, proved, cluster, app, |key| look_up(&chunks, &key))
     }
 
     /// The newest snapshot in a data directory that can be used; the first error is that of the newest one that cannot.
@@ -127,6 +130,7 @@ impl Beginning {
     pub fn newest(
         data_dir: &Path,
         genesis: &Genesis,
+        proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
     ) -> Result<(Option<Beginning>, Option<BeginningError>), BeginningError> {
@@ -136,7 +140,9 @@ impl Beginning {
         let mut unusable = None;
         for (_, path) in folder.list(app.ndx).map_err(io)?.into_iter().rev() {
             let found = certificate(&path).and_then(|certificate| {
-                Beginning::of(&path, &certificate, genesis, cluster, app, |key| look_up(&chunks, &key))
+                Beginning::of(&path, &certificate, genesis, proved, cluster, app, |key| {
+                    look_up(&chunks, &key)
+                })
             });
             match found {
                 Ok(beginning) => return Ok((Some(beginning), unusable)),
@@ -154,6 +160,7 @@ impl Beginning {
         place: &Path,
         certificate: &Certificate,
         genesis: &Genesis,
+        proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
         read: impl Fn(ContentKey) -> Result<Bytes, E>,
@@ -162,10 +169,15 @@ impl Beginning {
         let boxed = Box::new(checkpoint);
         let origin = genesis.origin_of(app.ndx);
         let is_origin = origin.is_some_and(|origin| origin.slot == checkpoint.slot);
-        let voucher = match verify_certificate(certificate, cluster, &genesis.members()) {
+        let is_signed_by = |members: &[NodeId]| verify_certificate(certificate, cluster, members);
+        let mut sets = proved.iter().map(|configuration| configuration.members.as_slice());
+        let voucher = match is_signed_by(&genesis.members()) {
             // One that is not what genesis names is not restored.
             Ok(()) | Err(CertificateError::NoMajority { .. }) if is_origin => Voucher::Genesis,
             Ok(()) => Voucher::Members,
+            Err(CertificateError::NoMajority { .. }) if sets.any(|members| is_signed_by(members).is_ok()) => {
+                Voucher::Members
+            }
             // Whoever has signed has done so.
             Err(CertificateError::NoMajority { .. }) => Voucher::Owner,
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
@@ -176,6 +188,16 @@ impl Beginning {
             checkpoint: boxed,
             why: Box::new(why),
         })?;
+        // Members may have come and gone since genesis; of an application that does not keep them, its voters tell who they are.
+        let state = machine.state();
+        let named = state.authority().members().map(|members| members.configuration());
+        let mut named = state.configuration.iter().chain(&named);
+        let voucher = match voucher {
+            Voucher::Owner if named.any(|named| is_signed_by(&named.members).is_ok()) => {
+                Voucher::MembersOfItself
+            }
+            voucher => voucher,
+        };
         let signed_by = certificate.signatures.iter().map(signer).collect();
         Ok(Beginning { machine, checkpoint, signed_by, voucher })
     }
