@@ -187,9 +187,10 @@ async fn write_until_cut(cluster: &Cluster, app: AppNdx) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_that_came_since_genesis_count_as_far_as_that_is_proved() {
-    let app = |ndx, name: &str| GenesisApp { ndx, name: name.to_owned(), kind: "kv".to_owned() };
+    let app = |ndx, name: &str, kind: &str| GenesisApp { ndx, name: name.to_owned(), kind: kind.to_owned() };
     let (home, other) = (AppNdx(1), AppNdx(2));
-    let mut cluster = Cluster::found_apps(1, vec![app(home, "home"), app(other, "other")]);
+    let apps = vec![app(home, "home", "kv"), app(other, "other", "kv"), app(AppNdx(3), "zones", "zones")];
+    let mut cluster = Cluster::found_apps(1, apps);
     often(&cluster.founded.nodes[0].config);
     cluster.try_start_all().await.unwrap();
     for name in ["node2", "node3"] {
