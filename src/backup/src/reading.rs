@@ -83,8 +83,8 @@ impl<R: Read + Seek> Backup<R> {
         let (manifest, signer, behind) = read_manifest(&path, &mut file)?;
         let damaged = |what: &str| ReadError::Damaged { path: path.clone(), what: what.to_owned() };
         let sections = [manifest.genesis.bytes, manifest.files.bytes];
-        let sections = sections.into_iter().chain(manifest.apps.iter().map(|app| app.state.bytes));
-        let expected = sections.fold(Some(length(MAGIC)), |sum: Option<u64>, bytes| sum?.checked_add(bytes));
+        let mut sections = sections.into_iter().chain(manifest.apps.iter().map(|app| app.state.bytes));
+        let expected = sections.try_fold(length(MAGIC), u64::checked_add);
         if expected != Some(behind) {
             return Err(damaged("it has more or fewer bytes than its manifest says"));
         }

@@ -293,7 +293,8 @@ async fn a_backup_under_writes_is_restored_to_new_nodes_and_to_the_same() {
     let (mut same, printed) = old.heir("restore b.synod --members-of cluster");
     let ids = |cluster: &Cluster| cluster.founded.nodes.iter().map(|node| node.id).collect::<Vec<_>>();
     let (mut before, mut after) = (ids(&old), ids(&same));
-    (before.sort(), after.sort());
+    before.sort();
+    after.sort();
     assert_eq!(before, after);
     let place = |name: &str| same.founded.nodes.iter().position(|node| node.plan.name == name).unwrap();
     let (first, second, third) = (place("node1"), place("node2"), place("node3"));
