@@ -72,6 +72,8 @@ pub struct Group {
     learner: Learner,
     /// Up to here the log was cut off.
     cut: Slot,
+    /// That is to be made durable along with the next hint.
+    cut_is_due: bool,
     election: Election,
     role: Role,
     proposals: Proposals,
@@ -142,7 +144,8 @@ impl Group {
         config: GroupConfig,
         recovered: Recovered,
     ) -> Group {
-        let Recovered { mut promised, cut, chosen, accepted, damaged_through, configuration } = recovered;
+        let Recovered { mut promised, cut, cut_is_due, chosen, accepted, damaged_through, configuration } =
+            recovered;
         let members = Members::new(node, configuration.as_ref().unwrap_or(genesis));
         if config.broken.is(Fault::PromiseForgotten) {
             promised = Ballot::ZERO;
@@ -153,6 +156,7 @@ impl Group {
             acceptor: Acceptor::new(promised, accepted, damaged_through),
             learner: Learner::new(chosen),
             cut,
+            cut_is_due,
             role: Role::Follower,
             proposals: Proposals::default(),
             own: VecDeque::new(),
@@ -306,7 +310,8 @@ impl Group {
         match self.acceptor.accept(self.learner.chosen(), slot, ballot, decree.clone(), broken) {
             Acceptance::New => {
                 records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-                records.extend(self.learner.take_hint(self.app));
+                let hint = self.learner.take_hint(self.app);
+                records.extend(self.cut_before(hint));
                 out.persist(records, accepted);
             }
             Acceptance::Repeated => {
@@ -335,9 +340,18 @@ impl Group {
     fn records_of_promise(&mut self, before: Ballot, ballot: Ballot) -> Vec<Record> {
         let mut records = vec![Record::Promised { app: self.app, ballot }];
         if ballot.epoch > before.epoch {
-            records.push(self.learner.take_record(self.app));
+            let record = self.learner.take_record(self.app);
+            records.extend(self.cut_before(Some(record)));
         }
         records
+    }
+
+    /// What is chosen according to the log, behind the record of where the log begins, if that is not durable yet.
+    fn cut_before(&mut self, chosen: Option<Record>) -> impl Iterator<Item = Record> + use<> {
+        let is_due = self.cut_is_due && chosen.is_some();
+        self.cut_is_due &= !is_due;
+        let cut = is_due.then_some(Record::Cut { app: self.app, slot: self.cut });
+        cut.into_iter().chain(chosen)
     }
 
     fn own_promise(&self) -> Promise {
@@ -415,7 +429,8 @@ impl Group {
             slot = slot.next();
         }
         if !records.is_empty() {
-            records.extend(self.learner.take_hint(self.app));
+            let hint = self.learner.take_hint(self.app);
+            records.extend(self.cut_before(hint));
             out.persist(records, []);
         }
         self.advance(out);
@@ -454,7 +469,7 @@ impl Group {
     /// Snapshots here have everything up to `slot`.
     pub fn on_cut(&mut self, slot: Slot, out: &mut Outbox<'_>) {
         if slot > self.cut && slot <= self.learner.chosen() {
-            self.cut = slot;
+            (self.cut, self.cut_is_due) = (slot, false);
             out.persist(vec![Record::Cut { app: self.app, slot }], []);
         }
     }
@@ -590,7 +605,8 @@ impl Group {
         let mut records = Vec::new();
         if self.acceptor.propose(slot, ballot, &decree) {
             records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-            records.extend(self.learner.take_hint(self.app));
+            let hint = self.learner.take_hint(self.app);
+            records.extend(self.cut_before(hint));
         }
         let ndx = out.persist(records, []);
         self.own.push_back((ndx, Own::Accepted(ballot, slot)));

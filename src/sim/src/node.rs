@@ -177,6 +177,11 @@ impl Node {
         groups.map(|group| group.pending.len() + group.readers.len()).sum()
     }
 
+    /// Whether it comes back under its name when its disk is lost.
+    pub fn comes_back_empty(&self) -> bool {
+        self.has(DriverFault::LostDiskComesBack)
+    }
+
     fn has(&self, fault: DriverFault) -> bool {
         self.setting.mistake.is_some_and(|mistake| mistake.is(fault))
     }

@@ -48,9 +48,11 @@ pub enum FaultKind {
     HandOver,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
+    /// A voter's disk is lost, if the others can go on without it: it does not come back, and others are to vote.
+    LostDisk,
 }
 
-const ALL_FAULTS: [FaultKind; 18] = [
+const ALL_FAULTS: [FaultKind; 19] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -69,6 +71,7 @@ const ALL_FAULTS: [FaultKind; 18] = [
     FaultKind::ClockJump,
     FaultKind::HandOver,
     FaultKind::Members,
+    FaultKind::LostDisk,
 ];
 
 /// What one run is like.
@@ -149,7 +152,7 @@ impl Plan {
         };
         let lasting_ms = *random.pick(&[300, 1500, 4000]);
         // Which damage can be repaired is known only where the same nodes vote all the time.
-        let moves = faults.contains(&FaultKind::Members);
+        let moves = faults.iter().any(|kind| matches!(kind, FaultKind::Members | FaultKind::LostDisk));
         let members = if moves && random.chance(700) { random.index(nodes) + 1 } else { nodes };
         Plan {
             nodes,

@@ -42,7 +42,7 @@ const MACHINE: [machine::Fault; 4] = [
     machine::Fault::SnapshotWithoutSessions,
 ];
 
-const DRIVER: [DriverFault; 10] = [
+const DRIVER: [DriverFault; 11] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
@@ -53,6 +53,7 @@ const DRIVER: [DriverFault; 10] = [
     DriverFault::NoTicks,
     DriverFault::CutWithoutSnapshot,
     DriverFault::LostSnapshotIsEmpty,
+    DriverFault::LostDiskComesBack,
 ];
 
 /// The first seed, of those that were tried, at which a mistake was found.
