@@ -140,7 +140,7 @@ impl Statement {
 /// For people.
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "What {} have of cluster {}:\n", self.nodes.join(", "), self.cluster)?;
+        writeln!(f, "What is left at {} of cluster {}:\n", self.nodes.join(", "), self.cluster)?;
         for one in &self.apps {
             let AppStatement { app, certain, offered, included, .. } = one;
             writeln!(f, "application {} ({}) {}", app.ndx, app.name, one.begins)?;
