@@ -78,7 +78,11 @@ fn what_was_written_is_read() {
             assert_eq!(backup.state(nth).unwrap(), *state);
         }
         let mut found = Vec::new();
-        backup.files::<ReadError>(|_, file| Ok(found.push(file))).unwrap();
+        let listed = backup.files::<ReadError>(|_, file| {
+            found.push(file);
+            Ok(())
+        });
+        listed.unwrap();
         assert_eq!(found, files());
         // Nothing beside it is left.
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -146,17 +150,15 @@ fn a_manifest_that_lies_is_found() {
         read(&std::fs::read(&path).unwrap()).map(drop).unwrap_err().to_string()
     };
     let other = ClusterId(Digest([1; 32]));
-    for (said, change) in [
-        (
-            "founds another cluster",
-            &(|manifest: &mut Manifest| manifest.cluster = other) as &dyn Fn(&mut Manifest),
-        ),
+    let cases: [(&str, &dyn Fn(&mut Manifest)); 6] = [
+        ("founds another cluster", &|manifest| manifest.cluster = other),
         ("the state of application 2 is not", &|manifest| manifest.apps[1].state.digest = Digest([1; 32])),
         ("more or fewer bytes", &|manifest| manifest.apps[1].state.bytes += 1),
         ("more or fewer bytes", &|manifest| manifest.apps[1].state.bytes = u64::MAX),
         ("more or fewer bytes", &|manifest| drop(manifest.apps.pop())),
         ("is of format \"synod/backup/v9\"", &|manifest| manifest.format = "synod/backup/v9".to_owned()),
-    ] {
+    ];
+    for (said, change) in cases {
         let text = lie(change);
         assert!(text.contains(said), "{said:?} is not in {text:?}");
     }
