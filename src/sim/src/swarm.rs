@@ -46,11 +46,13 @@ pub enum FaultKind {
     ClockJump,
     /// Whoever leads hands over to another node, which may be down.
     HandOver,
+    /// A record or the promise of a node that runs is damaged on its disk, or the end of its log is gone when it starts again.
+    Rot,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
 }
 
-const ALL_FAULTS: [FaultKind; 18] = [
+const ALL_FAULTS: [FaultKind; 19] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -68,6 +70,7 @@ const ALL_FAULTS: [FaultKind; 18] = [
     FaultKind::SyncError,
     FaultKind::ClockJump,
     FaultKind::HandOver,
+    FaultKind::Rot,
     FaultKind::Members,
 ];
 
@@ -90,7 +93,7 @@ pub struct Plan {
     pub sync_ms: RangeInclusive<u64>,
     /// What crashes do to disks.
     pub crash_loss: CrashLoss,
-    /// Whether one node's synced records may be damaged, once.
+    /// Whether synced records of a minority may be damaged: at a crash once, and by [`FaultKind::Rot`].
     pub bit_rot: bool,
     /// Decrees between two snapshots of a machine; `None`: a machine starts from the first decree.
     pub snapshot_slots: Option<u64>,

@@ -14,7 +14,7 @@ const SEEDS_MAX: u64 = 5000;
 /// Seeds that one thread takes at a time.
 const CHUNK: u64 = 4;
 
-const CORE: [Fault; 18] = [
+const CORE: [Fault; 20] = [
     Fault::PromiseNotKept,
     Fault::PromiseForgotten,
     Fault::QuorumOffByOne,
@@ -22,6 +22,8 @@ const CORE: [Fault; 18] = [
     Fault::TakeoverForgetsAccepted,
     Fault::BallotReused,
     Fault::DamageIsEmpty,
+    Fault::MendsWithAnySlot,
+    Fault::MendsFromUnchosen,
     Fault::OwnVoteBeforeDurable,
     Fault::LearnAnyBallot,
     Fault::ApplyOverHole,
@@ -42,11 +44,13 @@ const MACHINE: [machine::Fault; 4] = [
     machine::Fault::SnapshotWithoutSessions,
 ];
 
-const DRIVER: [DriverFault; 10] = [
+const DRIVER: [DriverFault; 12] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
     DriverFault::DamageReadAsEmpty,
+    DriverFault::DamagedEndCutOff,
+    DriverFault::LostEndUnnoticed,
     DriverFault::AcceptedTakenForChosen,
     DriverFault::TimeOfTheWall,
     DriverFault::PausesCount,
