@@ -80,6 +80,9 @@ points! {
         SnapshotsList "snapshots-list",
         SledOpen "sled-open",
         LogOpen "log-open",
+        HeadOpen "head-open",
+        HeadRead "head-read",
+        HeadSync "head-sync",
         ConfOpen "conf-open",
         ConfSync "conf-sync",
         LogSync "log-sync",
@@ -89,6 +92,7 @@ points! {
         Get "get",
     }
     Working {
+        HeadWrite "head-write",
         AheadLength "ahead-length",
         AheadRead "ahead-read",
         AheadWrite "ahead-write",

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{self, AssertUnwindSafe};
 use std::thread::{self, ThreadId};
 use std::{fs, io};
 
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
+use crate::head::Head;
 use crate::queue::{Append, Done, Queue, Read, Reply};
 use crate::record;
 use crate::recovery::{self, ReadError, RecoveryError};
 use crate::sled_store::SledStore;
 use crate::stamp::{DataDir, Stamp, StampError};
 use crate::store::{Store, StoreError};
+use crate::tally::{Tallies, Tally};
 use crate::watch::{Patience, Watch};
 use crate::writer::Writer;
 
@@ -31,6 +34,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Why not.
         source: StoreError,
+    },
+    /// Where it stands how far the log has come.
+    #[error("cannot open {}: {source}", .path.display())]
+    Head {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
     /// A group cannot be recovered.
     #[error(transparent)]
@@ -114,9 +125,14 @@ impl Journal {
         patience: Patience,
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
         let mut recovered: BTreeMap<AppNdx, Recovered> = BTreeMap::new();
+        let mut tallies = BTreeMap::new();
         for &app in apps {
-            recovered.insert(app, recovery::recover(&mut *store, app)?);
+            let (found, tally) = read_back(&mut *store, app)?;
+            recovered.insert(app, found);
+            tallies.insert(app, tally);
         }
+        let tallies = Tallies::new(tallies);
+        let head = data_dir.as_ref().map(|dir| open_head(dir, &tallies)).transpose()?;
         let trimming = recovered.iter().filter(|(_, found)| found.cut > Slot(0));
         let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
         let queue = Arc::new(Queue::default());
@@ -125,6 +141,8 @@ impl Journal {
         let log = data_dir.as_ref().map(DataDir::log);
         let writer = Writer {
             store,
+            tallies,
+            head,
             _data_dir: data_dir,
             queue: queue.clone(),
             watch: watch.clone(),
@@ -211,6 +229,31 @@ impl Journal {
     pub fn close(&self) {
         self.0.close();
     }
+}
+
+/// What the store holds of `app`. The store asserts over files that make no sense; here that is an error.
+fn read_back(store: &mut dyn Store, app: AppNdx) -> Result<(Recovered, Tally), RecoveryError> {
+    panic::catch_unwind(AssertUnwindSafe(|| recovery::recover(store, app)))
+        .unwrap_or_else(|_| Err(StoreError::Broken("sled panicked while it read its files".to_owned()).into()))
+}
+
+/// Holds the log against how far it had come.
+fn open_head(dir: &DataDir, tallies: &Tallies) -> Result<Head, OpenError> {
+    let path = dir.head();
+    let io = |source| OpenError::Head { path: path.clone(), source };
+    let mut head = Head::open(&path).map_err(io)?;
+    if head.is_empty() && tallies.numbers().any(|(_, number)| number > 0) {
+        tracing::warn!(file = %path.display(), "it is not known any more how far the log had come: whether its end is there was not verified");
+    }
+    for (app, found) in tallies.numbers() {
+        let expected = head.number(app);
+        if found < expected {
+            return Err(RecoveryError::LostEnd { app, found, expected }.into());
+        }
+    }
+    head.make_durable().map_err(io)?;
+    dir.sync()?;
+    Ok(head)
 }
 
 fn bytes_below(folder: &Path) -> u64 {

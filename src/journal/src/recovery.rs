@@ -11,6 +11,7 @@ use synod_types::{AppNdx, Ballot, Decree, Recovered, Slot};
 
 use crate::record::{self, Assembly, Damaged};
 use crate::store::{Store, StoreError};
+use crate::tally::Tally;
 
 /// Decrees up to the hint that are verified when the journal is opened.
 pub const VERIFIED_SLOTS: u64 = 256;
@@ -31,6 +32,25 @@ pub enum RecoveryError {
         "the record of where the log of application {0} begins is damaged; replace the node by a new one"
     )]
     DamagedCut(AppNdx),
+    /// What the log holds is not what it held when it was written last. What is gone may be a promise.
+    #[error(
+        "the log of application {0} has lost records that were durable: its disk is not to be trusted; replace the node by a \
+         new one (synod member replace): this one must not forget what it promised"
+    )]
+    Incomplete(AppNdx),
+    /// The log ends before where it had come to.
+    #[error(
+        "the log of application {app} has lost its end: it holds {found} writes, and {expected} were durable; replace the node \
+         by a new one (synod member replace): this one must not forget what it promised"
+    )]
+    LostEnd {
+        /// Which.
+        app: AppNdx,
+        /// The number of the last write that is there.
+        found: u64,
+        /// The number of a write that was there.
+        expected: u64,
+    },
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,11 +86,11 @@ enum InSlot {
     Accepted { ballot: Ballot, decree: Decree, bytes: usize },
 }
 
-/// Reads what the store holds of `app`.
+/// Reads what the store holds of `app`, and what that comes to.
 ///
 /// # Errors
 /// [`RecoveryError`].
-pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, RecoveryError> {
+pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<(Recovered, Tally), RecoveryError> {
     let promised = match store.read(&record::promised_key(app))? {
         None => Ballot::ZERO,
         Some(value) => {
@@ -79,8 +99,9 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
     };
     let cut = cut(store, app)?;
     let hint = hint(store, app)?.max(cut);
+    let tally = Tally::recover(store, app, hint, cut)?;
     let chosen = last_readable(store, app, cut, hint)?;
-    let mut recovered = Recovered { promised, cut, chosen, ..Recovered::default() };
+    let mut recovered = Recovered { promised, cut, chosen, known: hint, ..Recovered::default() };
     if chosen < hint {
         recovered.damaged_through = hint;
     }
@@ -99,7 +120,7 @@ pub fn recover(store: &mut dyn Store, app: AppNdx) -> Result<Recovered, Recovery
             }
         }
     }
-    Ok(recovered)
+    Ok((recovered, tally))
 }
 
 /// How much of a log is known to be chosen.

@@ -27,6 +27,7 @@ pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const LOG: &str = "log";
+const HEAD: &str = "log-head";
 
 /// Whose directory it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +149,20 @@ impl DataDir {
     /// Where the log is.
     pub fn log(&self) -> PathBuf {
         self.dir.join(LOG)
+    }
+
+    /// Where it stands how far the log has come.
+    pub fn head(&self) -> PathBuf {
+        self.dir.join(HEAD)
+    }
+
+    /// Makes the directory's names durable.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn sync(&self) -> Result<(), StampError> {
+        let synced = sync_dir(&self.dir, [Point::DirOpen, Point::DirSync]);
+        synced.map_err(|source| StampError::Io { what: "sync", path: self.dir.clone(), source })
     }
 
     /// Removes what a first start has left that was cut short: parts of a log that may be torn, on which nothing was promised.

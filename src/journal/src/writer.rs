@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use synod_types::{AppNdx, Slot};
 
+use crate::head::Head;
 use crate::journal::{Fatal, JournalError};
 use crate::queue::{Queue, Read, Work};
 use crate::record::{self, Entry};
 use crate::recovery;
 use crate::stamp::DataDir;
 use crate::store::Store;
+use crate::tally::Tallies;
 use crate::watch::Watch;
 
 /// Entries that are removed along with one commit.
@@ -24,6 +26,10 @@ const TRIM_ENTRIES_MAX: usize = 128;
 pub struct Writer {
     /// Where everything goes.
     pub store: Box<dyn Store>,
+    /// What the log holds.
+    pub tallies: Tallies,
+    /// Where it is written down how far it has come.
+    pub head: Option<Head>,
     /// The lock on the data directory, if there is one: given back behind the store.
     pub _data_dir: Option<DataDir>,
     /// Where work comes from.
@@ -131,12 +137,16 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+    fn write(&mut self, mut entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.tallies.seal(&mut entries);
         self.watch.observe(|| self.store.append(entries)).map_err(JournalError::Write)
     }
 
     fn make_durable(&mut self) -> Result<(), JournalError> {
-        self.watch.observe(|| self.store.make_durable()).map_err(JournalError::Sync)
+        self.watch.observe(|| self.store.make_durable()).map_err(JournalError::Sync)?;
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let written = self.watch.observe(|| head.write(self.tallies.numbers()));
+        written.map_err(|why| JournalError::Write(why.into()))
     }
 
     fn read(&mut self, read: Read) {

@@ -24,7 +24,7 @@ use synod_types::{
 };
 
 const APP: AppNdx = AppNdx(1);
-/// Of this one everything is removed in the end.
+/// Of this one everything is removed in the end, behind the journal's back; so nobody asks for it again.
 const REMOVED: AppNdx = AppNdx(2);
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -66,7 +66,7 @@ impl Open {
         let (sender, fatal) = mpsc::channel();
         let on_fatal = move |why| sender.send(why).unwrap();
         let (journal, recovered) =
-            Journal::open(dir, stamp(), &[APP, REMOVED], on_fatal).map_err(|why| why.to_string())?;
+            Journal::open(dir, stamp(), &[APP], on_fatal).map_err(|why| why.to_string())?;
         Ok(Open { journal, recovered, fatal })
     }
 
