@@ -555,6 +555,10 @@ impl Node {
             Effect::Chosen { app, slot, decree } => self.on_chosen(app, slot, decree, around),
             Effect::ServeLog { to, app, from, up_to } => {
                 let decrees = self.disk.read_log(app, from, up_to);
+                let is_there = *self.disk.written(app).entry(from) != Entry::Empty;
+                around.checks.verdict.demand(is_there, "a log has no holes", || {
+                    format!("n{} serves slot {from}, and nothing is there", self.setting.index + 1)
+                });
                 let message = if !decrees.is_empty() {
                     GroupMessage::CatchUp { from, decrees }
                 } else {
