@@ -73,6 +73,7 @@ points! {
         Lock "lock",
         StampRead "stamp-read",
         LogFind "log-find",
+        CopyClear "copy-clear",
         LogDirCreate "log-dir-create",
         ReleaseOpen "release-open",
         ReleaseLock "release-lock",
@@ -108,6 +109,10 @@ points! {
         BlobSync "blob-sync",
         BlobDirOpen "blob-dir-open",
         BlobDirSync "blob-dir-sync",
+        MoveFind "move-find",
+        MoveClear "move-clear",
+        MoveAside "move-aside",
+        MoveIn "move-in",
     }
     Removing {
         RemoveScan "remove-scan",

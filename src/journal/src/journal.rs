@@ -11,13 +11,14 @@ use std::{fs, io};
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
 use crate::head::Head;
-use crate::queue::{Append, Done, Queue, Read, Reply};
+use crate::queue::{Append, Done, Queue, Read, Reply, Verify, VerifyReply};
+use crate::rebuilding;
 use crate::record;
 use crate::recovery::{self, ReadError, RecoveryError};
 use crate::sled_store::SledStore;
 use crate::stamp::{DataDir, Stamp, StampError};
 use crate::store::{Store, StoreError};
-use crate::tally::{Tallies, Tally};
+use crate::tally::Tallies;
 use crate::watch::{Patience, Watch};
 use crate::writer::Writer;
 
@@ -99,6 +100,7 @@ impl Journal {
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
         let mut data_dir = DataDir::open(dir, stamp)?;
         data_dir.clear_unfinished_log()?;
+        data_dir.clear_unfinished_copy()?;
         let path = data_dir.log();
         let store = SledStore::open(&path).map_err(|source| OpenError::Log { path, source })?;
         data_dir.log_was_created()?;
@@ -119,19 +121,18 @@ impl Journal {
 
     fn start(
         mut store: Box<dyn Store>,
-        data_dir: Option<DataDir>,
+        mut data_dir: Option<DataDir>,
         apps: &[AppNdx],
         on_fatal: OnFatal,
         patience: Patience,
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
-        let mut recovered: BTreeMap<AppNdx, Recovered> = BTreeMap::new();
-        let mut tallies = BTreeMap::new();
-        for &app in apps {
-            let (found, tally) = read_back(&mut *store, app)?;
-            recovered.insert(app, found);
-            tallies.insert(app, tally);
+        let (mut recovered, mut tallies) = read_back(&mut *store, apps)?;
+        if let Some(data_dir) = data_dir.as_mut().filter(|_| store.is_corrupt()) {
+            let path = data_dir.log();
+            let rebuilt = rebuilding::rebuild(store, data_dir, apps);
+            store = rebuilt.map_err(|source| OpenError::Log { path, source })?;
+            (recovered, tallies) = read_back(&mut *store, apps)?;
         }
-        let tallies = Tallies::new(tallies);
         let head = data_dir.as_ref().map(|dir| open_head(dir, &tallies)).transpose()?;
         let trimming = recovered.iter().filter(|(_, found)| found.cut > Slot(0));
         let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
@@ -143,7 +144,8 @@ impl Journal {
             store,
             tallies,
             head,
-            _data_dir: data_dir,
+            data_dir,
+            apps: apps.to_vec(),
             queue: queue.clone(),
             watch: watch.clone(),
             fatal: fatal.clone(),
@@ -204,6 +206,12 @@ impl Journal {
         self.0.queue.read(Read { app, from, up_to, bytes_max, reply });
     }
 
+    /// Reads the next stretch of an application's log from slot `from` on, all that is in it, and gives `reply` what cannot be
+    /// read; see [`recovery::verify`]. `reply` is run by the writer.
+    pub fn verify(&self, app: AppNdx, from: Slot, chosen: Slot, bytes_max: u64, reply: VerifyReply) {
+        self.0.queue.verify(Verify { app, from, chosen, bytes_max, reply });
+    }
+
     /// [`Journal::read`], waiting for the answer: for replay at the start. Not to be called from a `done` or a reply.
     ///
     /// # Errors
@@ -231,9 +239,21 @@ impl Journal {
     }
 }
 
-/// What the store holds of `app`. The store asserts over files that make no sense; here that is an error.
-fn read_back(store: &mut dyn Store, app: AppNdx) -> Result<(Recovered, Tally), RecoveryError> {
-    panic::catch_unwind(AssertUnwindSafe(|| recovery::recover(store, app)))
+/// What the store holds. The store asserts over files that make no sense; here that is an error.
+fn read_back(
+    store: &mut dyn Store,
+    apps: &[AppNdx],
+) -> Result<(BTreeMap<AppNdx, Recovered>, Tallies), RecoveryError> {
+    let read = || {
+        let (mut recovered, mut tallies) = (BTreeMap::new(), BTreeMap::new());
+        for &app in apps {
+            let (found, tally) = recovery::recover(store, app)?;
+            recovered.insert(app, found);
+            tallies.insert(app, tally);
+        }
+        Ok((recovered, Tallies::new(tallies)))
+    };
+    panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(StoreError::Broken("sled panicked while it read its files".to_owned()).into()))
 }
 

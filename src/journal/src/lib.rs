@@ -22,6 +22,7 @@ pub mod failpoint;
 pub mod head;
 pub mod journal;
 pub mod memory_store;
+pub mod rebuilding;
 pub mod record;
 pub mod recovery;
 pub mod sled_store;
@@ -37,6 +38,6 @@ mod writer;
 
 pub use journal::{Journal, JournalError, OpenError};
 pub use memory_store::MemoryStore;
-pub use recovery::{Known, ReadError};
+pub use recovery::{Known, ReadError, Unreadable, Verified};
 pub use stamp::Stamp;
 pub use stopped::{StoppedError, StoppedLog};

@@ -96,6 +96,11 @@ pub fn accepted_through(app: AppNdx, slot: Slot) -> (Vec<u8>, Vec<u8>) {
     (accepted_key(app, Slot(0), 0), accepted_key(app, slot.next(), 0))
 }
 
+/// Of how many parts a value is one, if it is in order; at least 1.
+pub fn parts_of(value: &[u8]) -> u16 {
+    value.get(5..7).and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
+}
+
 /// The application of a key.
 pub fn app_of(key: &[u8]) -> Option<AppNdx> {
     let app = key.get(1..5)?.try_into().ok()?;

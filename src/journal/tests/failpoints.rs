@@ -139,6 +139,17 @@ fn live(dir: &Path, told: &mut Told) -> Result<(), String> {
     assert_eq!(open.read(1, 9)?.len(), 6);
     open.close()?;
 
+    // The machine stopped when a copy was about to take the log's place.
+    copy(&dir.join("log"), &dir.join("log.new"));
+    let stamp = fs::read_to_string(dir.join("stamp")).unwrap();
+    let lines = stamp.rsplit_once("crc32").unwrap().0.replace("log created", "log moving");
+    let crc = crc32fast::hash(lines.as_bytes());
+    fs::write(dir.join("stamp"), format!("{lines}crc32 {crc:08x}\n")).unwrap();
+    let open = Open::at(dir)?;
+    assert_eq!(open.read(1, 9)?.len(), 6);
+    open.close()?;
+    assert!(dir.join("log.damaged").exists() && !dir.join("log.new").exists());
+
     let mut store = SledStore::open(&dir.join("log")).map_err(|why| why.to_string())?;
     let from = record::accepted_key(REMOVED, Slot(1), 0);
     let removed = store.truncate(&from, &record::accepted_end(REMOVED), 9).map_err(|why| why.to_string())?;

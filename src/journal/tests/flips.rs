@@ -3,7 +3,7 @@
 //! something else.
 //!
 //! ```text
-//! cargo test --release -p synod-journal --test flips -- --ignored --nocapture      every byte, which takes some minutes
+//! cargo test --release -p synod-journal --test flips -- --ignored --nocapture      every byte of small logs: some minutes
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
@@ -26,9 +26,6 @@ use synod_types::{
 };
 
 const APPS: [AppNdx; 2] = [AppNdx(1), AppNdx(2)];
-const SLOTS: u64 = 9;
-const CHOSEN: Slot = Slot(6);
-const CUT: Slot = Slot(2);
 /// Of the bytes that are not in use, so many are flipped in each file.
 const UNUSED_TRIED: usize = 40;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,8 +39,8 @@ fn ballot(number: u64) -> Ballot {
 }
 
 fn decree(app: AppNdx, slot: u64, number: u64) -> Decree {
-    // One of them in several parts.
-    let times = if slot == 5 { 1_500 } else { 2 };
+    // A long log has large ones, and some in several parts.
+    let times = if slot % 100 == 50 { 800 } else { 2 + 40 * usize::from(slot > 9) };
     let body = [u64::from(app.0).to_be_bytes(), slot.to_be_bytes(), number.to_be_bytes()].concat().repeat(times);
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };
     Decree::Batch(Arc::new(Batch { term: ballot(number), time: TimeMs(slot), commands: vec![command] }))
@@ -51,7 +48,7 @@ fn decree(app: AppNdx, slot: u64, number: u64) -> Decree {
 
 fn append(journal: &Journal, records: Vec<Record>) -> Result<(), String> {
     let (done, is_done) = mpsc::channel();
-    journal.append(records, Box::new(move || drop(done.send(()))));
+    journal.append(records, Box::new(move || done.send(()).unwrap()));
     is_done.recv_timeout(LIMIT).map_err(|why| why.to_string())
 }
 
@@ -60,30 +57,30 @@ fn accepted(app: AppNdx, slot: u64, number: u64) -> Record {
     Record::Accepted { app, slot: Slot(slot), ballot: ballot(number), decree }
 }
 
-/// Under which ballot each slot was accepted last.
-fn number_of(slot: u64) -> u64 {
-    if slot == 8 { 7 } else { 3 }
-}
-
 /// What a node does in its life, all of it acknowledged.
 fn live(dir: &Path, life: Life) {
     let open = || Journal::open(dir, stamp(), &APPS, |why| panic!("{why}")).unwrap().0;
     let mut journal = open();
     for app in APPS {
         append(&journal, vec![Record::Promised { app, ballot: ballot(3) }]).unwrap();
-        for slot in 1..=SLOTS {
+        for slot in 1..=life.slots() {
             append(&journal, vec![accepted(app, slot, 3)]).unwrap();
         }
     }
-    if life == Life::StartedTwice {
+    for _ in 0..life.restarts() {
         drop(journal);
         journal = open();
     }
     for app in APPS {
-        append(&journal, vec![Record::Promised { app, ballot: ballot(7) }, accepted(app, 8, 7)]).unwrap();
-        append(&journal, vec![Record::Cut { app, slot: CUT }]).unwrap();
-        append(&journal, vec![accepted(app, 9, 3), Record::Chosen { app, slot: CHOSEN }]).unwrap();
+        let again = accepted(app, life.slots() - 1, 7);
+        append(&journal, vec![Record::Promised { app, ballot: ballot(7) }, again]).unwrap();
+        append(&journal, vec![Record::Cut { app, slot: life.cut() }]).unwrap();
+        append(&journal, vec![accepted(app, life.slots(), 3), Record::Chosen { app, slot: life.chosen() }]).unwrap();
         append(&journal, vec![Record::Promised { app, ballot: ballot(8) }]).unwrap();
+    }
+    for _ in 0..life.restarts() {
+        drop(journal);
+        journal = open();
     }
     drop(journal);
 }
@@ -91,8 +88,35 @@ fn live(dir: &Path, life: Life) {
 /// How the directory came to be as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
-    Stopped,
-    StartedTwice,
+    /// Everything stands behind what the store below noted of itself.
+    Young,
+    /// And here before that, in one page.
+    Old,
+    /// In many pages, most of them never written again.
+    Long,
+}
+
+impl Life {
+    fn slots(self) -> u64 {
+        if self == Life::Long { 700 } else { 9 }
+    }
+
+    fn restarts(self) -> u64 {
+        if self == Life::Young { 0 } else { 1 }
+    }
+
+    fn chosen(self) -> Slot {
+        Slot(self.slots() - 3)
+    }
+
+    fn cut(self) -> Slot {
+        Slot(2)
+    }
+
+    /// Under which ballot a slot was accepted last.
+    fn number_of(self, slot: u64) -> u64 {
+        if slot == self.slots() - 1 { 7 } else { 3 }
+    }
 }
 
 /// What came of one flip.
@@ -122,14 +146,14 @@ fn refused(why: &OpenError) -> Outcome {
 }
 
 /// Opens what is there, and holds it against what was acknowledged.
-fn look(dir: &Path) -> Result<Outcome, String> {
+fn look(dir: &Path, life: Life) -> Result<Outcome, String> {
     let (journal, recovered) = match Journal::open(dir, stamp(), &APPS, |_| {}) {
         Ok(open) => open,
         Err(why) => return Ok(refused(&why)),
     };
     let mut missing = Vec::new();
     for app in APPS {
-        match compare(&journal, app, &recovered[&app])? {
+        match compare(&journal, app, &recovered[&app], life)? {
             Ok(slots) => missing.extend(slots.into_iter().map(|slot| (app, slot))),
             Err(outcome) => return Ok(outcome),
         }
@@ -141,7 +165,7 @@ fn look(dir: &Path) -> Result<Outcome, String> {
     let records: Vec<Record> = missing
         .iter()
         .map(|&(app, slot)| {
-            let (ballot, decree) = (Ballot::CHOSEN, decree(app, slot.0, number_of(slot.0)));
+            let (ballot, decree) = (Ballot::CHOSEN, decree(app, slot.0, life.number_of(slot.0)));
             Record::Accepted { app, slot, ballot, decree }
         })
         .collect();
@@ -150,7 +174,7 @@ fn look(dir: &Path) -> Result<Outcome, String> {
     let (journal, recovered) =
         Journal::open(dir, stamp(), &APPS, |_| {}).map_err(|why| format!("not opened when mended: {why}"))?;
     for app in APPS {
-        match compare(&journal, app, &recovered[&app])? {
+        match compare(&journal, app, &recovered[&app], life)? {
             Ok(slots) if slots.is_empty() => {}
             other => return Err(format!("mended, application {app} lacks {other:?}")),
         }
@@ -159,17 +183,22 @@ fn look(dir: &Path) -> Result<Outcome, String> {
 }
 
 /// The slots that are told as damaged; an error if anything is silently not as it was.
-fn compare(journal: &Journal, app: AppNdx, found: &Recovered) -> Result<Result<Vec<Slot>, Outcome>, String> {
+fn compare(
+    journal: &Journal,
+    app: AppNdx,
+    found: &Recovered,
+    life: Life,
+) -> Result<Result<Vec<Slot>, Outcome>, String> {
     let differs = |what: String| Err(format!("application {app}: {what}"));
-    if found.promised != ballot(8) || found.cut != CUT {
+    if found.promised != ballot(8) || found.cut != life.cut() {
         return differs(format!("promised {:?}, cut {}", found.promised, found.cut));
     }
-    if found.chosen > Slot(SLOTS) || found.chosen < CUT {
+    if found.chosen > Slot(life.slots()) || found.chosen < life.cut() {
         return differs(format!("chosen {}", found.chosen));
     }
     let mut missing = Vec::new();
-    for slot in (CUT.0 + 1..=SLOTS).map(Slot) {
-        let expected = decree(app, slot.0, number_of(slot.0));
+    for slot in (life.cut().0 + 1..=life.slots()).map(Slot) {
+        let expected = decree(app, slot.0, life.number_of(slot.0));
         // Whatever is read at all has to be right.
         let read = match journal.read_blocking(app, slot, slot, usize::MAX) {
             Ok(read) => read.into_iter().next(),
@@ -186,7 +215,7 @@ fn compare(journal: &Journal, app: AppNdx, found: &Recovered) -> Result<Result<V
         let is_held = found.accepted.get(&slot).is_some_and(|(_, decree)| *decree == expected);
         match read {
             Some((_, held, _)) => {
-                let is_right = held == ballot(number_of(slot.0)) || held == Ballot::CHOSEN;
+                let is_right = held == ballot(life.number_of(slot.0)) || held == Ballot::CHOSEN;
                 if !is_right || (slot > found.chosen.max(found.known) && !is_held) {
                     return differs(format!("slot {slot} is held under {held:?}, reported: {is_held}"));
                 }
@@ -265,7 +294,7 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
     let image = Image::of(dir.path());
     let whole = tempfile::tempdir().unwrap();
     image.write(whole.path(), None);
-    assert_eq!(look(whole.path()), Ok(Outcome::Nothing), "{life:?}: nothing is flipped");
+    assert_eq!(look(whole.path(), life), Ok(Outcome::Nothing), "{life:?}: nothing is flipped");
 
     let places = image.places();
     let next = AtomicUsize::new(0);
@@ -278,7 +307,7 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
             for &mask in masks {
                 let dir = tempfile::tempdir().unwrap();
                 image.write(dir.path(), Some((path, at, mask)));
-                let looked = panic::catch_unwind(|| look(dir.path()));
+                let looked = panic::catch_unwind(|| look(dir.path(), life));
                 match looked.unwrap_or_else(|_| Err("it panics".to_owned())) {
                     Ok(outcome) => {
                         // A snapshot's name is another one each time.
@@ -296,7 +325,7 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
         scope.spawn(work);
     });
     let outcomes = outcomes.into_inner().unwrap();
-    println!("{life:?}: {} places", places.len().div_ceil(step));
+    println!("{life:?}: {} of {} places", places.len().div_ceil(step), places.len());
     for ((file, outcome), count) in &outcomes {
         println!("{count:>7}  {file}: {outcome:?}");
     }
@@ -308,14 +337,18 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
 #[test]
 #[ignore = "some minutes: every byte, one bit of it and all of it"]
 fn every_flipped_byte_is_noticed() {
-    for life in [Life::Stopped, Life::StartedTwice] {
+    for life in [Life::Young, Life::Old] {
         flip_all(life, 1, &[0x01, 0xff]);
     }
+    let outcomes = flip_all(Life::Long, 4_001, &[0x10]);
+    assert!(outcomes.keys().any(|(_, outcome)| *outcome == Outcome::Mended), "nothing was mended");
 }
 
 #[test]
 fn a_flipped_byte_is_noticed() {
-    for life in [Life::Stopped, Life::StartedTwice] {
+    for life in [Life::Young, Life::Old] {
         flip_all(life, 61, &[0x10]);
     }
+    let outcomes = flip_all(Life::Long, 60_013, &[0x10]);
+    assert!(outcomes.keys().any(|(_, outcome)| *outcome == Outcome::Mended), "nothing was mended");
 }
