@@ -64,7 +64,7 @@ impl Status {
                 "certificate": certificate.certificate,
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
-            "warnings": of_members(&answered),
+            "warnings": of_members(&answered).into_iter().chain(of_disks(&answered)).collect::<Vec<_>>(),
         });
         output.print(&json, text(&answered, &disagreeing))?;
         let reachable = answered.iter().filter(|(_, status)| status.is_ok()).count();
@@ -229,6 +229,9 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
+    for line in of_disks(answered) {
+        text.push_str(&format!("\n{}", printable(&line)));
+    }
     for line in of_divergence(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
@@ -239,6 +242,20 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
         ));
     }
     text
+}
+
+/// Nodes on whose disks something was damaged.
+fn of_disks(answered: &[Answered]) -> Vec<String> {
+    let statuses = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let damaged = statuses.filter(|status| status.scrub.damaged > 0);
+    let line = |status: &ClusterStatus| {
+        let (node, damaged, mended) = (&status.node_name, status.scrub.damaged, status.scrub.mended);
+        format!(
+            "! {node}: {damaged} damaged records and files were found on its disk since it started, and {mended} were had from \
+             elsewhere: see its log, and to its disk"
+        )
+    };
+    damaged.map(line).collect()
 }
 
 /// What nodes say that have come to other states than a majority.

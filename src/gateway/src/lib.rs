@@ -29,7 +29,7 @@ pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{
-    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
+    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader, ScrubStatus,
     NodeState, NodeStatus,
 };
 pub use synod_machine::{Commander, View, authority};

@@ -29,7 +29,11 @@ pub enum OpenError {
     #[error(transparent)]
     Stamp(#[from] StampError),
     /// The log cannot be opened.
-    #[error("cannot open the log {}: {source}", .path.display())]
+    #[error(
+        "cannot open the log {}: {source}; where its files are damaged, replace the node by a new one (synod member replace): \
+         this one must not forget what it promised",
+        .path.display()
+    )]
     Log {
         /// Where it is.
         path: PathBuf,

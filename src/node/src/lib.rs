@@ -27,6 +27,7 @@ mod metrics;
 pub mod node;
 mod progress;
 mod roster;
+mod scrub;
 #[cfg(test)]
 mod shelf;
 mod snapshots;

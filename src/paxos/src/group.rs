@@ -130,6 +130,8 @@ pub struct GroupStatus {
     pub cut: Slot,
     /// Slots whose records this node cannot read, and searches on the others.
     pub mending: usize,
+    /// Records that were had from others since the node started.
+    pub mended: u64,
     /// Slots that this node proposed in and that are not chosen.
     pub open: usize,
     /// Commands that wait for a slot.
@@ -187,6 +189,7 @@ impl Group {
             known: self.learner.known(),
             cut: self.cut,
             mending: self.mending.count(),
+            mended: self.mending.found_count(),
             open,
             queued: self.proposals.waiting(),
         }

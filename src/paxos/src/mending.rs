@@ -23,6 +23,8 @@ const NEEDED_ROUNDS: u32 = 6;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Mending {
     searches: BTreeMap<Slot, Search>,
+    /// Records that were found.
+    found: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -55,9 +57,9 @@ impl Mending {
         self.searches.len()
     }
 
-    /// Whether this slot is searched.
-    pub fn is_searched(&self, slot: Slot) -> bool {
-        self.searches.contains_key(&slot)
+    /// How many records were found since the node started.
+    pub fn found_count(&self) -> u64 {
+        self.found
     }
 
     /// The first slot that is searched.
@@ -90,7 +92,9 @@ impl Mending {
 
     /// The record is here. Says whether it was searched.
     pub fn found(&mut self, slot: Slot) -> bool {
-        self.searches.remove(&slot).is_some()
+        let was_searched = self.searches.remove(&slot).is_some();
+        self.found += u64::from(was_searched);
+        was_searched
     }
 
     /// Nothing up to `slot` is needed any more.
