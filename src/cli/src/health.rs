@@ -8,11 +8,14 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use synod_node::Config;
+use tokio::time::{Instant, sleep};
 
 use crate::output::Output;
 
-/// For the whole question.
-const WAIT: Duration = Duration::from_secs(5);
+/// For one question.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two of them.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Ask the node on this host whether it serves
 ///
@@ -24,7 +27,8 @@ const WAIT: Duration = Duration::from_secs(5);
 #[command(after_help = "\
 Examples:
   synod health --config cluster/node1.toml
-  synod health --config cluster/node1.toml --live      # only whether the process answers")]
+  synod health --config cluster/node1.toml --live      # only whether the process answers
+  synod health --config cluster/node1.toml --wait 60   # after a start: when clients are welcome")]
 pub(crate) struct Health {
     /// The node's configuration: .toml or .json
     #[arg(long, value_name = "FILE")]
@@ -32,6 +36,9 @@ pub(crate) struct Health {
     /// Ask only whether the process answers
     #[arg(long)]
     live: bool,
+    /// Ask for so many seconds until it is well, as after a start
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
 }
 
 impl Health {
@@ -45,15 +52,27 @@ impl Health {
         let client = reqwest::Client::builder()
             .tls_danger_accept_invalid_certs(true)
             .no_proxy()
-            .timeout(WAIT)
+            .timeout(PATIENCE)
             .build()
             .context("cannot set up an HTTP client")?;
-        let answer = client.get(&url).send().await;
-        let answer = answer.map_err(reqwest::Error::without_url);
-        let answer = answer.with_context(|| format!("the node does not answer at {url}"))?;
-        let is_well = answer.status().is_success();
-        let said = answer.text().await.map_err(reqwest::Error::without_url)?;
+        let end = Instant::now() + Duration::from_secs(self.wait.into());
+        let (is_well, said) = loop {
+            let answer = ask(&client, &url).await;
+            if matches!(answer, Ok((true, _))) || Instant::now() >= end {
+                break answer.with_context(|| format!("the node does not answer at {url}"))?;
+            }
+            sleep(ASK_AGAIN).await;
+        };
         output.print(&json!({ "ok": is_well, "url": url, "said": said.trim_end() }), said.trim_end())?;
         Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Whether it is well, and what it says.
+async fn ask(client: &reqwest::Client, url: &str) -> reqwest::Result<(bool, String)> {
+    let asking = async {
+        let answer = client.get(url).send().await?;
+        Ok((answer.status().is_success(), answer.text().await?))
+    };
+    asking.await.map_err(reqwest::Error::without_url)
 }

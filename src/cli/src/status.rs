@@ -1,17 +1,18 @@
 //! `synod status`: how every node says the cluster is, side by side.
 
+mod diverged;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use synod_gateway::{
-    AppStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus,
-};
+use synod_gateway::{CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus};
 use synod_types::limits::CERTIFICATE_WARNING_DAYS;
 use synod_types::{AppNdx, Digest, NodeId, StateNdx};
 
+use self::diverged::Diverged;
 use crate::cert::{day, days_left};
 use crate::connection::Connection;
 use crate::exit::Failure;
@@ -30,7 +31,8 @@ use crate::table::{Table, printable};
 /// the fingerprint, and the day until which it is valid. What has less than 30 days left is warned of.
 ///
 /// A learner has no vote: it is about to get one, or has lost it. Where an application does not go by the members that are wanted, or a
-/// node asks to become one, a line says so.
+/// node asks to become one, a line says so; and where a node has come to another state than a majority, from which stateNdx on, and
+/// which keys or zones were changed there.
 ///
 /// Exit code: 0 if every node answers and agrees, 1 if one does not, 5 if none can be reached.
 #[derive(Args, Debug)]
@@ -49,7 +51,9 @@ pub(crate) type Answered = (HttpNode, Result<ClusterStatus, String>);
 
 impl Status {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let answered = ask_all(&self.connection.cluster()?.reader()?).await;
+        let reader = self.connection.cluster()?.reader()?;
+        let answered = ask_all(&reader).await;
+        let diverged = diverged::find(&answered, &reader).await;
         let disagreeing = disagreements(&answered);
         let nodes = answered.iter().map(|(node, status)| match status {
             Ok(status) => json!({ "name": node.name, "url": node.url, "reachable": true, "status": status }),
@@ -65,13 +69,14 @@ impl Status {
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
             "warnings": of_members(&answered).into_iter().chain(of_disks(&answered)).collect::<Vec<_>>(),
+            "diverged": diverged,
         });
-        output.print(&json, text(&answered, &disagreeing))?;
+        output.print(&json, text(&answered, &disagreeing, &diverged))?;
         let reachable = answered.iter().filter(|(_, status)| status.is_ok()).count();
         if reachable == 0 {
             return Err(Failure::Unreachable("no node can be reached".to_owned()).into());
         }
-        let is_whole = reachable == answered.len() && disagreeing.is_empty();
+        let is_whole = reachable == answered.len() && disagreeing.is_empty() && diverged.is_empty();
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -189,7 +194,7 @@ fn certificates(status: &ClusterStatus, of: CertificateUse) -> String {
     found.map(word).collect::<Vec<_>>().join(", ")
 }
 
-fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
+fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[Diverged]) -> String {
     let mut text = String::new();
     if let Some(status) = answered.iter().find_map(|(_, status)| status.as_ref().ok()) {
         text.push_str(&format!("cluster {} ({})\n\n", status.cluster_name, status.cluster_id.short()));
@@ -232,8 +237,8 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)]) -> String {
     for line in of_disks(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
-    for line in of_divergence(answered) {
-        text.push_str(&format!("\n{}", printable(&line)));
+    for one in diverged {
+        text.push_str(&format!("\n{}", printable(&one.line())));
     }
     for (app, ndx) in disagreeing {
         text.push_str(&format!(
@@ -256,21 +261,6 @@ fn of_disks(answered: &[Answered]) -> Vec<String> {
         )
     };
     damaged.map(line).collect()
-}
-
-/// What nodes say that have come to other states than a majority.
-fn of_divergence(answered: &[Answered]) -> Vec<String> {
-    let statuses = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
-    let apps = statuses.flat_map(|status| status.apps.iter().map(move |app| (status, app)));
-    let line = |(status, app): (&ClusterStatus, &AppStatus)| {
-        let (node, since) = (&status.node_name, app.diverged?);
-        Some(format!(
-            "!! {node} differs from a majority in application {} {} from stateNdx {since} on, and answers nobody from it. What was \
-             changed there: synod audit. Then, on its host: synod repair",
-            app.app_ndx, app.name
-        ))
-    };
-    apps.filter_map(line).collect()
 }
 
 fn role(role: GroupRole) -> &'static str {
@@ -354,6 +344,7 @@ mod tests {
                 certificate(CertificateUse::Node, n, 2_111_000_000_000),
                 certificate(CertificateUse::Ca, 0xca, 2_420_000_000_000),
             ],
+            scrub: synod_gateway::ScrubStatus::default(),
         };
         (HttpNode::named(name(n), "h:1"), Ok(status))
     }
@@ -376,7 +367,7 @@ node2  1 kv  follower     40        2    080808080808  02020202 2036-11-22  caca
 node3  -     unreachable
 
 node3: http://h:3 is not reachable: refused";
-        assert_eq!(text(&all, &disagreeing), expected);
+        assert_eq!(text(&all, &disagreeing, &[]), expected);
     }
 
     #[test]
@@ -394,7 +385,7 @@ node3: http://h:3 is not reachable: refused";
         one.applicants = vec![applicant(4, false), applicant(5, true), applicant(2, false)];
         two.nodes[1].is_member = false;
         two.apps[0].voters.pop();
-        let text = text(&all, &[]);
+        let text = text(&all, &[], &[]);
         for line in [
             "! node1: application 1 kv is in epoch 0, and epoch 1 is wanted: synod member list",
             "! node2 is removed, and votes until the others go on without it: leave it on",
@@ -417,7 +408,7 @@ node3: http://h:3 is not reachable: refused";
             certificate(CertificateUse::Http, 3, now - 1),
         ];
         let all = [one];
-        let text = text(&all, &[]);
+        let text = text(&all, &[], &[]);
         assert!(text.contains("! node1: its certificate expires in 29 days"), "{text}");
         assert!(text.contains("synod cert renew --node node1"), "{text}");
         assert!(text.contains("! node1: its certificate for readers expired on"), "{text}");
@@ -429,7 +420,7 @@ node3: http://h:3 is not reachable: refused";
         let all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 42, 9)];
         let disagreeing = disagreements(&all);
         assert_eq!(disagreeing, [(AppNdx(1), StateNdx(42))]);
-        let text = text(&all, &disagreeing);
+        let text = text(&all, &disagreeing, &[]);
         assert!(text.contains("070707070707!") && text.contains("090909090909!"), "{text}");
         assert!(text.contains("different chains in application 1 at stateNdx 42"), "{text}");
     }

@@ -29,7 +29,7 @@ pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{
-    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader, ScrubStatus,
-    NodeState, NodeStatus,
+    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
+    NodeState, NodeStatus, ScrubStatus,
 };
 pub use synod_machine::{Commander, View, authority};

@@ -1,16 +1,18 @@
 //! The handle on the journal: opening, appending, reading, closing.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::panic::{self, AssertUnwindSafe};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 use std::{fs, io};
 
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
 use crate::head::Head;
+use crate::pace::SyncPace;
 use crate::queue::{Append, Done, Queue, Read, Reply, Verify, VerifyReply};
 use crate::rebuilding;
 use crate::record;
@@ -88,6 +90,7 @@ struct Handle {
     writer: ThreadId,
     /// Where the log is, if it is on disk.
     log: Option<PathBuf>,
+    pace: Arc<SyncPace>,
 }
 
 impl Journal {
@@ -142,6 +145,7 @@ impl Journal {
         let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
         let queue = Arc::new(Queue::default());
         let watch = Arc::new(Watch::default());
+        let pace = Arc::new(SyncPace::default());
         let fatal = Arc::new(Fatal { queue: queue.clone(), on_fatal: Mutex::new(Some(on_fatal)) });
         let log = data_dir.as_ref().map(DataDir::log);
         let writer = Writer {
@@ -152,6 +156,7 @@ impl Journal {
             apps: apps.to_vec(),
             queue: queue.clone(),
             watch: watch.clone(),
+            pace: pace.clone(),
             fatal: fatal.clone(),
             trimming,
         };
@@ -168,7 +173,7 @@ impl Journal {
             watch.end();
             OpenError::Thread(error)
         })?;
-        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id(), log })), recovered))
+        Ok((Journal(Arc::new(Handle { queue, writer: writer.thread().id(), log, pace })), recovered))
     }
 
     /// Queues `records`, and calls `done` when they are durable: all or none of them, and after every earlier append.
@@ -195,6 +200,11 @@ impl Journal {
     /// Bytes of records that are not durable yet.
     pub fn waiting_bytes(&self) -> usize {
         self.0.queue.bytes()
+    }
+
+    /// How long a sync takes now: on average, or the one that is under way, if it has taken longer already.
+    pub fn sync_time(&self) -> Duration {
+        self.0.pace.now()
     }
 
     /// Bytes of all files of the log; what vanishes meanwhile does not count.
@@ -257,8 +267,9 @@ fn read_back(
         }
         Ok((recovered, Tallies::new(tallies)))
     };
-    panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(StoreError::Broken("sled panicked while it read its files".to_owned()).into()))
+    panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(StoreError::Broken("sled panicked while it read its files".to_owned()).into())
+    })
 }
 
 /// Holds the log against how far it had come.

@@ -31,6 +31,7 @@ pub mod stopped;
 pub mod store;
 pub mod tally;
 
+mod pace;
 mod queue;
 mod space_ahead;
 mod watch;

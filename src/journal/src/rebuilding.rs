@@ -32,7 +32,9 @@ pub fn rebuild(
     apps: &[AppNdx],
 ) -> Result<Box<dyn Store>, StoreError> {
     let stamped = |why: crate::stamp::StampError| StoreError::Broken(why.to_string());
-    tracing::error!("a part of the log is damaged: the log is made anew, and what is lost is asked of the other nodes");
+    tracing::error!(
+        "a part of the log is damaged: the log is made anew, and what is lost is asked of the other nodes"
+    );
     data_dir.clear_unfinished_copy().map_err(stamped)?;
     let mut copy = Copy { to: SledStore::open(&data_dir.copy())?, entries: Vec::new(), bytes: 0, lost: 0 };
     for &app in apps {

@@ -227,7 +227,8 @@ pub fn verify(
     let mut verified = Verified::default();
     if from == Slot(0) {
         let promise = (Unreadable::Promise, record::promised_key(app));
-        let landmarks = [(Unreadable::Chosen, record::chosen_key(app)), (Unreadable::Cut, record::cut_key(app))];
+        let landmarks =
+            [(Unreadable::Chosen, record::chosen_key(app)), (Unreadable::Cut, record::cut_key(app))];
         for (what, key) in [promise].into_iter().chain(landmarks) {
             match store.read(&key) {
                 Ok(None) => {}

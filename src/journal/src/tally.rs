@@ -56,7 +56,10 @@ impl Tallies {
         }
         for (&app, seal) in &mut seals {
             let tally = self.0.entry(app).or_default();
-            if entries.iter().all(|entry| record::app_of(&entry.key) != Some(app) || !tally.counts(&entry.key)) {
+            if entries
+                .iter()
+                .all(|entry| record::app_of(&entry.key) != Some(app) || !tally.counts(&entry.key))
+            {
                 again.extend(tally.landmarks.values().next().cloned());
             }
             tally.number += 1;
@@ -81,7 +84,12 @@ impl Tally {
     ///
     /// # Errors
     /// [`RecoveryError::Incomplete`] if something is missing; [`RecoveryError::Store`].
-    pub fn recover(store: &mut dyn Store, app: AppNdx, hint: Slot, cut: Slot) -> Result<Tally, RecoveryError> {
+    pub fn recover(
+        store: &mut dyn Store,
+        app: AppNdx,
+        hint: Slot,
+        cut: Slot,
+    ) -> Result<Tally, RecoveryError> {
         let mut tally = Tally { hint, cut, ..Tally::default() };
         let mut keys = vec![record::promised_key(app), record::chosen_key(app), record::cut_key(app)];
         let (mut newest, mut is_whole) = (Seal::default(), true);
@@ -161,7 +169,10 @@ impl Tally {
             self.remove(&from, &before);
         }
         if let Some(slot) = record::slot_of(&entry.key) {
-            self.remove(&record::accepted_key(app, slot, part.parts), &record::accepted_key(app, slot.next(), 0));
+            self.remove(
+                &record::accepted_key(app, slot, part.parts),
+                &record::accepted_key(app, slot.next(), 0),
+            );
         }
         if self.counts(&entry.key) {
             self.put(entry.key.clone(), digest);
@@ -206,7 +217,8 @@ mod tests {
     const APP: AppNdx = AppNdx(7);
 
     fn accepted(slot: u64, number: u64, bytes: usize) -> Record {
-        let command = SignedCommand { body: vec![5; bytes].into(), signature: vec![].into(), key: vec![].into() };
+        let command =
+            SignedCommand { body: vec![5; bytes].into(), signature: vec![].into(), key: vec![].into() };
         let batch = Batch { term: Ballot::ZERO, time: TimeMs(number), commands: vec![command] };
         let ballot = Ballot { number, ..Ballot::ZERO };
         Record::Accepted { app: APP, slot: Slot(slot), ballot, decree: Decree::Batch(batch.into()) }
@@ -214,7 +226,8 @@ mod tests {
 
     /// Everything that changes what counts: hints and cuts, a smaller record in place of a larger one, one from long ago.
     fn writes() -> Vec<Vec<Record>> {
-        let mut writes = vec![vec![Record::Promised { app: APP, ballot: Ballot { number: 3, ..Ballot::ZERO } }]];
+        let mut writes =
+            vec![vec![Record::Promised { app: APP, ballot: Ballot { number: 3, ..Ballot::ZERO } }]];
         for slot in 1..=400 {
             let bytes = if slot % 50 == 0 { 40_000 } else { 20 };
             writes.push(vec![accepted(slot, 3, bytes)]);

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::Instant;
 
 use synod_types::{AppNdx, Slot};
 
 use crate::head::Head;
 use crate::journal::{Fatal, JournalError};
-use crate::queue::{Queue, Read, Verify, Work};
 use crate::memory_store::MemoryStore;
+use crate::pace::SyncPace;
+use crate::queue::{Queue, Read, Verify, Work};
 use crate::rebuilding;
 use crate::record::{self, Entry};
 use crate::recovery::{self, ReadError};
@@ -38,6 +38,8 @@ pub struct Writer {
     pub queue: Arc<Queue>,
     /// Who sees to it that each call of the store ends.
     pub watch: Arc<Watch>,
+    /// How long its syncs take.
+    pub pace: Arc<SyncPace>,
     /// Whom to tell when it is over before its time.
     pub fatal: Arc<Fatal>,
     /// The applications that were opened.
@@ -128,9 +130,10 @@ impl Writer {
         }
         is_to_sync |= self.trim()?;
         if is_to_sync {
-            let begun = Instant::now();
-            self.make_durable()?;
-            metrics::histogram!("synod_journal_sync_seconds").record(begun.elapsed());
+            let pace = Arc::clone(&self.pace);
+            let (synced, took) = pace.measure(|| self.make_durable());
+            synced?;
+            metrics::histogram!("synod_journal_sync_seconds").record(took);
         }
         self.trimming.extend(cuts);
         // It may have been given up meanwhile, as stalled.
@@ -170,7 +173,9 @@ impl Writer {
     /// Makes the log anew where it was found that a part of it takes no entries any more, before one has to go there. That
     /// takes as long as it takes, and is not watched.
     fn rebuild_if_corrupt(&mut self) -> Result<(), JournalError> {
-        let Some(data_dir) = self.data_dir.as_mut().filter(|_| self.store.is_corrupt()) else { return Ok(()) };
+        let Some(data_dir) = self.data_dir.as_mut().filter(|_| self.store.is_corrupt()) else {
+            return Ok(());
+        };
         let store = std::mem::replace(&mut self.store, Box::new(MemoryStore::new()));
         self.store = rebuilding::rebuild(store, data_dir, &self.apps).map_err(JournalError::Write)?;
         Ok(())

@@ -41,7 +41,8 @@ fn ballot(number: u64) -> Ballot {
 fn decree(app: AppNdx, slot: u64, number: u64) -> Decree {
     // A long log has large ones, and some in several parts.
     let times = if slot % 100 == 50 { 800 } else { 2 + 40 * usize::from(slot > 9) };
-    let body = [u64::from(app.0).to_be_bytes(), slot.to_be_bytes(), number.to_be_bytes()].concat().repeat(times);
+    let body =
+        [u64::from(app.0).to_be_bytes(), slot.to_be_bytes(), number.to_be_bytes()].concat().repeat(times);
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };
     Decree::Batch(Arc::new(Batch { term: ballot(number), time: TimeMs(slot), commands: vec![command] }))
 }
@@ -75,7 +76,8 @@ fn live(dir: &Path, life: Life) {
         let again = accepted(app, life.slots() - 1, 7);
         append(&journal, vec![Record::Promised { app, ballot: ballot(7) }, again]).unwrap();
         append(&journal, vec![Record::Cut { app, slot: life.cut() }]).unwrap();
-        append(&journal, vec![accepted(app, life.slots(), 3), Record::Chosen { app, slot: life.chosen() }]).unwrap();
+        append(&journal, vec![accepted(app, life.slots(), 3), Record::Chosen { app, slot: life.chosen() }])
+            .unwrap();
         append(&journal, vec![Record::Promised { app, ballot: ballot(8) }]).unwrap();
     }
     for _ in 0..life.restarts() {
@@ -315,7 +317,10 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
                         let name = if name.contains("snap") { "log/snap".to_owned() } else { name };
                         *outcomes.lock().unwrap().entry((name, outcome)).or_default() += 1;
                     }
-                    Err(why) => failures.lock().unwrap().push(format!("{} byte {at} ^ {mask:#x}: {why}", path.display())),
+                    Err(why) => failures
+                        .lock()
+                        .unwrap()
+                        .push(format!("{} byte {at} ^ {mask:#x}: {why}", path.display())),
                 }
             }
         }
@@ -330,7 +335,12 @@ fn flip_all(life: Life, step: usize, masks: &[u8]) -> BTreeMap<(String, Outcome)
         println!("{count:>7}  {file}: {outcome:?}");
     }
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{life:?}: {} silent: {:#?}", failures.len(), &failures[..failures.len().min(40)]);
+    assert!(
+        failures.is_empty(),
+        "{life:?}: {} silent: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(40)]
+    );
     outcomes
 }
 

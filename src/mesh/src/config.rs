@@ -27,6 +27,8 @@ pub struct MeshConfig {
     pub directories: Arc<dyn Directories>,
     /// The shortest wait before a peer is called again; the longest is ten times as long.
     pub retry_delay: Duration,
+    /// Bytes a second of [`Priority::Bulk`](crate::Priority::Bulk) to all peers together, not 0.
+    pub catch_up_rate: u32,
     /// All other nodes of the cluster, to begin with; see [`crate::Mesh::set_peers`].
     pub peers: Vec<PeerConfig>,
 }

@@ -21,6 +21,7 @@ use crate::control::{ControlStream, KeepAlive};
 use crate::identity::{own_hello, peer_key};
 use crate::leaving::Leaving;
 use crate::mesh::Shared;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::priority::Priority;
 use crate::queue::Batch;
@@ -193,9 +194,9 @@ impl Dialer {
             biased;
             end = peer.moved(config) => Err(end),
             end = control.run(KeepAlive::WhenIdle(idle), self.leaving.clone()) => end,
-            end = write_frames(peer, urgent, &mut first) => end,
-            end = write_frames(peer, usual, &mut second) => end,
-            end = write_frames(peer, bulk, &mut third) => end,
+            end = write_frames(peer, urgent, &mut first, None) => end,
+            end = write_frames(peer, usual, &mut second, None) => end,
+            end = write_frames(peer, bulk, &mut third, Some(&self.shared.pace)) => end,
         };
         part(&connection, &mut control, &end).await;
         end
@@ -214,11 +215,15 @@ async fn write_frames(
     peer: &Peer,
     priority: Priority,
     stream: &mut SendStream,
+    pace: Option<&Pace>,
 ) -> Result<Infallible, SessionEnd> {
     let queue = peer.queue(priority);
     let mut batch = Batch::default();
     loop {
         queue.take(&mut batch).await;
+        if let Some(pace) = pace {
+            pace.wait_for(batch.bytes).await;
+        }
         stream.write_all_chunks(&mut batch.pieces).await?;
         peer.count_sent(batch.frames, batch.bytes);
         batch.pieces.clear();

@@ -24,6 +24,7 @@ mod identity;
 mod leaving;
 mod listener;
 pub mod mesh;
+mod pace;
 pub mod peer;
 pub mod priority;
 pub mod queue;

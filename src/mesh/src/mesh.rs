@@ -20,6 +20,7 @@ use crate::config::{Directories, MeshConfig, MeshError, PeerConfig, check_peers}
 use crate::dialer::Dialer;
 use crate::leaving::{Leave, Leaving};
 use crate::listener::Listener;
+use crate::pace::Pace;
 use crate::peer::{Peer, PeerStatus};
 use crate::priority::Priority;
 use crate::queue::Frame;
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) directory: [u8; 16],
     pub(crate) directories: Arc<dyn Directories>,
     pub(crate) retry_delay: Duration,
+    /// Of what others catch up with.
+    pub(crate) pace: Pace,
     pub(crate) counters: Counters,
     pub(crate) applicants: Applicants,
     /// Replaced as a whole, so that whoever sends only loads a pointer.
@@ -176,8 +179,17 @@ impl Mesh {
         F: Future<Output = ()> + Send + 'static,
     {
         config.check()?;
-        let MeshConfig { cluster, identity, listen, address, directory, directories, retry_delay, peers } =
-            config;
+        let MeshConfig {
+            cluster,
+            identity,
+            listen,
+            address,
+            directory,
+            directories,
+            retry_delay,
+            catch_up_rate,
+            peers,
+        } = config;
         let (endpoint, client) = transport::bind(listen, &identity)?;
         let local_address = transport::local_address(&endpoint);
         let (leave, leaving) = Leave::new();
@@ -192,6 +204,7 @@ impl Mesh {
             directory,
             directories,
             retry_delay,
+            pace: Pace::new(catch_up_rate),
             counters,
             applicants,
             peers,

@@ -29,7 +29,7 @@ impl Priority {
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => Priority::Control,
+            | Message::Disk { .. } => Priority::Control,
             Message::Content(message) | Message::Chunk(message) => match message {
                 ContentMessage::Held(_)
                 | ContentMessage::Seek { .. }

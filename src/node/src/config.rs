@@ -44,6 +44,8 @@ pub struct Config {
     pub me: Me,
     /// The first wait before a node that cannot be reached is tried again.
     pub retry_delay: Duration,
+    /// Bytes a second, at most, with which this node helps others to catch up.
+    pub catch_up_rate: u32,
     /// The other nodes.
     pub servers: Vec<Server>,
     /// The founding document of the cluster.
@@ -136,6 +138,11 @@ pub enum Format {
 
 /// Milliseconds in a `retry_delay` that is not given.
 const RETRY_DELAY_MS: u64 = 250;
+/// What a node sends to others that catch up, in bytes a second, if it is not told otherwise: as much as a gigabit line carries.
+const CATCH_UP_RATE: u32 = 128 << 20;
+/// Less would make who asks lose patience with a page of the log.
+const CATCH_UP_RATE_MIN: u64 = 4 << 20;
+const CATCH_UP_RATE_MAX: u64 = (1 << 32) - 1;
 /// More than any disk that a log would be kept on has to spare.
 const RESERVE_BYTES_MAX: u64 = 1 << 50;
 /// What the default ports of the back end, of HTTP and of DNS are above the port of `me.addr`.
@@ -219,6 +226,7 @@ struct Draft {
     key_path: Option<PathBuf>,
     ca_cert_path: Option<PathBuf>,
     retry_delay: Duration,
+    catch_up_rate: u32,
     servers: Vec<DraftServer>,
     genesis: PathBuf,
     data_dir: Option<PathBuf>,
@@ -251,6 +259,8 @@ impl Draft {
 
         let retry_delay = fields.number("retry_delay", 1..=RETRY_DELAY_MS_MAX, mistakes);
         draft.retry_delay = Duration::from_millis(retry_delay.unwrap_or(RETRY_DELAY_MS));
+        let rate = fields.number("catch_up_rate", CATCH_UP_RATE_MIN..=CATCH_UP_RATE_MAX, mistakes);
+        draft.catch_up_rate = rate.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(CATCH_UP_RATE);
         let servers = fields.list("servers", mistakes);
         draft.read_servers(servers, mistakes);
 
@@ -394,6 +404,7 @@ impl Draft {
         Some(Config {
             me: Me { id: self.id?, addr: self.addr?, tls_config_info },
             retry_delay: self.retry_delay,
+            catch_up_rate: self.catch_up_rate,
             servers: servers.collect::<Option<_>>()?,
             genesis: self.genesis,
             data_dir: self.data_dir?,

@@ -26,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use crate::chains::{Chains, Claims};
 use crate::directories::is_disowned;
 use crate::divergence::Evidence;
+use crate::fitness::{Disk, Fitness, News};
 use crate::freshness::Freshness;
 use crate::intake::Intake;
 use crate::roster::{Registrar, Roster};
@@ -38,8 +39,6 @@ use crate::tasks::Fatal;
 pub const TICK: Duration = Duration::from_millis(20);
 /// Ticks after which the intake looks for what waits too long.
 const INTAKE_TICKS: u32 = 5;
-/// Looks of the intake after which a node whose disk is nearly full says so again.
-const LOW_LOOKS: u32 = 10;
 /// Why a node ends that comes back with an empty disk.
 const DISOWNED: &str = "the other nodes know this one with another data directory: with this one it has forgotten what it \
     promised, and must not go on as the node that it was. If the old directory is there, give it back (data_dir); if it is lost, \
@@ -173,9 +172,8 @@ pub(crate) struct Driver {
     reads: HashMap<ReadId, Asker>,
     reads_last: u64,
     states: States,
-    /// Whether this node's disk was nearly full, and for how many looks it has been.
-    was_low: bool,
-    low_looks: u32,
+    /// How the disks are.
+    fitness: Fitness,
     clocks: Clocks,
     effects: Vec<Effect>,
     /// The state of a snapshot that the core is being told of.
@@ -205,8 +203,7 @@ impl Driver {
             reads: HashMap::new(),
             reads_last: 0,
             states: States::default(),
-            was_low: false,
-            low_looks: 0,
+            fitness: Fitness::default(),
             clocks: Clocks { started: Instant::now() },
             effects: Vec::new(),
             fetched: None,
@@ -307,7 +304,11 @@ impl Driver {
                 }
             }
             Message::Chain { app, from: first, values } => self.on_chain(app, first, &values),
-            Message::Space { is_low } => self.ways.space.heard(from, is_low),
+            Message::Disk { is_low, is_slow, sync_us } => {
+                let sync_time = Duration::from_micros(sync_us.into());
+                self.fitness.heard(from, Disk { is_low, is_slow, sync_time });
+                self.ways.space.heard(from, is_low);
+            }
             // As if it had been lost: it is asked for again where there is room.
             Message::Group {
                 message: GroupMessage::Accept { .. } | GroupMessage::CatchUp { .. }, ..
@@ -446,41 +447,34 @@ impl Driver {
         self.keep_roster();
         self.ways.intake.set_outside(self.is_outside());
         self.keep_preferences();
-        self.make_room();
         self.judge();
         self.refresh();
         let peers = self.ways.mesh.peers();
+        self.keep_fitness(&peers);
         self.states.forget_the_lost(&peers, &self.ways.states);
         if is_disowned(&peers) {
             self.ways.fatal.raise(DISOWNED.to_owned());
         }
     }
 
-    /// Tells the others whether this node's disk is nearly full, when that changes and each second while it is; and has others
-    /// lead meanwhile, where there is one with room.
-    fn make_room(&mut self) {
-        let is_low = self.ways.space.is_low();
-        let changed = std::mem::replace(&mut self.was_low, is_low) != is_low;
-        self.low_looks = if is_low { self.low_looks + 1 } else { 0 };
-        if !changed && (!is_low || !self.low_looks.is_multiple_of(LOW_LOOKS)) {
-            return;
-        }
-        let known = self.ways.roster.load_full();
-        let others: Vec<NodeId> = known.others().collect();
-        self.ways.mesh.send_to(&others, &Message::Space { is_low });
-        let led: Vec<AppNdx> = self
-            .apps
-            .iter()
-            .filter(|(_, state)| is_low && state.term.is_some())
-            .map(|(&app, _)| app)
-            .collect();
-        for app in led {
-            let up = self.ways.mesh.peers().into_iter().filter(PeerStatus::is_up).map(|peer| peer.id);
-            let up: Vec<NodeId> = up.collect();
-            let next = self.ways.space.roomy(known.voters(app), self.node).find(|node| up.contains(node));
-            if next.is_some() {
-                self.step(Event::HandOver { app, to: next });
+    /// Finds out who had better not lead, and tells the others how this node's disk is.
+    fn keep_fitness(&mut self, peers: &[PeerStatus]) {
+        let own = (self.node, self.ways.space.is_low(), self.ways.journal.sync_time());
+        let is_up = |node| peers.iter().any(|peer| peer.id == node && peer.is_up());
+        let was_slow = self.fitness.is_slow();
+        let news = self.fitness.look(own, is_up, Instant::now());
+        match (was_slow, self.fitness.is_slow()) {
+            (false, true) => {
+                warn!(sync = ?own.2, "this node's disk is much slower than those of the others: they are to lead until it is not");
             }
+            (true, false) => info!(sync = ?own.2, "this node's disk is as fast as those of the others again"),
+            _ => {}
+        }
+        metrics::gauge!("synod_disk_is_slow").set(f64::from(u8::from(self.fitness.is_slow())));
+        if let Some(News { message, unfit }) = news {
+            let others: Vec<NodeId> = self.ways.roster.load().others().collect();
+            self.ways.mesh.send_to(&others, &message);
+            self.step(Event::Unfit { nodes: unfit });
         }
     }
 

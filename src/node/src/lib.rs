@@ -17,6 +17,7 @@ pub mod divergence;
 mod dns;
 mod driver;
 mod durable;
+mod fitness;
 mod freshness;
 mod gate;
 mod http;

@@ -118,6 +118,7 @@ fn describe() {
     );
     describe_histogram!("synod_journal_sync_seconds", Unit::Seconds, "Making what was written durable");
     describe_histogram!("synod_apply_seconds", Unit::Seconds, "Applying one decree");
+    describe_gauge!("synod_disk_is_slow", "1 while this node's disk is much slower than those of the others");
     describe_gauge!("synod_journal_bytes", Unit::Bytes, "The log on disk");
     describe_gauge!("synod_journal_waiting_bytes", Unit::Bytes, "Records that are not durable yet");
     describe_gauge!("synod_peer_up", "1 if messages flow to the node and from it");
@@ -126,10 +127,24 @@ fn describe() {
         Unit::Seconds,
         "The round trip to the node, as QUIC estimates it"
     );
-    describe_counter!("synod_scrub_bytes_total", Unit::Bytes, "What was read to see whether it is as it was written");
-    describe_counter!("synod_scrub_damaged_total", "Records and files that were found to be damaged, by what they are");
-    describe_gauge!("synod_scrub_passed_seconds", Unit::Seconds, "When everything had been read last, since 1970");
-    describe_gauge!("synod_mending_slots", "Slots whose records this node cannot read, and searches on the others");
+    describe_counter!(
+        "synod_scrub_bytes_total",
+        Unit::Bytes,
+        "What was read to see whether it is as it was written"
+    );
+    describe_counter!(
+        "synod_scrub_damaged_total",
+        "Records and files that were found to be damaged, by what they are"
+    );
+    describe_gauge!(
+        "synod_scrub_passed_seconds",
+        Unit::Seconds,
+        "When everything had been read last, since 1970"
+    );
+    describe_gauge!(
+        "synod_mending_slots",
+        "Slots whose records this node cannot read, and searches on the others"
+    );
     describe_counter!("synod_mended_slots_total", "Damaged records that were had from other nodes");
     describe_gauge!("synod_archive_bytes", Unit::Bytes, "The application's segments in the archive");
     describe_gauge!("synod_archive_slot", "The last slot of the application that is archived");

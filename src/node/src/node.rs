@@ -646,7 +646,9 @@ impl Found<'_> {
         let first = recovered.chosen.next().next();
         let last = Slot(recovered.known.0.min(first.0 + ACCEPTED_SLOTS_MAX));
         for slot in (first.0..=last.0).map(Slot) {
-            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else { continue };
+            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else {
+                continue;
+            };
             for (slot, _, decree) in read {
                 let Some(left) = room.checked_sub(decree.len()) else { return };
                 room = left;
@@ -743,6 +745,7 @@ async fn mesh_config(
         directory,
         directories: Arc::new(directories),
         retry_delay: config.retry_delay,
+        catch_up_rate: config.catch_up_rate,
         peers,
     })
 }

@@ -164,6 +164,11 @@ impl Scrubber {
     }
 
     fn report(&self, app: AppNdx, what: Unreadable) {
+        // It may have been cut off meanwhile.
+        let cut = self.groups.load().get(&app).map_or(Slot(0), |group| group.cut);
+        if matches!(what, Unreadable::Slot(slot) if slot <= cut) {
+            return;
+        }
         self.findings.damaged("record");
         let what = match what {
             Unreadable::Promise => Damage::Promise,

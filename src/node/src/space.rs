@@ -48,18 +48,11 @@ impl Space {
         };
     }
 
-    /// Which of these nodes, `own` among them, have room.
-    pub(crate) fn roomy<'a>(&self, nodes: &'a [NodeId], own: NodeId) -> impl Iterator<Item = NodeId> + 'a {
-        let (low, own_is_low) = (self.lock().clone(), self.is_low());
-        nodes
-            .iter()
-            .copied()
-            .filter(move |&node| if node == own { !own_is_low } else { !low.contains(&node) })
-    }
-
-    /// Whether nothing can become durable on a majority of these.
+    /// Whether nothing can become durable on a majority of these, `own` among them.
     pub(crate) fn lacks_majority(&self, voters: &[NodeId], own: NodeId) -> bool {
-        !is_majority(self.roomy(voters, own).count(), voters.len())
+        let low = self.lock();
+        let has_room = |node: &&NodeId| if **node == own { !self.is_low() } else { !low.contains(node) };
+        !is_majority(voters.iter().filter(has_room).count(), voters.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
@@ -185,7 +178,6 @@ mod tests {
         assert!(!space.lacks_majority(&all, node(1)));
         space.heard(node(2), true);
         assert!(!space.lacks_majority(&all, node(1)));
-        assert_eq!(space.roomy(&all, node(1)).collect::<Vec<_>>(), [node(1), node(3)]);
         space.look(room(0), Some(1));
         assert!(space.lacks_majority(&all, node(1)));
         space.heard(node(2), false);

@@ -32,7 +32,8 @@ fn put(key: &str, value: &str) -> Bytes {
 async fn write(client: &Client, count: u64) -> StateNdx {
     let mut last = StateNdx(0);
     for n in 0..count {
-        let receipt = client.execute(KV, put(&format!("key {}", n % 17), "v"), CommandOptions::default()).await;
+        let receipt =
+            client.execute(KV, put(&format!("key {}", n % 17), "v"), CommandOptions::default()).await;
         last = receipt.expect("a majority runs").state_ndx;
     }
     last
@@ -76,7 +77,8 @@ fn flip_middle(file: &Path) {
 }
 
 fn files_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("nobody removes it").path());
+    let entries =
+        fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("nobody removes it").path());
     let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
     files.extend(folders.iter().flat_map(|folder| files_in(folder)));
     files
@@ -122,8 +124,9 @@ async fn what_is_damaged_on_the_disk_of_a_node_that_runs_is_found_and_had_again(
     let chunk = files_in(&snapshots.join("chunks/files")).pop().expect("a snapshot was made");
     flip_middle(&chunk);
     let is_file = |path: &PathBuf| path.is_file();
-    let certificate = fs::read_dir(&snapshots).expect("it is there").map(|entry| entry.expect("it stays").path());
-    let certificate = certificate.filter(is_file).next().expect("a snapshot was made");
+    let mut certificate =
+        fs::read_dir(&snapshots).expect("it is there").map(|entry| entry.expect("it stays").path());
+    let certificate = certificate.find(is_file).expect("a snapshot was made");
     flip_middle(&certificate);
     until("all is mended", async || scrub(node).damaged >= 3 && scrub(node).mended >= 3).await;
     assert_eq!(scrub(node).damaged, scrub(node).mended);

@@ -149,17 +149,13 @@ impl Core {
                 Some((group, mut out)) => group.on_read(read, &mut out),
                 None => effects.push(Effect::ReadRefused { app, read, code: RefusalCode::UnknownApp }),
             },
-            Event::HandOver { app, to } => {
-                let to = to.or_else(|| self.furthest(app));
-                if let (Some(to), Some((group, mut out))) = (to, self.group(app, effects)) {
-                    group.on_hand_over(to, &mut out);
-                }
-            }
+            Event::HandOver { app, to } => self.hand_over(app, to, effects),
             Event::Prefer { app, node } => {
                 if let Some((group, mut out)) = self.group(app, effects) {
                     group.on_prefer(node, &mut out);
                 }
             }
+            Event::Unfit { nodes } => self.on_unfit(&nodes, effects),
             Event::Nodes { others, wanted } => self.on_nodes(others, wanted),
             Event::SnapshotFetched { app, slot, configuration } => {
                 if let Some((group, mut out)) = self.group(app, effects) {
@@ -208,7 +204,7 @@ impl Core {
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => {}
+            | Message::Disk { .. } => {}
         }
     }
 
@@ -248,6 +244,26 @@ impl Core {
         }
     }
 
+    fn hand_over(&mut self, app: AppNdx, to: Option<NodeId>, effects: &mut Vec<Effect>) {
+        let to = to.or_else(|| self.furthest(app));
+        if let (Some(to), Some((group, mut out))) = (to, self.group(app, effects)) {
+            group.on_hand_over(to, &mut out);
+        }
+    }
+
+    fn on_unfit(&mut self, nodes: &BTreeSet<NodeId>, effects: &mut Vec<Effect>) {
+        self.each_group(effects, |group, _| group.on_unfit(nodes.clone()));
+        if !nodes.contains(&self.config.node) {
+            return;
+        }
+        for app in self.config.apps.clone() {
+            // To another one that is no better nothing need be handed over.
+            if let Some(to) = self.furthest(app).filter(|to| !nodes.contains(to)) {
+                self.hand_over(app, Some(to), effects);
+            }
+        }
+    }
+
     /// Who has chosen most, of the voters that were heard last.
     fn furthest(&self, app: AppNdx) -> Option<NodeId> {
         let group = self.groups.get(&app)?;
@@ -257,7 +273,7 @@ impl Core {
         let standing = standing.filter(|(.., node)| group.members().contains(*node));
         let latest = standing.clone().map(|(round, ..)| round).max()?;
         let reached = standing.filter(|(round, ..)| *round == latest);
-        reached.max_by_key(|(_, chosen, _)| *chosen).map(|(.., node)| node)
+        reached.max_by_key(|(_, chosen, node)| (group.is_fit(*node), *chosen)).map(|(.., node)| node)
     }
 
     fn group<'a>(

@@ -1,6 +1,8 @@
 //! What goes into the core and what comes out. Both are data; the driver performs effects in the order in which
 //! they come.
 
+use std::collections::BTreeSet;
+
 use synod_types::{
     AppNdx, Ballot, Certificate, Configuration, Decree, Message, NodeId, Record, RefusalCode, SignedCommand,
     Slot, TimeMs,
@@ -54,7 +56,7 @@ pub enum Event {
     HandOver {
         /// The application.
         app: AppNdx,
-        /// Who is to lead; `None`: of the nodes that are reached, the one that has chosen most.
+        /// Who is to lead; `None`: of the nodes that are reached, the one that has chosen most, and a fit one if there is any.
         to: Option<NodeId>,
     },
     /// Who is there, and who is to vote: to be said at the start, and again whenever that changes.
@@ -71,6 +73,12 @@ pub enum Event {
         app: AppNdx,
         /// Which node.
         node: Option<NodeId>,
+    },
+    /// These nodes had better not lead, whichever group it is: their disks are slow, or full. What this node leads, if it is one
+    /// of them, it hands over to one that is not.
+    Unfit {
+        /// All there are.
+        nodes: BTreeSet<NodeId>,
     },
     /// Every [`Effect::Persist`] up to this one is durable.
     Durable {

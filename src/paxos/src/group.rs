@@ -73,6 +73,8 @@ pub struct Group {
     learner: Learner,
     /// Up to here the log was cut off.
     cut: Slot,
+    /// That is to be made durable along with the next hint.
+    cut_is_due: bool,
     /// What the log does not give any more.
     mending: Mending,
     election: Election,
@@ -85,6 +87,8 @@ pub struct Group {
     asked_last: u64,
     /// Who is to lead, where somebody has said so.
     preferred: Option<NodeId>,
+    /// Who had better not lead.
+    unfit: BTreeSet<NodeId>,
     /// Rounds for which another node should have led.
     misplaced: u32,
     /// What the driver was told last about who leads.
@@ -147,7 +151,16 @@ impl Group {
         config: GroupConfig,
         recovered: Recovered,
     ) -> Group {
-        let Recovered { mut promised, cut, chosen, accepted, damaged_through, known, configuration } = recovered;
+        let Recovered {
+            mut promised,
+            cut,
+            cut_is_due,
+            chosen,
+            accepted,
+            damaged_through,
+            known,
+            configuration,
+        } = recovered;
         let members = Members::new(node, configuration.as_ref().unwrap_or(genesis));
         if config.broken.is(Fault::PromiseForgotten) {
             promised = Ballot::ZERO;
@@ -158,6 +171,7 @@ impl Group {
             acceptor: Acceptor::new(promised, accepted, damaged_through),
             learner: Learner::new(chosen, known),
             cut,
+            cut_is_due,
             mending: Mending::new(chosen, known),
             role: Role::Follower,
             proposals: Proposals::default(),
@@ -165,6 +179,7 @@ impl Group {
             asked: BTreeMap::new(),
             asked_last: config.first_number,
             preferred: None,
+            unfit: BTreeSet::new(),
             misplaced: 0,
             told: (None, false),
             members,
@@ -320,7 +335,8 @@ impl Group {
         match self.acceptor.accept(self.learner.chosen(), slot, ballot, decree.clone(), broken) {
             Acceptance::New => {
                 records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-                records.extend(self.learner.take_hint(self.app));
+                let hint = self.learner.take_hint(self.app);
+                records.extend(self.cut_before(hint));
                 out.persist(records, accepted);
             }
             Acceptance::Repeated => {
@@ -349,9 +365,18 @@ impl Group {
     fn records_of_promise(&mut self, before: Ballot, ballot: Ballot) -> Vec<Record> {
         let mut records = vec![Record::Promised { app: self.app, ballot }];
         if ballot.epoch > before.epoch {
-            records.push(self.learner.take_record(self.app));
+            let record = self.learner.take_record(self.app);
+            records.extend(self.cut_before(Some(record)));
         }
         records
+    }
+
+    /// What is chosen according to the log, behind the record of where the log begins, if that is not durable yet.
+    fn cut_before(&mut self, chosen: Option<Record>) -> impl Iterator<Item = Record> + use<> {
+        let is_due = self.cut_is_due && chosen.is_some();
+        self.cut_is_due &= !is_due;
+        let cut = is_due.then_some(Record::Cut { app: self.app, slot: self.cut });
+        cut.into_iter().chain(chosen)
     }
 
     fn own_promise(&self) -> Promise {
@@ -430,7 +455,8 @@ impl Group {
             slot = slot.next();
         }
         if !records.is_empty() {
-            records.extend(self.learner.take_hint(self.app));
+            let hint = self.learner.take_hint(self.app);
+            records.extend(self.cut_before(hint));
             out.persist(records, []);
         }
         self.advance(out);
@@ -446,8 +472,16 @@ impl Group {
         let app = self.app;
         let record = match what {
             Damage::Promise => Record::Promised { app, ballot: self.acceptor.promised() },
-            Damage::Chosen => self.learner.repeat_hint(app),
-            Damage::Cut => Record::Cut { app, slot: self.cut },
+            Damage::Chosen => {
+                let hint = self.learner.repeat_hint(app);
+                let records = self.cut_before(Some(hint)).collect();
+                out.persist(records, []);
+                return;
+            }
+            Damage::Cut => {
+                self.cut_is_due = false;
+                Record::Cut { app, slot: self.cut }
+            }
             Damage::Slot(slot) if slot <= self.cut => return,
             Damage::Slot(slot) if slot <= self.learner.chosen() => return self.search(slot, out),
             Damage::Slot(slot) => match self.acceptor.accepted_in(slot) {
@@ -549,7 +583,7 @@ impl Group {
     /// Snapshots here have everything up to `slot`.
     pub fn on_cut(&mut self, slot: Slot, out: &mut Outbox<'_>) {
         if slot > self.cut && slot <= self.learner.chosen() {
-            self.cut = slot;
+            (self.cut, self.cut_is_due) = (slot, false);
             self.mending.forget_through(slot);
             out.persist(vec![Record::Cut { app: self.app, slot }], []);
         }
@@ -645,9 +679,20 @@ impl Group {
         }
     }
 
+    /// These nodes had better not lead from now on.
+    pub fn on_unfit(&mut self, nodes: BTreeSet<NodeId>) {
+        self.unfit = nodes;
+    }
+
+    /// Whether nothing speaks against a node as leader.
+    pub fn is_fit(&self, node: NodeId) -> bool {
+        !self.unfit.contains(&node)
+    }
+
     fn preferred(&self) -> NodeId {
-        let wanted = self.preferred.filter(|node| self.members.contains(*node));
-        wanted.unwrap_or_else(|| self.members.preferred(self.app.0))
+        let wanted = self.preferred.filter(|&node| self.members.contains(node) && self.is_fit(node));
+        let fit = || self.members.ranked(self.app.0).find(|&node| self.is_fit(node));
+        wanted.or_else(fit).unwrap_or_else(|| self.members.preferred(self.app.0))
     }
 
     /// The leader of `ballot` wants this node to lead: if that is the leader that this node follows, it stands.
@@ -675,7 +720,8 @@ impl Group {
         let mut records = Vec::new();
         if self.acceptor.propose(slot, ballot, &decree) {
             records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-            records.extend(self.learner.take_hint(self.app));
+            let hint = self.learner.take_hint(self.app);
+            records.extend(self.cut_before(hint));
         }
         let ndx = out.persist(records, []);
         self.own.push_back((ndx, Own::Accepted(ballot, slot)));

@@ -69,15 +69,18 @@ impl Members {
 
     /// The members that had better lead group number `group` than this one.
     pub fn ranked_before(&self, group: u32) -> impl Iterator<Item = NodeId> + '_ {
+        self.ranked(group).take_while(|&member| member != self.node)
+    }
+
+    /// The members, whoever had best lead group number `group` first.
+    pub fn ranked(&self, group: u32) -> impl Iterator<Item = NodeId> + '_ {
         let first = usize::try_from(group).expect("usize has at least 32 bits") % self.all.len();
-        let ranked = self.all[first..].iter().chain(&self.all[..first]).copied();
-        ranked.take_while(|&member| member != self.node)
+        self.all[first..].iter().chain(&self.all[..first]).copied()
     }
 
     /// Who had best lead group number `group`: whose rank is 0.
     pub fn preferred(&self, group: u32) -> NodeId {
-        let place = usize::try_from(group).expect("usize has at least 32 bits") % self.all.len();
-        self.all[place]
+        self.ranked(group).next().expect("there are members")
     }
 
     /// Whether the voters are a majority of the members.

@@ -201,6 +201,33 @@ fn a_leader_without_a_quorum_steps_down_and_says_so() {
 }
 
 #[test]
+fn who_is_unfit_has_another_one_lead_and_leads_again_when_it_is_fit() {
+    let mut cluster = Cluster::new(3);
+    cluster.ticks(50);
+    assert_eq!(cluster.leader(), Some(node(1)));
+    let all = [node(1), node(2), node(3)];
+    let say = |cluster: &mut Cluster, unfit: &[NodeId]| {
+        for id in all {
+            cluster.step(id, Event::Unfit { nodes: unfit.iter().copied().collect() });
+            cluster.settle();
+        }
+    };
+    say(&mut cluster, &[node(1), node(2)]);
+    cluster.ticks(10);
+    assert_eq!(cluster.leader(), Some(node(3)));
+    // Nobody is better: it stays with whom it is.
+    say(&mut cluster, &all);
+    cluster.ticks(10);
+    assert_eq!(cluster.leader(), Some(node(3)));
+    say(&mut cluster, &[node(1)]);
+    cluster.ticks(4000);
+    assert_eq!(cluster.leader(), Some(node(2)));
+    say(&mut cluster, &[]);
+    cluster.ticks(4000);
+    assert_eq!(cluster.leader(), Some(node(1)));
+}
+
+#[test]
 fn a_follower_gets_a_read_index_from_the_leader() {
     let mut cluster = Cluster::new(3);
     cluster.ticks(20);

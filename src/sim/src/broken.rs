@@ -30,6 +30,8 @@ pub enum DriverFault {
     CutWithoutSnapshot,
     /// Takes a snapshot that cannot be read for an empty state.
     LostSnapshotIsEmpty,
+    /// Comes back with an empty disk as who it was.
+    LostDiskComesBack,
 }
 
 /// What is wrong in a world, of all that could be.

@@ -308,7 +308,8 @@ impl Disk {
             chosen = chosen.next();
         }
         let (promised, cut) = (image.promised, image.cut);
-        let mut recovered = Recovered { promised, cut, chosen, known: hint.max(chosen), ..Recovered::default() };
+        let mut recovered =
+            Recovered { promised, cut, chosen, known: hint.max(chosen), ..Recovered::default() };
         if !whole {
             recovered.damaged_through = hint;
         }

@@ -185,7 +185,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Content(_) => "Content",
         Message::Chunk(_) => "Chunk",
         Message::Checkpoint { .. } => "Checkpoint",
-        Message::Space { .. } => "Space",
+        Message::Disk { .. } => "Disk",
         Message::ChainRequest { .. } => "ChainRequest",
         Message::Chain { .. } => "Chain",
         Message::States(_) => "States",

@@ -183,6 +183,11 @@ impl Node {
         groups.map(|group| group.pending.len() + group.readers.len()).sum()
     }
 
+    /// Whether it comes back under its name when its disk is lost.
+    pub fn comes_back_empty(&self) -> bool {
+        self.has(DriverFault::LostDiskComesBack)
+    }
+
     fn has(&self, fault: DriverFault) -> bool {
         self.setting.mistake.is_some_and(|mistake| mistake.is(fault))
     }
@@ -329,7 +334,7 @@ impl Node {
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => {}
+            | Message::Disk { .. } => {}
             Message::Heartbeat { .. } | Message::HeartbeatReply { .. } | Message::Group { .. } => {
                 self.step(Event::Message { from: node_id(from), message }, around);
             }

@@ -285,9 +285,7 @@ impl Stage {
                 let holds = leader.is_some_and(|leader| leader != *other);
                 found(holds, format!("the leader is {:?}", leader.map(|node| node + 1)))
             }
-            Expectation::Stopped(node) => {
-                found(!world.nodes[*node].is_up(), format!("n{} runs", node + 1))
-            }
+            Expectation::Stopped(node) => found(!world.nodes[*node].is_up(), format!("n{} runs", node + 1)),
             Expectation::Chosen(node, slot) => {
                 let chosen = world.nodes[*node].status(APP).map_or(Slot(0), |status| status.chosen);
                 found(chosen == *slot, format!("n{} has chosen to slot {chosen}", node + 1))

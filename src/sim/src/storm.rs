@@ -194,6 +194,10 @@ impl Storm {
                 world.retire();
                 world.change_members();
             }
+            FaultKind::LostDisk => {
+                world.lose_disk(any);
+                self.later(Alarm::Start(any), world);
+            }
             FaultKind::HandOver => {
                 let leader = self.any_leader(world);
                 world.hand_over(leader, other);

@@ -50,9 +50,11 @@ pub enum FaultKind {
     Rot,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
+    /// A voter's disk is lost, if the others can go on without it: it does not come back, and others are to vote.
+    LostDisk,
 }
 
-const ALL_FAULTS: [FaultKind; 19] = [
+const ALL_FAULTS: [FaultKind; 20] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -72,6 +74,7 @@ const ALL_FAULTS: [FaultKind; 19] = [
     FaultKind::HandOver,
     FaultKind::Rot,
     FaultKind::Members,
+    FaultKind::LostDisk,
 ];
 
 /// What one run is like.
@@ -152,7 +155,7 @@ impl Plan {
         };
         let lasting_ms = *random.pick(&[300, 1500, 4000]);
         // Which damage can be repaired is known only where the same nodes vote all the time.
-        let moves = faults.contains(&FaultKind::Members);
+        let moves = faults.iter().any(|kind| matches!(kind, FaultKind::Members | FaultKind::LostDisk));
         let members = if moves && random.chance(700) { random.index(nodes) + 1 } else { nodes };
         Plan {
             nodes,
@@ -163,7 +166,7 @@ impl Plan {
             clocks: clocks(nodes, random),
             sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
             crash_loss: crash_loss(random, moves),
-            bit_rot: random.chance(300) && !moves,
+            bit_rot: random.chance(600) && !moves,
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),

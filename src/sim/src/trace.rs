@@ -249,7 +249,7 @@ impl fmt::Display for Show<&Message> {
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => f.write_str(name),
+            | Message::Disk { .. } => f.write_str(name),
         }
     }
 }
@@ -341,7 +341,7 @@ pub fn weight(message: &Message) -> Weight {
         | Message::Checkpoint { .. }
         | Message::ChainRequest { .. }
         | Message::Chain { .. }
-        | Message::Space { .. } => Weight::Notable,
+        | Message::Disk { .. } => Weight::Notable,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::broken::Mistake;
 use crate::checks::protocol::NodeSet;
 use crate::checks::{Checks, Violation};
 use crate::client::{Answer, Caller, Client, Doing, Habits, Request, client_key, commander_of};
-use crate::disk::{CrashLoss, Snapshot};
+use crate::disk::{CrashLoss, Disk, Snapshot};
 use crate::network::Network;
 use crate::node::{Administrator, Node, Output, Setting, Surroundings};
 use crate::queue::Queue;
@@ -246,10 +246,35 @@ impl World {
         all.map(|wanted| wanted.members.iter().map(|&member| node_index(member)).collect())
     }
 
+    /// Whether every group goes by the members that are wanted, so that nobody is needed any more who was one before.
+    fn is_through(&self) -> bool {
+        let is_through = |app: &AppNdx| self.checks.protocol.established(*app) == self.wanted.epoch;
+        self.apps().iter().all(is_through)
+    }
+
+    /// A voter's disk is lost, if the others can go on without it: it never comes back, and any others are to vote.
+    pub fn lose_disk(&mut self, node: usize) {
+        let voters = &self.wanted.members;
+        let left = voters.iter().filter(|&&voter| {
+            let voter = node_index(voter);
+            voter != node && !self.retired.contains(voter)
+        });
+        if !self.is_through() || !voters.contains(&node_id(node)) || 2 * left.count() <= voters.len() {
+            return;
+        }
+        self.note(format_args!("n{}'s disk is lost", node + 1));
+        self.nodes[node].stop();
+        if self.nodes[node].comes_back_empty() {
+            self.nodes[node].disk = Disk::new(self.plan.groups);
+            return;
+        }
+        self.retired.insert(node);
+        self.change_members();
+    }
+
     /// If the last change of the members is through, whoever is none goes for ever: nobody may need it any more.
     pub fn retire(&mut self) {
-        let is_through = |app: &AppNdx| self.checks.protocol.established(*app) == self.wanted.epoch;
-        if !self.apps().iter().all(is_through) {
+        if !self.is_through() {
             return;
         }
         let removed: Vec<_> =

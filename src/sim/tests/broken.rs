@@ -43,7 +43,7 @@ const MACHINE: [machine::Fault; 4] = [
     machine::Fault::SnapshotWithoutSessions,
 ];
 
-const DRIVER: [DriverFault; 12] = [
+const DRIVER: [DriverFault; 13] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
@@ -56,6 +56,7 @@ const DRIVER: [DriverFault; 12] = [
     DriverFault::NoTicks,
     DriverFault::CutWithoutSnapshot,
     DriverFault::LostSnapshotIsEmpty,
+    DriverFault::LostDiskComesBack,
 ];
 
 /// The first seed, of those that were tried, at which a mistake was found.

@@ -78,10 +78,14 @@ pub enum Message {
         /// The values.
         values: Vec<Digest>,
     },
-    /// Whether the sender's disk is nearly full, so that it keeps nothing new.
-    Space {
-        /// Whether it is.
+    /// How the sender's disk is.
+    Disk {
+        /// Whether it is nearly full, so that the sender keeps nothing new.
         is_low: bool,
+        /// Whether it is much slower than those of others, so that the sender had better not lead.
+        is_slow: bool,
+        /// How long a sync takes, in microseconds.
+        sync_us: u32,
     },
     /// About the files that snapshots are made of.
     Chunk(ContentMessage),
@@ -99,7 +103,7 @@ impl Message {
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. }
+            | Message::Disk { .. }
             | Message::Checkpoint { .. } => None,
             Message::Forward { app, commands, .. } => Some((*app, commands.iter().collect())),
             Message::Group { app, message } => {

@@ -66,6 +66,9 @@ pub struct Recovered {
     pub promised: Ballot,
     /// Every slot up to here was cut off: a snapshot has it. 0: nothing was.
     pub cut: Slot,
+    /// The journal does not say so yet: the node ended between a snapshot and the record of the cut. What it says of later slots
+    /// is not to be durable before that is, or it would look as if slots had been lost.
+    pub cut_is_due: bool,
     /// Every slot up to here is chosen, and its decree, if it is behind `cut`, can be read from the journal. A damaged or
     /// missing decree ends this prefix; what is behind it is learned again from the other nodes.
     pub chosen: Slot,
@@ -102,6 +105,8 @@ impl Recovered {
             return;
         }
         self.chosen = slot;
+        // The log does not reach the snapshot.
+        (self.cut, self.cut_is_due) = (slot, true);
         self.accepted = self.accepted.split_off(&slot.next());
         while let Some((Ballot::CHOSEN, _)) = self.accepted.get(&self.chosen.next()) {
             self.chosen = self.chosen.next();

@@ -1,6 +1,7 @@
 //! `synod member accept`, `add`, `remove`, `replace` and `reject`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -9,6 +10,7 @@ use synod_node::apps;
 use synod_node::config::Address;
 use synod_types::name::is_name;
 use synod_types::{NodeId, Outcome};
+use tokio::time::{Instant, sleep};
 
 use super::census::{Census, id_digits};
 use super::pending;
@@ -19,6 +21,11 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::table::printable;
 use crate::write::{self, WriteOptions};
+
+/// How long a node is waited for that has not asked yet.
+const ASKS_WITHIN: Duration = Duration::from_secs(10);
+/// How often is looked whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Let a node in that asks to become a member
 ///
@@ -127,10 +134,25 @@ struct Common {
 impl Accept {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let cluster = self.common.connection.cluster()?;
-        let census = Census::take(&cluster).await?;
+        // It may just have been started.
+        let end = Instant::now() + ASKS_WITHIN.min(Duration::from_secs(self.common.wait));
+        let census = loop {
+            let census = Census::take(&cluster).await?;
+            let is_known = census.applicants().iter().any(|one| one.applicant.name == self.name)
+                || self.replaces.is_none() && census.members().any(|member| member.name == self.name);
+            if is_known || Instant::now() >= end {
+                break census;
+            }
+            sleep(LOOK_AGAIN).await;
+        };
         let by = applicant(&census, &self.name, &self.id)?;
+        let mut gone = String::new();
         let op = match &self.replaces {
-            Some(replaced) => MemberOp::Replace { node: census.member(replaced)?.id, by },
+            Some(replaced) => {
+                let member = census.member(replaced)?;
+                gone.clone_from(&member.name);
+                MemberOp::Replace { node: member.id, by }
+            }
             // Only a new key for a known name: the state would refuse it, and this says what to do.
             None if census.members().any(|member| member.name == by.name) => {
                 let known = census.applicants().into_iter().find(|one| one.applicant.id == by.id);
@@ -143,7 +165,7 @@ impl Accept {
             }
             None => MemberOp::Add(by),
         };
-        self.common.make(&cluster, op, output).await
+        self.common.make(&cluster, op, &gone, output).await
     }
 }
 
@@ -151,15 +173,16 @@ impl Add {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let Add { name, newcomer, common } = self;
         let cluster = common.connection.cluster()?;
-        common.make(&cluster, MemberOp::Add(newcomer.member(name)?), output).await
+        common.make(&cluster, MemberOp::Add(newcomer.member(name)?), "", output).await
     }
 }
 
 impl Remove {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let cluster = self.common.connection.cluster()?;
-        let node = Census::take(&cluster).await?.member(&self.node)?.id;
-        self.common.make(&cluster, MemberOp::Remove { node }, output).await
+        let census = Census::take(&cluster).await?;
+        let member = census.member(&self.node)?;
+        self.common.make(&cluster, MemberOp::Remove { node: member.id }, &member.name, output).await
     }
 }
 
@@ -168,8 +191,9 @@ impl Replace {
         let Replace { node, by, newcomer, common } = self;
         let cluster = common.connection.cluster()?;
         let by = newcomer.member(by)?;
-        let node = Census::take(&cluster).await?.member(&node)?.id;
-        common.make(&cluster, MemberOp::Replace { node, by }, output).await
+        let census = Census::take(&cluster).await?;
+        let member = census.member(&node)?;
+        common.make(&cluster, MemberOp::Replace { node: member.id, by }, &member.name, output).await
     }
 }
 
@@ -180,7 +204,7 @@ impl Reject {
             Ok(id) => id,
             Err(_) => rejected(&Census::take(&cluster).await?, &self.node)?,
         };
-        self.common.make(&cluster, MemberOp::Reject { node }, output).await
+        self.common.make(&cluster, MemberOp::Reject { node }, "", output).await
     }
 }
 
@@ -262,11 +286,18 @@ fn rejected(census: &Census, text: &str) -> Result<NodeId, Failure> {
 }
 
 impl Common {
-    /// Has the change executed in the application that keeps the members, prints its receipt, and waits until all go by it.
-    async fn make(self, cluster: &Cluster, op: MemberOp, output: Output) -> anyhow::Result<ExitCode> {
+    /// Has the change executed in the application that keeps the members, prints its receipt, and waits until all go by it. `gone`
+    /// is the name of the member that is to be none.
+    async fn make(
+        self,
+        cluster: &Cluster,
+        op: MemberOp,
+        gone: &str,
+        output: Output,
+    ) -> anyhow::Result<ExitCode> {
         let (genesis, _) = cluster.genesis()?;
         let home = apps::home(&genesis);
-        let goal = Goal::of(&op);
+        let goal = Goal::of(&op, gone);
         let words = op.to_string();
         let client = cluster.client()?;
         let operation = AuthorityOp::Member(op).encode();

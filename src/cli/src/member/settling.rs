@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use synod_gateway::{AppStatus, ClusterStatus, GroupRole, NodeState, NodeStatus};
-use synod_machine::authority::MemberOp;
+use synod_machine::authority::{Member, MemberOp};
 use synod_types::{Epoch, NodeId};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -20,8 +20,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Goal {
     /// The new member, with its name.
     added: Option<(NodeId, String)>,
-    /// The member that is to be none.
-    removed: Option<NodeId>,
+    /// The member that is to be none, with its name.
+    removed: Option<(NodeId, String)>,
 }
 
 /// What came of waiting.
@@ -35,23 +35,28 @@ pub(super) struct Settled {
 }
 
 impl Goal {
-    /// What a change is to come to; `None`: nothing that could be waited for.
-    pub(super) fn of(op: &MemberOp) -> Option<Goal> {
+    /// What a change is to come to; `None`: nothing that could be waited for. `name` is how a member is called that is to be none.
+    pub(super) fn of(op: &MemberOp, name: &str) -> Option<Goal> {
+        let added = |by: &Member| Some((by.id, by.name.clone()));
+        let removed = |node: &NodeId| Some((*node, name.to_owned()));
         match op {
-            MemberOp::Add(by) => Some(Goal { added: Some((by.id, by.name.clone())), removed: None }),
-            MemberOp::Remove { node } => Some(Goal { added: None, removed: Some(*node) }),
-            MemberOp::Replace { node, by } => {
-                Some(Goal { added: Some((by.id, by.name.clone())), removed: Some(*node) })
-            }
+            MemberOp::Add(by) => Some(Goal { added: added(by), removed: None }),
+            MemberOp::Remove { node } => Some(Goal { added: None, removed: removed(node) }),
+            MemberOp::Replace { node, by } => Some(Goal { added: added(by), removed: removed(node) }),
             MemberOp::Reject { .. } => None,
         }
+    }
+
+    /// Who is to be none, in words.
+    fn gone(&self) -> Option<String> {
+        self.removed.as_ref().map(|(id, name)| format!("{name} ({})", id.short()))
     }
 
     /// Whether a node has executed the change.
     fn is_known_to(&self, status: &ClusterStatus) -> bool {
         let is_member = |id: NodeId| status.nodes.iter().any(|node| node.is_member && node.id == id);
         self.added.as_ref().is_none_or(|(id, _)| is_member(*id))
-            && self.removed.is_none_or(|id| !is_member(id))
+            && self.removed.as_ref().is_none_or(|(id, _)| !is_member(*id))
     }
 
     /// What is not so yet, as these nodes say, and the epoch that is waited for.
@@ -115,8 +120,8 @@ impl Goal {
         if let Some((_, name)) = &self.added {
             text.push_str(&format!("; {name} votes"));
         }
-        if let Some(id) = &self.removed {
-            text.push_str(&format!("\nnode {} can be switched off now", id.short()));
+        if let Some(gone) = self.gone() {
+            text.push_str(&format!("\n{gone} can be switched off now"));
         }
         text
     }
@@ -124,18 +129,15 @@ impl Goal {
     /// What is to be looked at where nobody waited.
     pub(super) fn not_waited(&self) -> String {
         let mut text = "`synod member list` shows when all applications go by it".to_owned();
-        if let Some(id) = &self.removed {
-            text.push_str(&format!("; node {} is needed until then", id.short()));
+        if let Some(gone) = self.gone() {
+            text.push_str(&format!("; {gone} is needed until then"));
         }
         text
     }
 
     /// What to do when it takes long.
     pub(super) fn unsettled(&self, missing: &[String], took: Duration) -> String {
-        let keep = match &self.removed {
-            Some(id) => format!(" Leave node {} on until then.", id.short()),
-            None => String::new(),
-        };
+        let keep = self.gone().map(|gone| format!(" Leave {gone} on until then.")).unwrap_or_default();
         format!(
             "the change is ordered, and after {} s not everywhere: {}. It will be as soon as they are there, without anything more to \
              do; `synod member list` shows it.{keep}",
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn who_is_removed_is_waited_for_until_all_go_on_without_it() {
-        let goal = Goal::of(&MemberOp::Remove { node: id(1) }).unwrap();
+        let goal = Goal::of(&MemberOp::Remove { node: id(1) }, "node1").unwrap();
         let nodes = vec![node(2, true, NodeState::Own), node(1, false, NodeState::Up)];
         let one = |epoch, role| status(2, 1, nodes.clone(), vec![app(1, role, epoch, &[1, 2])]);
         assert_eq!(goal.missing(&said(vec![one(0, GroupRole::Leader)])).0.len(), 1);
@@ -209,8 +211,8 @@ mod tests {
             "one of one is a majority"
         );
         assert!(
-            goal.settled(Some(Epoch(1)), Duration::ZERO).contains("node 010101010101 can be switched off")
+            goal.settled(Some(Epoch(1)), Duration::ZERO).contains("node1 (010101010101) can be switched off")
         );
-        assert_eq!(Goal::of(&MemberOp::Reject { node: id(1) }), None);
+        assert_eq!(Goal::of(&MemberOp::Reject { node: id(1) }, ""), None);
     }
 }

@@ -110,6 +110,7 @@ impl Seat {
             listen,
             address: self.address.to_string(),
             retry_delay: Duration::from_millis(50),
+            catch_up_rate: u32::MAX,
             peers,
         }
     }

@@ -51,6 +51,7 @@ impl Rogue {
             listen: Listen::Address(listen),
             address,
             retry_delay: Duration::from_millis(50),
+            catch_up_rate: u32::MAX,
             peers,
         };
         let (sender, heard) = mpsc::unbounded_channel();

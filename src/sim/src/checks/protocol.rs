@@ -369,7 +369,7 @@ impl ProtocolChecks {
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
-            | Message::Space { .. } => {}
+            | Message::Disk { .. } => {}
         }
     }
 }
