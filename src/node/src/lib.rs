@@ -28,6 +28,7 @@ mod metrics;
 pub mod node;
 mod progress;
 mod roster;
+mod scrub;
 pub mod seed;
 #[cfg(test)]
 mod shelf;

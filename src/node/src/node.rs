@@ -20,8 +20,8 @@ use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
-use synod_types::limits::CATCH_UP_BYTES_MAX;
-use synod_types::{AppNdx, ClusterId, Message, NodeId, Recovered, Slot};
+use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
+use synod_types::{AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -45,6 +45,7 @@ use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
 use crate::roster::{self, Registrar};
+use crate::scrub::{Findings, Scrubber};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::origin;
@@ -232,8 +233,10 @@ impl Node {
         let archive = config.archive.as_deref().map(|dir| Archive::open(dir, cluster)).transpose()?;
         let origins = genesis.origin.iter().flat_map(|origin| &origin.apps);
         let origins: BTreeMap<AppNdx, Slot> = origins.map(|origin| (origin.ndx, origin.slot)).collect();
-        let archiver =
-            archive.map(|archive| Archiver::new(archive, journal.clone(), Arc::clone(&groups), origins));
+        let (inputs, input_queue) = mpsc::unbounded_channel();
+        let archiver = archive.map(|archive| {
+            Archiver::new(archive, journal.clone(), Arc::clone(&groups), inputs.clone(), origins)
+        });
 
         let (mut rooms, mut doors, mut snapshot_apps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for app in &genesis.apps {
@@ -246,7 +249,7 @@ impl Node {
             let origin = genesis.origin_of(app.ndx).copied();
             origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
                 .map_err(unopened)?;
-            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(view)));
+            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(Arc::new(view))));
             supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             if let Some(evidence) = Evidence::find(&config.data_dir, app.ndx) {
@@ -320,7 +323,6 @@ impl Node {
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
-        let (inputs, input_queue) = mpsc::unbounded_channel();
         let mut driven = BTreeMap::new();
         for Room { app, machine, pace, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
@@ -355,10 +357,24 @@ impl Node {
             data_dir: config.data_dir.clone(),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
+        let findings = Findings::default();
+        let scrubber = Scrubber {
+            scrubbing: config.scrub,
+            journal: journal.clone(),
+            groups: Arc::clone(&groups),
+            content: content.clone(),
+            chunks: chunks.clone(),
+            folder: folder.clone(),
+            snapshots: snapshots.clone(),
+            archive: config.archive.clone(),
+            inputs: inputs.clone(),
+            findings: findings.clone(),
+        };
         let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
         let asked_snapshots = snapshots.clone();
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
+        tasks.spawn("scrubber".to_owned(), scrubber.run(tasks.stopping()));
         let snapshotting = snapshots::task::Task {
             cluster,
             node,
@@ -401,6 +417,7 @@ impl Node {
             groups: Arc::clone(&groups),
             doors: doors.clone(),
             certificates: Arc::clone(&certificates),
+            findings,
         });
         let asked_status = Arc::clone(&status);
         let shown = Shown { snapshots: asked_snapshots, chunks: chunks.clone() };
@@ -628,12 +645,31 @@ impl Found<'_> {
                 info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
             }
         }
+        self.keep_behind(recovered);
         // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
         recovered.configuration = machine.state().configuration.clone();
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
         info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");
         Ok(Replayed { snapshot, machine, pace, due })
+    }
+
+    /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.
+    fn keep_behind(&self, recovered: &mut Recovered) {
+        let mut room = ACCEPTED_BYTES_MAX;
+        room = room.saturating_sub(recovered.accepted.values().map(|(_, decree)| decree.len()).sum());
+        let first = recovered.chosen.next().next();
+        let last = Slot(recovered.known.0.min(first.0 + ACCEPTED_SLOTS_MAX));
+        for slot in (first.0..=last.0).map(Slot) {
+            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else {
+                continue;
+            };
+            for (slot, _, decree) in read {
+                let Some(left) = room.checked_sub(decree.len()) else { return };
+                room = left;
+                recovered.accepted.insert(slot, (Ballot::CHOSEN, decree));
+            }
+        }
     }
 
     /// The state of the newest snapshot that can be read, if the log goes on where it ends.

@@ -113,9 +113,11 @@ impl DataDir {
         let broken = |text| Unread::Broken { slot: Slot(0), kind: Kind::Damaged, text };
         self.log.known(app).map_err(|why| match why {
             RecoveryError::DamagedHint(_) => broken("the record of what is chosen is damaged".to_owned()),
-            RecoveryError::DamagedPromise(_) | RecoveryError::DamagedCut(_) | RecoveryError::Store(_) => {
-                broken(why.to_string())
-            }
+            RecoveryError::DamagedPromise(_)
+            | RecoveryError::DamagedCut(_)
+            | RecoveryError::Incomplete(_)
+            | RecoveryError::LostEnd { .. }
+            | RecoveryError::Store(_) => broken(why.to_string()),
         })
     }
 

@@ -111,6 +111,28 @@ impl Folder {
         Ok(list)
     }
 
+    /// The small files that are not what was written, and the bytes of those that are.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn verify(&self) -> io::Result<(Vec<PathBuf>, u64)> {
+        let (mut damaged, mut bytes) = (Vec::new(), 0);
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if !path.is_file() || path.extension().is_some_and(|extension| extension == NEW) {
+                continue;
+            }
+            match read(&path) {
+                Ok(_) => bytes += path.metadata().map_or(0, |file| file.len()),
+                Err(ListError::Damaged(_)) => damaged.push(path),
+                // It may have gone meanwhile.
+                Err(ListError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {}
+                Err(ListError::Io(why)) => return Err(why),
+            }
+        }
+        Ok((damaged, bytes))
+    }
+
     /// Where the chunks are.
     pub(crate) fn chunks(&self) -> PathBuf {
         self.0.join("chunks")

@@ -75,7 +75,7 @@ pub(crate) struct App {
     heard: BTreeMap<NodeId, Word>,
     is_making: bool,
     /// The next one to make.
-    waiting: Option<View>,
+    waiting: Option<Arc<View>>,
     fetching: Option<Fetching>,
     /// The last slot that was cut off when the node started.
     cut: Slot,
@@ -142,6 +142,11 @@ impl Task {
                 Some(ask) = asks.recv() => match ask {
                     Ask::Due(view) => self.on_due(view),
                     Ask::Heard(word) => self.on_heard(word).await,
+                    Ask::WriteAgain(done) => {
+                        self.write_again().await;
+                        // Whoever asked is gone only when the node stops.
+                        let _ = done.send(());
+                    }
                     Ask::Fetch(certificate) => self.on_fetch(certificate),
                 },
                 _ = asking.tick() => {
@@ -155,7 +160,7 @@ impl Task {
 
     // Making.
 
-    fn on_due(&mut self, view: View) {
+    fn on_due(&mut self, view: Arc<View>) {
         let Some(app) = self.apps.get_mut(&view.app_ndx) else { return };
         if app.is_making {
             app.waiting = Some(view);
@@ -374,6 +379,21 @@ impl Task {
         if let Some(slot) = oldest {
             self.cut(ndx, slot);
         }
+    }
+
+    /// Writes down once more which snapshots are here, and who has signed them.
+    async fn write_again(&self) {
+        let folder = self.folder.clone();
+        let kept: Vec<Certificate> =
+            self.apps.values().flat_map(|app| &app.kept).map(|kept| kept.certificate.clone()).collect();
+        let written = self.content.on_disk(move |_| {
+            for certificate in kept {
+                if let Err(why) = folder.write(&certificate) {
+                    warn!(%why, "who has signed a snapshot cannot be written down");
+                }
+            }
+        });
+        written.await;
     }
 
     /// Has the log cut off behind `slot`, as soon as it is archived up to there.
