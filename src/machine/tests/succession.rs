@@ -35,7 +35,8 @@ fn lived() -> Machine {
 }
 
 fn restored(cluster: ClusterId, view: &View) -> Machine {
-    Machine::restore(cluster, view.app_ndx, &view.snapshot(), Box::new(Tally::default())).unwrap()
+    Machine::restore(cluster, view.app_ndx, &view.snapshot(), Box::new(Tally::default()))
+        .expect("it is the snapshot of a state")
 }
 
 #[test]
