@@ -32,6 +32,7 @@ mod fetch;
 mod fetches;
 mod offering;
 mod recent;
+pub mod toolbox;
 mod wants;
 
 pub use crate::core::{Config, Core, TICK_MS};

@@ -1,0 +1,24 @@
+pub mod broken;
+mod builder;
+pub mod clock;
+pub mod detector;
+mod event;
+mod guarantee;
+pub mod id;
+mod message;
+mod node;
+mod order;
+mod peers;
+mod stream;
+pub mod subscriptions;
+
+pub use builder::{AllOrNone, BuildError, Builder, FromTheLiving, NoDetector, NoGuarantee, Pace};
+pub use clock::{Lamport, VectorClock};
+pub use detector::{Detector, Patience, Verdict};
+pub use event::{BroadcastError, Counters, Delivery, Effect, Event};
+pub use guarantee::Guarantee;
+pub use id::{Life, MessageId, Window};
+pub use message::{Body, Cause, Message, Packet, Seat, Seen};
+pub use node::Node;
+pub use order::Order;
+pub use subscriptions::{SubscriptionId, Subscriptions, TooManySubscriptions, Topic};
