@@ -10,7 +10,7 @@ mod group;
 use std::env;
 use std::thread;
 
-use group::{Counts, Promise, run};
+use group::{Counts, Promise, run, run_in};
 use synod_delivery::toolbox::broken::Broken;
 use synod_delivery::toolbox::{Guarantee, Order};
 
@@ -126,6 +126,17 @@ fn reliable_causal() {
 #[test]
 fn uniform_causal() {
     holds(Guarantee::Uniform, Order::Causal);
+}
+
+/// As RAET was tested with `tc netem`.
+#[test]
+fn of_packets_30_percent_get_lost_50_are_doubled_and_they_take_up_to_200_ms() {
+    for guarantee in [Guarantee::Reliable, Guarantee::Uniform] {
+        let promise = Promise { guarantee, order: Order::Causal };
+        let outcomes = (0..100).map(|seed| run_in(seed, promise, 30, 50, 200));
+        let counts: Vec<Counts> = outcomes.collect::<Result<_, _>>().unwrap();
+        assert!(counts.iter().map(|counts| counts.delivered).sum::<u64>() > 5_000, "{counts:?}");
+    }
 }
 
 #[test]

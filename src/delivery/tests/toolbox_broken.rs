@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
 mod group;
+mod hand;
 
 use group::{Promise, run};
 use synod_delivery::toolbox::broken::{Broken, Fault};
 use synod_delivery::toolbox::{Guarantee, Order};
 
 /// In how many seeds a fault has to show.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 1000;
 
 /// The first seed in which it shows, and how.
 fn find(fault: Fault, guarantee: Guarantee, order: Order) -> Option<String> {
@@ -36,7 +37,6 @@ faults! {
     agreement_of_those_who_were_told_too_early: StableWhenSent in Reliable Any finds "never delivered";
     uniform_agreement_at_receipt: UniformAtReceipt in Uniform Any finds "never delivered";
     uniform_agreement_of_less_than_a_majority: QuorumOffByOne in Uniform Any finds "never delivered";
-    uniform_agreement_of_what_is_pending: OnlyDeliveredRelayed in Uniform Any finds "never delivered";
     fifo_order: FifoIgnored in Reliable Fifo finds "before";
     causal_order: OthersIgnored in Reliable Causal finds "before its cause";
     causal_order_holds_up_nobody: ExceptionsIgnored in Reliable Causal finds "never delivered";
@@ -47,4 +47,11 @@ faults! {
     who_was_given_up_stops: ExpelledGoesOn in Reliable Any finds "was given up";
     subscribers_hear_of_deliveries: SubscribersAtReceipt in Reliable Causal finds "before";
     causes_are_earlier: LamportAlone in Reliable Causal finds "by Lamport's clock";
+}
+
+/// Too rare for seeds: three have to have it, two of them die, and the third knows of nobody.
+#[test]
+fn uniform_agreement_of_what_is_pending() {
+    let left = hand::two_deliverers_die(Broken::on(Fault::OnlyDeliveredRelayed));
+    assert!(left.iter().all(|(_, delivered)| delivered.is_empty()), "{left:?}");
 }

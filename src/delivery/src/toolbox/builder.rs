@@ -17,7 +17,7 @@ use super::order::Order;
 /// `D` says whether there is a failure detector, `G` what kind of guarantee was chosen. A method exists where what it needs
 /// is there:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use synod_delivery::toolbox::Node;
 /// # use synod_types::{Digest, NodeId};
 /// # let (me, members) = (NodeId(Digest([1; 32])), [1, 2, 3].map(|i| NodeId(Digest([i; 32]))));
@@ -25,7 +25,7 @@ use super::order::Order;
 /// let node = Node::builder(me, 1, members).reliable().build();
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use synod_delivery::toolbox::{Node, Patience};
 /// # use synod_types::{Digest, NodeId};
 /// # let (me, members) = (NodeId(Digest([1; 32])), [1, 2, 3].map(|i| NodeId(Digest([i; 32]))));
@@ -33,7 +33,7 @@ use super::order::Order;
 /// let node = Node::builder(me, 1, members).detector(Patience::default()).best_effort().causal().build();
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use synod_delivery::toolbox::{Node, Patience};
 /// # use synod_types::{Digest, NodeId};
 /// # let (me, members) = (NodeId(Digest([1; 32])), [1, 2, 3].map(|i| NodeId(Digest([i; 32]))));

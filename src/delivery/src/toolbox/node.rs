@@ -171,13 +171,17 @@ impl Node {
     /// Takes an event, and appends what is to be done to `effects`.
     pub fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match (event, self.status) {
-            (Event::Packet { from, .. }, Status::Left) => effects.push(self.packet(from, Body::Bye)),
+            // Who has not heard that this node went is told again; but goodbyes are not answered, or there would be no end.
+            (Event::Packet { from, packet }, Status::Left) if packet.body != Body::Bye => {
+                effects.push(self.packet(from, Body::Bye));
+            }
             (_, Status::Left | Status::Expelled) => {}
             (Event::Tick, _) => self.on_tick(effects),
             (Event::Packet { from, packet }, _) => self.on_packet(from, packet, effects),
             (Event::Leave, Status::Leaving { .. }) => {}
             (Event::Leave, Status::Working) => {
-                self.status = Status::Leaving { until: self.now + self.settings.pace.leave_ticks };
+                self.status =
+                    Status::Leaving { until: self.now.saturating_add(self.settings.pace.leave_ticks) };
             }
         }
     }
@@ -282,7 +286,10 @@ impl Node {
             self.counters.malformed += 1;
             return;
         }
-        let gone = stream.learn(&message);
+        for life in stream.learn(&message) {
+            self.give_up(life, effects);
+        }
+        let Some(stream) = self.streams.map.get_mut(&source) else { return };
         if !stream.seen.contains(number) && !stream.has_room(number) {
             self.counters.no_room += 1;
             return;
@@ -302,9 +309,6 @@ impl Node {
             stream.delivered.insert(number);
         }
         stream.held.insert(number, held);
-        for life in gone {
-            self.give_up(life, effects);
-        }
         if self.settings.broken.is(Fault::SubscribersAtReceipt) && seat.is_some() {
             self.tell(&message, effects);
         }

@@ -115,9 +115,20 @@ struct World {
 
 /// Runs a seed; what went wrong, if anything did.
 pub fn run(seed: u64, promise: Promise, broken: Broken) -> Result<Counts, String> {
-    let mut world = World::new(seed, promise, broken);
-    let outcome = world.run();
-    outcome.map_err(|why| format!("seed {seed}, {promise:?}, at {} ms: {why}", world.now))
+    World::new(seed, promise, broken).outcome(seed)
+}
+
+/// Runs a seed in which so many of 100 packets get lost and are doubled, and each takes up to `delay_max` milliseconds.
+#[allow(dead_code, reason = "not every test has weather of its own")]
+pub fn run_in(
+    seed: u64,
+    promise: Promise,
+    loss: u64,
+    doubles: u64,
+    delay_max: u64,
+) -> Result<Counts, String> {
+    let world = World::new(seed, promise, Broken::NOT);
+    World { loss, doubles, delay_max, ..world }.outcome(seed)
 }
 
 impl World {
@@ -158,6 +169,11 @@ impl World {
         }
         world.plan();
         world
+    }
+
+    fn outcome(mut self, seed: u64) -> Result<Counts, String> {
+        let outcome = self.run();
+        outcome.map_err(|why| format!("seed {seed}, {:?}, at {} ms: {why}", self.promise, self.now))
     }
 
     fn run(&mut self) -> Result<Counts, String> {
