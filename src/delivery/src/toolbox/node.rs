@@ -213,7 +213,8 @@ impl Node {
 
     fn on_packet(&mut self, from: NodeId, packet: Packet, effects: &mut Vec<Effect>) {
         let next = self.own().seen.watermark() + 1;
-        let Some(peer) = self.peers.0.get_mut(&from) else {
+        let peer = self.peers.0.get_mut(&from).filter(|_| packet.incarnation > 0);
+        let Some(peer) = peer else {
             self.counters.malformed += 1;
             return;
         };
