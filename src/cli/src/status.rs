@@ -68,7 +68,7 @@ impl Status {
                 "certificate": certificate.certificate,
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
-            "warnings": of_members(&answered),
+            "warnings": of_members(&answered).into_iter().chain(of_disks(&answered)).collect::<Vec<_>>(),
             "diverged": diverged,
         });
         output.print(&json, text(&answered, &disagreeing, &diverged))?;
@@ -234,6 +234,9 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
+    for line in of_disks(answered) {
+        text.push_str(&format!("\n{}", printable(&line)));
+    }
     for one in diverged {
         text.push_str(&format!("\n{}", printable(&one.line())));
     }
@@ -244,6 +247,20 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
         ));
     }
     text
+}
+
+/// Nodes on whose disks something was damaged.
+fn of_disks(answered: &[Answered]) -> Vec<String> {
+    let statuses = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let damaged = statuses.filter(|status| status.scrub.damaged > 0);
+    let line = |status: &ClusterStatus| {
+        let (node, damaged, mended) = (&status.node_name, status.scrub.damaged, status.scrub.mended);
+        format!(
+            "! {node}: {damaged} damaged records and files were found on its disk since it started, and {mended} were had from \
+             elsewhere: see its log, and to its disk"
+        )
+    };
+    damaged.map(line).collect()
 }
 
 fn role(role: GroupRole) -> &'static str {
@@ -327,6 +344,7 @@ mod tests {
                 certificate(CertificateUse::Node, n, 2_111_000_000_000),
                 certificate(CertificateUse::Ca, 0xca, 2_420_000_000_000),
             ],
+            scrub: synod_gateway::ScrubStatus::default(),
         };
         (HttpNode::named(name(n), "h:1"), Ok(status))
     }

@@ -46,7 +46,7 @@ fn begin(cluster: &Cluster, arguments: &str) -> Child {
     let mut command = Command::new(program());
     command.args(["bench", "put", "--output", "json"]).args(arguments.split_whitespace());
     command.env("SYNOD_CLIENT", cluster.path("client.toml")).current_dir(cluster.directory.path());
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn end(load: Child) -> Load {
@@ -88,7 +88,18 @@ async fn start(configuration: &str) -> Cluster {
         writeln!(config, "{configuration}").unwrap();
     }
     cluster.try_start_all().await.unwrap();
+    for n in 0..cluster.len() {
+        while cluster.readers.get(n, "/readyz").await.is_err() {}
+    }
     cluster
+}
+
+async fn leader(cluster: &Cluster) -> usize {
+    loop {
+        if let Some(leader) = cluster.leader(KV).await {
+            return leader;
+        }
+    }
 }
 
 /// Waits until a node has everything; gives how long that took.
@@ -142,7 +153,7 @@ async fn a_node_that_is_a_gigabyte_behind() {
     // The log goes back further than that, so that all of it is taken from the others' logs.
     let mut cluster = start("[snapshots]\nlog_bytes = 4294967296").await;
     const SHAPE: &str = "--clients 256 --connections 16 --value-bytes 4096 --keys 10000";
-    let leader = cluster.leader(KV).await.unwrap();
+    let leader = leader(&cluster).await;
     let late = (leader + 1) % 3;
     let peak = load(&cluster, &format!("{SHAPE} --seconds 15 --commands 90000"));
     println!("peak, all three nodes: {peak}");
@@ -171,10 +182,10 @@ async fn a_node_that_is_a_gigabyte_behind() {
 async fn a_node_that_stood_still_for_ten_seconds() {
     let mut cluster = start("").await;
     for what in ["leader", "follower"] {
-        let leader = cluster.leader(KV).await.unwrap();
+        let leader = leader(&cluster).await;
         let still = if what == "leader" { leader } else { (leader + 1) % 3 };
         let others =
-            format!("--clients 64 --connections 9 --to all --seconds 20 --rate 2000 --commands 40000");
+            "--clients 64 --connections 9 --to all --seconds 20 --rate 300 --commands 6000".to_owned();
         let writing = begin(&cluster, &others);
         tokio::time::sleep(Duration::from_secs(3)).await;
         cluster.pause(still);

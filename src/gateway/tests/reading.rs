@@ -78,6 +78,7 @@ fn status() -> ClusterStatus {
             rtt_us: None,
         }],
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
         epoch: synod_types::Epoch(0),
         applicants: Vec::new(),
         apps: vec![AppStatus {

@@ -14,6 +14,10 @@ pub enum DriverFault {
     ReadBeforeApplied,
     /// Reads what is damaged as if nothing had been there.
     DamageReadAsEmpty,
+    /// Cuts its log off before the first record that it cannot read, and forgets what stood behind it.
+    DamagedEndCutOff,
+    /// Does not look whether its log has lost its end.
+    LostEndUnnoticed,
     /// Takes what it holds behind the hint for chosen when it starts.
     AcceptedTakenForChosen,
     /// Takes a term's time from the wall clock alone.
@@ -26,6 +30,8 @@ pub enum DriverFault {
     CutWithoutSnapshot,
     /// Takes a snapshot that cannot be read for an empty state.
     LostSnapshotIsEmpty,
+    /// Comes back with an empty disk as who it was.
+    LostDiskComesBack,
 }
 
 /// What is wrong in a world, of all that could be.

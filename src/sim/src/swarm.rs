@@ -46,11 +46,15 @@ pub enum FaultKind {
     ClockJump,
     /// Whoever leads hands over to another node, which may be down.
     HandOver,
+    /// A record or the promise of a node that runs is damaged on its disk, or the end of its log is gone when it starts again.
+    Rot,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
+    /// A voter's disk is lost, if the others can go on without it: it does not come back, and others are to vote.
+    LostDisk,
 }
 
-const ALL_FAULTS: [FaultKind; 18] = [
+const ALL_FAULTS: [FaultKind; 20] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -68,7 +72,9 @@ const ALL_FAULTS: [FaultKind; 18] = [
     FaultKind::SyncError,
     FaultKind::ClockJump,
     FaultKind::HandOver,
+    FaultKind::Rot,
     FaultKind::Members,
+    FaultKind::LostDisk,
 ];
 
 /// What one run is like.
@@ -90,7 +96,7 @@ pub struct Plan {
     pub sync_ms: RangeInclusive<u64>,
     /// What crashes do to disks.
     pub crash_loss: CrashLoss,
-    /// Whether one node's synced records may be damaged, once.
+    /// Whether synced records of a minority may be damaged: at a crash once, and by [`FaultKind::Rot`].
     pub bit_rot: bool,
     /// Decrees between two snapshots of a machine; `None`: a machine starts from the first decree.
     pub snapshot_slots: Option<u64>,
@@ -149,7 +155,7 @@ impl Plan {
         };
         let lasting_ms = *random.pick(&[300, 1500, 4000]);
         // Which damage can be repaired is known only where the same nodes vote all the time.
-        let moves = faults.contains(&FaultKind::Members);
+        let moves = faults.iter().any(|kind| matches!(kind, FaultKind::Members | FaultKind::LostDisk));
         let members = if moves && random.chance(700) { random.index(nodes) + 1 } else { nodes };
         Plan {
             nodes,
@@ -160,7 +166,7 @@ impl Plan {
             clocks: clocks(nodes, random),
             sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
             crash_loss: crash_loss(random, moves),
-            bit_rot: random.chance(300) && !moves,
+            bit_rot: random.chance(600) && !moves,
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),

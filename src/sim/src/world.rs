@@ -11,7 +11,7 @@ use crate::broken::Mistake;
 use crate::checks::protocol::NodeSet;
 use crate::checks::{Checks, Violation};
 use crate::client::{Answer, Caller, Client, Doing, Habits, Request, client_key, commander_of};
-use crate::disk::{CrashLoss, Snapshot};
+use crate::disk::{CrashLoss, Disk, Snapshot};
 use crate::network::Network;
 use crate::node::{Administrator, Node, Output, Setting, Surroundings};
 use crate::queue::Queue;
@@ -203,6 +203,11 @@ impl World {
         if self.nodes[node].is_up() || self.retired.contains(node) {
             return;
         }
+        if self.nodes[node].has_forgotten() {
+            self.note(format_args!("n{} does not start: its disk has forgotten what it promised", node + 1));
+            self.retired.insert(node);
+            return;
+        }
         self.note(format_args!("n{} starts", node + 1));
         self.with_node(node, |node, around| node.start(around));
         let incarnation = self.nodes[node].incarnation;
@@ -241,10 +246,35 @@ impl World {
         all.map(|wanted| wanted.members.iter().map(|&member| node_index(member)).collect())
     }
 
+    /// Whether every group goes by the members that are wanted, so that nobody is needed any more who was one before.
+    fn is_through(&self) -> bool {
+        let is_through = |app: &AppNdx| self.checks.protocol.established(*app) == self.wanted.epoch;
+        self.apps().iter().all(is_through)
+    }
+
+    /// A voter's disk is lost, if the others can go on without it: it never comes back, and any others are to vote.
+    pub fn lose_disk(&mut self, node: usize) {
+        let voters = &self.wanted.members;
+        let left = voters.iter().filter(|&&voter| {
+            let voter = node_index(voter);
+            voter != node && !self.retired.contains(voter)
+        });
+        if !self.is_through() || !voters.contains(&node_id(node)) || 2 * left.count() <= voters.len() {
+            return;
+        }
+        self.note(format_args!("n{}'s disk is lost", node + 1));
+        self.nodes[node].stop();
+        if self.nodes[node].comes_back_empty() {
+            self.nodes[node].disk = Disk::new(self.plan.groups);
+            return;
+        }
+        self.retired.insert(node);
+        self.change_members();
+    }
+
     /// If the last change of the members is through, whoever is none goes for ever: nobody may need it any more.
     pub fn retire(&mut self) {
-        let is_through = |app: &AppNdx| self.checks.protocol.established(*app) == self.wanted.epoch;
-        if !self.apps().iter().all(is_through) {
+        if !self.is_through() {
             return;
         }
         let removed: Vec<_> =
@@ -283,13 +313,40 @@ impl World {
             return None;
         }
         let slot = Slot(self.random.within(1..=slots));
-        self.damage(node, app, slot).then_some((app, slot))
+        let may_damage = take_place(&mut self.damaged, minority(self.plan.nodes), node);
+        (may_damage && self.damage(node, app, slot)).then_some((app, slot))
     }
 
-    /// Damages the record of a slot on a node's disk, unless too many disks are damaged. Says whether it did.
+    /// Damages the promise of any group on a node's disk, unless too many disks are damaged.
+    pub fn damage_promise(&mut self, node: usize) {
+        let app = *self.random.pick(&self.apps());
+        if take_place(&mut self.damaged, minority(self.plan.nodes), node)
+            && self.nodes[node].disk.damage_promise(app)
+        {
+            self.note(format_args!("n{}'s promise {}is damaged", node + 1, Show(app)));
+        }
+    }
+
+    /// The end of the log of a node that is down is lost, unless too many disks are damaged.
+    pub fn lose_any_end(&mut self, node: usize) {
+        let writes = self.random.index(8) + 1;
+        if take_place(&mut self.damaged, minority(self.plan.nodes), node) {
+            self.lose_end(node, writes);
+        }
+    }
+
+    /// The last `writes` of the log of a node that is down are lost. Says whether there were any.
+    pub fn lose_end(&mut self, node: usize, writes: usize) -> bool {
+        let lost = !self.nodes[node].is_up() && self.nodes[node].disk.lose_end(writes);
+        if lost {
+            self.note(format_args!("n{}'s log has lost its last {writes} writes", node + 1));
+        }
+        lost
+    }
+
+    /// Damages the record of a slot on a node's disk. Says whether it did.
     pub fn damage(&mut self, node: usize, app: AppNdx, slot: Slot) -> bool {
-        let damaged = take_place(&mut self.damaged, minority(self.plan.nodes), node)
-            && self.nodes[node].disk.damage(app, slot);
+        let damaged = self.nodes[node].disk.damage(app, slot);
         if damaged {
             self.note(format_args!("n{}'s record of {}slot {slot} is damaged", node + 1, Show(app)));
         }
@@ -572,6 +629,11 @@ impl World {
             }
             Output::Installed(app, slot) => {
                 self.note(format_args!("n{} {}installs a snapshot of slot {slot}", node + 1, Show(app)));
+            }
+            Output::Lost(app, slot, is_needed) => {
+                let then = if is_needed { "stops" } else { "keeps its state as a snapshot" };
+                let (node, app) = (node + 1, Show(app));
+                self.note(format_args!("n{node} {then}: the record of {app}slot {slot} is lost everywhere"));
             }
             Output::Chosen(app, slot, decree) => {
                 self.note(format_args!("n{} {}chosen {slot} {}", node + 1, Show(app), Show(&decree)));

@@ -66,6 +66,9 @@ pub struct Recovered {
     pub promised: Ballot,
     /// Every slot up to here was cut off: a snapshot has it. 0: nothing was.
     pub cut: Slot,
+    /// The journal does not say so yet: the node ended between a snapshot and the record of the cut. What it says of later slots
+    /// is not to be durable before that is, or it would look as if slots had been lost.
+    pub cut_is_due: bool,
     /// Every slot up to here is chosen, and its decree, if it is behind `cut`, can be read from the journal. A damaged or
     /// missing decree ends this prefix; what is behind it is learned again from the other nodes.
     pub chosen: Slot,
@@ -75,6 +78,9 @@ pub struct Recovered {
     /// In the slots behind `chosen` up to this one, what is not in `accepted` may have been accepted and lost to
     /// damage. Never to be taken for "nothing". 0: nothing is damaged.
     pub damaged_through: Slot,
+    /// Every slot up to here was once known as chosen. What is behind `chosen` up to here is damaged or missing, or stands
+    /// behind such a one.
+    pub known: Slot,
     /// Who decides in the slots behind `chosen`, as the decrees up to there say. `None`: as genesis says. It is in no record
     /// of its own: whoever applies the chosen decrees finds it.
     pub configuration: Option<Configuration>,
@@ -89,6 +95,7 @@ impl Recovered {
     pub fn end_chosen_before(&mut self, slot: Slot) {
         assert!(Slot(0) < slot && slot <= self.chosen, "{slot} is not among the recovered slots");
         self.damaged_through = self.damaged_through.max(self.chosen);
+        self.known = self.known.max(self.chosen);
         self.chosen = Slot(slot.0 - 1);
     }
 
@@ -98,6 +105,8 @@ impl Recovered {
             return;
         }
         self.chosen = slot;
+        // The log does not reach the snapshot.
+        (self.cut, self.cut_is_due) = (slot, true);
         self.accepted = self.accepted.split_off(&slot.next());
         while let Some((Ballot::CHOSEN, _)) = self.accepted.get(&self.chosen.next()) {
             self.chosen = self.chosen.next();

@@ -165,6 +165,7 @@ pub fn status() -> ClusterStatus {
         applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
     }
 }
 
