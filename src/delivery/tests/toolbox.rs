@@ -15,7 +15,7 @@ use synod_delivery::toolbox::broken::Broken;
 use synod_delivery::toolbox::{Guarantee, Order};
 
 /// Seeds that are run of each guarantee unless something else is asked for.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 /// Threads that run them.
 const THREADS: u64 = 2;
 
