@@ -30,6 +30,6 @@ pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use status::{
     AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
-    NodeState, NodeStatus,
+    NodeState, NodeStatus, ProgramStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};

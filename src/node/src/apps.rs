@@ -38,6 +38,7 @@ pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Optio
         administrators: administrators.collect(),
         signatures_needed: genesis.signatures_needed,
         members: genesis.nodes.iter().filter(|_| keeps_members).map(member).collect(),
+        level: genesis.level,
     };
     Some(Machine::new(cluster, app.ndx, &founders, new(&app.kind)?))
 }

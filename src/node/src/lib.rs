@@ -35,6 +35,7 @@ mod space;
 mod states;
 mod status;
 mod tasks;
+mod upgrade;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};

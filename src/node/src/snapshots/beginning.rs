@@ -7,6 +7,7 @@ use synod_auth::checkpoint::{CertificateError, verify_certificate};
 use synod_auth::{Genesis, GenesisApp};
 use synod_content::look_up;
 use synod_machine::Machine;
+use synod_types::versions::LEVELS;
 use synod_types::{Checkpoint, ClusterId, NodeId, Slot};
 
 use super::disk::{Folder, ListError, read};
@@ -100,6 +101,9 @@ impl Beginning {
         let certificate = read(&path).map_err(|why| match why {
             ListError::Damaged(why) => BeginningError::Damaged { path: path.clone(), why: why.to_owned() },
             ListError::Io(why) => io(&path, why),
+            why @ ListError::UnknownVersion(_) => {
+                io(&path, io::Error::new(io::ErrorKind::Unsupported, why.to_string()))
+            }
         })?;
         let checkpoint = certificate.checkpoint;
         if (checkpoint.app, checkpoint.slot) != (app.ndx, slot) {
@@ -114,7 +118,7 @@ impl Beginning {
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
         };
         let chunks = folder.chunks();
-        let machine = restore(cluster, &checkpoint, &app.kind, |key| look_up(&chunks, &key));
+        let machine = restore(cluster, &checkpoint, &app.kind, LEVELS, |key| look_up(&chunks, &key));
         let machine = machine.map_err(|why| BeginningError::Unusable {
             path,
             checkpoint: boxed,
