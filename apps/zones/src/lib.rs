@@ -157,6 +157,10 @@ impl Application for ZonesApp {
         self.state.refers_to(key)
     }
 
+    fn contents(&self) -> Vec<(ContentKey, u64)> {
+        self.state.contents()
+    }
+
     fn wanted(&self) -> Vec<ContentKey> {
         self.served.wanted()
     }

@@ -6,6 +6,7 @@
 //! History is bounded three times: for one zone, in number, and in bytes. Over a bound the version goes first that was
 //! replaced first. A file to which no version refers any more is of no use to anybody.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -198,6 +199,15 @@ impl ZonesState {
     /// Whether any version refers to a file.
     pub fn refers_to(&self, key: &ContentKey) -> bool {
         self.references.contains_key(key)
+    }
+
+    /// Every file to which a version refers, with its bytes.
+    pub(crate) fn contents(&self) -> Vec<(ContentKey, u64)> {
+        let records = self.live.values().chain(self.deleted.values());
+        let contents = records.flat_map(|record| record.versions()).filter_map(|version| version.content);
+        let contents: BTreeMap<ContentKey, u64> =
+            contents.map(|content| (content.key, content.bytes)).collect();
+        contents.into_iter().collect()
     }
 
     /// Whether these changes fit together. They are of different zones.

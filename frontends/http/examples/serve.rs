@@ -45,6 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
     };
     let server = HttpServer::start(HttpConfig::at(addr), Gateway::new(vec![door], status)).await?;
     println!("http://{}/v1/apps/1/kv/key-00042", server.local_addr());

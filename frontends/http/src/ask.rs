@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use synod_app_kv::KvSelection;
 use synod_app_zones::{ZoneName, ZonesApp};
 use synod_gateway::{Answer, AppDoor, Gateway, GatewayError, Read};
-use synod_types::StateNdx;
+use synod_types::{ContentKey, StateNdx};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
@@ -154,6 +154,17 @@ impl Ask {
     pub(crate) fn rest<'a>(&'a self, door: &AppDoor) -> Result<Cow<'a, [u8]>, Refused> {
         let rest = self.uri.path().splitn(6, '/').nth(5).unwrap_or_default();
         percent::decode(rest).map_err(|why| self.invalid_path(Stamp::of(door.state_ndx()), why))
+    }
+
+    /// The key of a file at the end of `/v1/apps/{app}/{word}/{key}`.
+    pub(crate) fn content_key(&self, door: &AppDoor) -> Result<ContentKey, Refused> {
+        let rest = self.rest(door)?;
+        let key = std::str::from_utf8(&rest).ok().and_then(|text| text.parse().ok());
+        key.ok_or_else(|| {
+            let rest = String::from_utf8_lossy(&rest);
+            let detail = format!("in the path, {rest:?} is no content key: 64 hex digits are expected");
+            problem(Stamp::of(door.state_ndx()), &self.uri, ProblemType::InvalidPath, &detail)
+        })
     }
 
     /// The stateNdx in a segment of the path, counted as for [`Ask::segment`].

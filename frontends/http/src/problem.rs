@@ -52,7 +52,7 @@ problem_types! {
     BodyNotAllowed = PAYLOAD_TOO_LARGE, "body-not-allowed", "A request here has no body";
     /// The address is longer than any key needs.
     UriTooLong = URI_TOO_LONG, "uri-too-long", "The address is too long";
-    /// A part of the path is not what belongs there: a % without two hex digits, no zone's name, or no stateNdx.
+    /// A part of the path is not what belongs there: a % without two hex digits, no zone's name, no stateNdx or no content key.
     InvalidPath = BAD_REQUEST, "invalid-path", "The path cannot be decoded";
     /// Query parameters that are unknown, repeated or out of bounds; `parameters` lists them.
     InvalidParameters = BAD_REQUEST, "invalid-parameters", "Query parameters do not fit";
@@ -70,6 +70,11 @@ problem_types! {
     NoSuchVersion = NOT_FOUND, "no-such-version", "What the zone held then is not known";
     /// The application has forgotten what was in that state; `oldest` is the oldest one that it remembers.
     Compacted = GONE, "compacted", "What was in that state is forgotten";
+    /// No state of the application refers to a file with that key.
+    NoSuchFile = NOT_FOUND, "no-such-file", "No state refers to such a file";
+    /// This node has no snapshot of the application that a majority has signed: none was made yet, so the log goes back to
+    /// the first slot.
+    NoSuchSnapshot = NOT_FOUND, "no-such-snapshot", "There is no certified snapshot";
     /// A zone file that cannot be compared, since it does not load.
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
     /// This node does not have a file that it should have; another one does.

@@ -11,6 +11,7 @@ mod kv;
 mod log;
 mod metrics;
 mod problems;
+mod snapshot;
 mod watch;
 mod zones;
 
@@ -32,7 +33,8 @@ use crate::watch::Followers;
 pub(crate) use interface::Interface;
 pub(crate) use kv::{EntryView, text_or_base64};
 
-/// Zone files that are being sent or compared, and pages of a log that are being sent, at a time: a file may have 64 MiB.
+/// Zone files that are being sent or compared, and pages of a log and files of a snapshot that are being sent, at a time: a file
+/// may have 64 MiB.
 const FILES_MAX: usize = 16;
 /// Comparisons of zone files at a time: parsed, they take several times as much memory.
 const COMPARISONS_MAX: usize = 2;
@@ -104,8 +106,8 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchKey, NoSuchLease,
-        NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchFile, NoSuchKey,
+        NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -115,6 +117,9 @@ fn routes() -> Routes {
         .add(APP, routes!(commanders::log))
         .add(APP, routes!(commanders::pending))
         .add(&[APP, &[LogCut, LogNotHere, NotAcceptable]].concat(), routes!(log::page))
+        .add(&[APP, &[NoSuchSnapshot, NotAcceptable]].concat(), routes!(snapshot::newest))
+        .add(&[APP, &[FileNotHere]].concat(), routes!(snapshot::file))
+        .add(&[APP, &[NoSuchFile, FileNotHere]].concat(), routes!(snapshot::referred))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
         .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))

@@ -23,7 +23,9 @@ pub mod archive;
 mod folder;
 pub mod reading;
 pub mod segment;
+pub mod verifying;
 
 pub use archive::{AppendError, Archive, Held, OpenError};
 pub use reading::{ArchivedLog, ReadError};
 pub use segment::SegmentError;
+pub use verifying::{Segment, segments};

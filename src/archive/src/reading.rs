@@ -49,18 +49,18 @@ pub struct ArchivedLog {
 }
 
 impl ArchivedLog {
-    /// The log of `app` in the archive `dir`.
+    /// The log of `app` in the archive `dir`, behind slot `last`.
     ///
     /// # Errors
     /// [`ReadError::NotOne`], [`ReadError::Io`].
-    pub fn open(dir: &Path, app: AppNdx) -> Result<ArchivedLog, ReadError> {
+    pub fn open(dir: &Path, app: AppNdx, last: Slot) -> Result<ArchivedLog, ReadError> {
         let io = |source| ReadError::Io { dir: dir.to_owned(), source };
         if folder::apps(dir).map_err(io)?.is_empty() {
             return Err(ReadError::NotOne(dir.to_owned()));
         }
         let left = VecDeque::from(folder::list(dir, app).map_err(io)?);
         let end = left.iter().map(|named| named.last).max().unwrap_or(Slot(0));
-        Ok(ArchivedLog { app, left, pages: None, last: Slot(0), end })
+        Ok(ArchivedLog { app, left, pages: None, last, end })
     }
 
     /// The last slot that is archived; 0: none is.

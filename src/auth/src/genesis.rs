@@ -2,6 +2,10 @@
 //!
 //! It is JSON that a person can read and review. The cluster's id is the SHA3-256 of its bytes, so it never changes:
 //! whatever changes later (members, commanders) is state of the cluster, in its logs.
+//!
+//! A cluster that goes on from the states of another one, of a backup or of what is left after a disaster, has an [`Origin`] in
+//! its document. That vouches for these states, and is why its format is another one: a program that does not know of
+//! origins must not found such a cluster as if there had been nothing before.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,13 +16,17 @@ use serde::{Deserialize, Serialize};
 use synod_types::limits::{ADMINISTRATORS_MAX, APPS_MAX, GENESIS_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
 use synod_types::name::is_name;
 use synod_types::versions::LEVELS;
-use synod_types::{AppNdx, ClusterId, CommanderId, Digest, Level, NodeId, TimeMs};
+use synod_types::{
+    AppNdx, ClusterId, CommanderId, Configuration, Digest, Epoch, Level, NodeId, Slot, StateNdx, TimeMs,
+};
 
 use crate::key::{Algorithm, PublicKey};
 use crate::random;
 
 /// What the field `format` says.
 const FORMAT: &str = "synod/genesis/v1";
+/// What it says in a document with an origin.
+const FORMAT_WITH_ORIGIN: &str = "synod/genesis/v2";
 
 /// What founds a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +48,34 @@ pub struct Genesis {
     pub level: Level,
     /// The applications.
     pub apps: Vec<GenesisApp>,
+    /// With which states it begins, where that is not with nothing.
+    pub origin: Option<Origin>,
+}
+
+/// With which states of another cluster one begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The other cluster.
+    pub cluster: ClusterId,
+    /// The first epoch, whose members are those of the document: later than any that the other cluster can have come to.
+    pub epoch: Epoch,
+    /// The state of each application, in the order of the document's.
+    pub apps: Vec<OriginApp>,
+}
+
+/// The state with which an application begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OriginApp {
+    /// The application.
+    pub ndx: AppNdx,
+    /// The slot behind which the log begins: one more than the last one of the other cluster that is in the state.
+    pub slot: Slot,
+    /// How many commands and expiries had been executed.
+    pub state_ndx: StateNdx,
+    /// The hash chain there.
+    pub chain: Digest,
+    /// What the snapshot of that state holds, without the cluster's id: `synod_machine::snapshot::digest_without_cluster`.
+    pub state: Digest,
 }
 
 /// A first member.
@@ -131,7 +167,31 @@ impl Genesis {
     ) -> Genesis {
         let (name, nonce) = (name.into(), random::bytes());
         let level = Level::NEWEST;
-        Genesis { name, created, nonce, nodes, administrators, signatures_needed: 1, level, apps }
+        Genesis {
+            name,
+            created,
+            nonce,
+            nodes,
+            administrators,
+            signatures_needed: 1,
+            level,
+            apps,
+            origin: None,
+        }
+    }
+
+    /// The state with which an application begins, if it does not begin with nothing.
+    pub fn origin_of(&self, app: AppNdx) -> Option<&OriginApp> {
+        self.origin.as_ref()?.apps.iter().find(|origin| origin.ndx == app)
+    }
+
+    /// Who decides in slot 1. In a cluster with an origin nobody does: what was before is decided, and whoever does not have it
+    /// gets it from the others first.
+    pub fn first_voters(&self) -> Configuration {
+        match &self.origin {
+            None => Configuration::genesis(self.members()),
+            Some(_) => Configuration::of_nobody(),
+        }
     }
 
     /// Reads a document, and says which cluster it founds.
@@ -145,7 +205,7 @@ impl Genesis {
         let document: Document = serde_json::from_slice(bytes).map_err(|why| {
             // A document of another version may have other fields; that it is one says more than which field is new.
             match serde_json::from_slice::<FormatOnly>(bytes) {
-                Ok(FormatOnly { format }) if format != FORMAT => {
+                Ok(FormatOnly { format }) if format != FORMAT && format != FORMAT_WITH_ORIGIN => {
                     GenesisError::Mistakes(Mistakes(vec![format!("format: {}", unknown_format(&format))]))
                 }
                 _ => GenesisError::Syntax(why.to_string()),
@@ -167,7 +227,7 @@ impl Genesis {
             key: BASE64.encode(key.spki_der()),
         };
         let document = Document {
-            format: FORMAT.to_owned(),
+            format: if self.origin.is_none() { FORMAT } else { FORMAT_WITH_ORIGIN }.to_owned(),
             name: self.name.clone(),
             created_ms: self.created.0,
             nonce: hex::encode(self.nonce),
@@ -180,6 +240,7 @@ impl Genesis {
                 .iter()
                 .map(|app| AppText { ndx: app.ndx.0, name: app.name.clone(), kind: app.kind.clone() })
                 .collect(),
+            origin: self.origin.as_ref().map(OriginText::of),
         };
         let mut bytes =
             serde_json::to_vec_pretty(&document).expect("strings and numbers always have a JSON form");
@@ -209,6 +270,8 @@ struct Document {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     level: u32,
     apps: Vec<AppText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<OriginText>,
 }
 
 fn one() -> u32 {
@@ -242,15 +305,96 @@ struct AppText {
     kind: String,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginText {
+    cluster: String,
+    epoch: u64,
+    apps: Vec<OriginAppText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginAppText {
+    ndx: u32,
+    slot: u64,
+    state_ndx: u64,
+    chain: String,
+    state: String,
+}
+
+impl OriginText {
+    fn of(origin: &Origin) -> OriginText {
+        let app = |app: &OriginApp| OriginAppText {
+            ndx: app.ndx.0,
+            slot: app.slot.0,
+            state_ndx: app.state_ndx.0,
+            chain: app.chain.to_string(),
+            state: app.state.to_string(),
+        };
+        OriginText {
+            cluster: origin.cluster.to_string(),
+            epoch: origin.epoch.0,
+            apps: origin.apps.iter().map(app).collect(),
+        }
+    }
+
+    /// Finds every mistake; `None` only if there is one.
+    fn check(&self, apps: &[AppText], mistakes: &mut Mistakes) -> Option<Origin> {
+        if !self.apps.iter().map(|app| app.ndx).eq(apps.iter().map(|app| app.ndx)) {
+            mistakes.add("origin.apps", "the very applications of the document are needed, in their order");
+        }
+        if self.epoch == 0 {
+            mistakes.add("origin.epoch", "is 0, and there were epochs before it");
+        }
+        let mut digest = |place: String, text: &str| {
+            let digest = text.parse::<Digest>().ok();
+            if digest.is_none() {
+                mistakes.add(place, "64 hex digits are expected");
+            }
+            digest
+        };
+        let cluster = digest("origin.cluster".to_owned(), &self.cluster).map(ClusterId);
+        let app = |(n, app): (usize, &OriginAppText)| {
+            let chain = digest(format!("origin.apps[{n}].chain"), &app.chain);
+            let state = digest(format!("origin.apps[{n}].state"), &app.state);
+            Some(OriginApp {
+                ndx: AppNdx(app.ndx),
+                slot: Slot(app.slot),
+                state_ndx: StateNdx(app.state_ndx),
+                chain: chain?,
+                state: state?,
+            })
+        };
+        let apps: Vec<Option<OriginApp>> = self.apps.iter().enumerate().map(app).collect();
+        for (n, app) in self.apps.iter().enumerate() {
+            if app.slot == 0 {
+                mistakes
+                    .add(format_args!("origin.apps[{n}].slot"), "is 0, and the origin takes a slot itself");
+            }
+        }
+        let apps = apps.into_iter().collect::<Option<_>>()?;
+        Some(Origin { cluster: cluster?, epoch: Epoch(self.epoch), apps })
+    }
+}
+
 fn unknown_format(format: &str) -> String {
-    format!("{format:?} is not known: {FORMAT:?} is the only one that this version reads")
+    format!(
+        "{format:?} is not known: {FORMAT:?} and, with an origin, {FORMAT_WITH_ORIGIN:?} are the only ones that this version reads"
+    )
 }
 
 impl Document {
     /// Finds every mistake; `None` only if there is one.
     fn check(self, mistakes: &mut Mistakes) -> Option<Genesis> {
-        if self.format != FORMAT {
-            mistakes.add("format", unknown_format(&self.format));
+        match (&self.format[..], &self.origin) {
+            (FORMAT, None) | (FORMAT_WITH_ORIGIN, Some(_)) => {}
+            (FORMAT, Some(_)) | (FORMAT_WITH_ORIGIN, None) => {
+                let text =
+                    format!("a document has an origin if and only if its format is {FORMAT_WITH_ORIGIN:?}");
+                mistakes.add("origin", text);
+            }
+            _ => mistakes.add("format", unknown_format(&self.format)),
         }
         check_name("name", &self.name, mistakes);
         let mut nonce = [0; 16];
@@ -286,6 +430,10 @@ impl Document {
             );
         }
         check_apps(&self.apps, mistakes);
+        let origin = match &self.origin {
+            None => None,
+            Some(origin) => Some(origin.check(&self.apps, mistakes)?),
+        };
         let nodes = self.nodes.into_iter().zip(nodes);
         let administrators = self.administrators.into_iter().zip(administrators);
         let apps = self.apps.into_iter();
@@ -304,6 +452,7 @@ impl Document {
             apps: apps
                 .map(|text| GenesisApp { ndx: AppNdx(text.ndx), name: text.name, kind: text.kind })
                 .collect(),
+            origin,
         })
     }
 }
@@ -533,8 +682,64 @@ mod tests {
         let text = String::from_utf8(genesis(1, 1, 1).to_bytes()).unwrap();
         let unknown = text.replacen("\"name\"", "\"extra\": 1, \"name\"", 1);
         assert!(matches!(Genesis::parse(unknown.as_bytes()), Err(GenesisError::Syntax(_))));
-        let newer = unknown.replace(FORMAT, "synod/genesis/v2");
-        assert!(mistakes_in(&newer)[0].starts_with("format: \"synod/genesis/v2\" is not known"));
+        let newer = unknown.replace(FORMAT, "synod/genesis/v3");
+        assert!(mistakes_in(&newer)[0].starts_with("format: \"synod/genesis/v3\" is not known"));
+    }
+
+    fn with_origin() -> Genesis {
+        let mut genesis = genesis(3, 1, 2);
+        let app = |ndx: u32| OriginApp {
+            ndx: AppNdx(ndx),
+            slot: Slot(900 + u64::from(ndx)),
+            state_ndx: StateNdx(800),
+            chain: Digest([3; 32]),
+            state: Digest([4; 32]),
+        };
+        let apps = vec![app(0), app(1)];
+        genesis.origin = Some(Origin { cluster: ClusterId(Digest([9; 32])), epoch: Epoch(7), apps });
+        genesis
+    }
+
+    #[test]
+    fn an_origin_reads_back_and_is_another_format() {
+        let genesis = with_origin();
+        let bytes = genesis.to_bytes();
+        assert_eq!(Genesis::parse(&bytes).unwrap().0, genesis);
+        assert_eq!(genesis.origin_of(AppNdx(1)).unwrap().slot, Slot(901));
+        assert_eq!(genesis.first_voters(), Configuration::of_nobody());
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(FORMAT_WITH_ORIGIN) && !text.contains(FORMAT));
+        let without = Genesis { origin: None, ..genesis };
+        let plain = String::from_utf8(without.to_bytes()).unwrap();
+        assert!(plain.contains(FORMAT) && !plain.contains("origin"));
+        assert_eq!(without.first_voters(), Configuration::genesis(without.members()));
+        for (text, wrong) in [(&text, FORMAT_WITH_ORIGIN), (&plain, FORMAT)] {
+            let other = if wrong == FORMAT { FORMAT_WITH_ORIGIN } else { FORMAT };
+            assert!(
+                mistakes_in(&text.replace(wrong, other))[0]
+                    .starts_with("origin: a document has an origin if")
+            );
+        }
+    }
+
+    #[test]
+    fn all_mistakes_of_an_origin_are_reported() {
+        let mut genesis = with_origin();
+        let origin = genesis.origin.as_mut().unwrap();
+        (origin.epoch, origin.apps[1].slot, origin.apps[1].ndx) = (Epoch(0), Slot(0), AppNdx(5));
+        let text = String::from_utf8(genesis.to_bytes()).unwrap().replace(&"03".repeat(32), "03");
+        let mistakes = mistakes_in(&text);
+        let expected = [
+            "origin.apps: the very applications",
+            "origin.epoch: is 0",
+            "origin.apps[0].chain: 64 hex digits",
+            "origin.apps[1].chain: 64 hex digits",
+            "origin.apps[1].slot: is 0",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{mistake:?} instead of {expected:?}");
+        }
     }
 
     #[test]

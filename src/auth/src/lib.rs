@@ -7,8 +7,9 @@
 //! Start with [`key`] (what a key is, and what a valid signature), then [`verified`] (commands and messages).
 //! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS,
 //! [`credentials`] lets what is shown and trusted there change, [`hello`] ties a session to a key, [`receipt`] is a node's
-//! word for a file, and [`checkpoint`] that of a majority for a state.
+//! word for a file, [`checkpoint`] that of a majority for a state, and [`backup`] a commander's for a backup.
 
+pub mod backup;
 mod batch;
 pub mod certificate;
 pub mod checkpoint;
@@ -25,10 +26,11 @@ pub mod signing_key;
 pub mod tls;
 pub mod verified;
 
+pub use backup::{BackupSignatureError, sign_backup, verify_backup};
 pub use certificate::{CertificateAuthority, CertificateFacts, node_id_of, public_key_of};
 pub use checkpoint::{CertificateError, sign_checkpoint, verify_certificate, verify_checkpoint};
 pub use credentials::ServerCertificate;
-pub use genesis::{Genesis, GenesisAdministrator, GenesisApp, GenesisError, GenesisNode};
+pub use genesis::{Genesis, GenesisAdministrator, GenesisApp, GenesisError, GenesisNode, Origin, OriginApp};
 pub use hello::{sign_hello, verify_hello};
 pub use key::{Algorithm, KeyError, PublicKey, SignatureError};
 pub use pool::{Busy, VerifyPool};

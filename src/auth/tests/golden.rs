@@ -27,6 +27,7 @@ fn founded(level: Level, signatures_needed: u32) -> Genesis {
         signatures_needed,
         level,
         apps: vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }],
+        origin: None,
     }
 }
 

@@ -20,7 +20,8 @@ use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
 use synod_journal::Known;
 use synod_machine::Machine;
-use synod_types::{AppNdx, ClusterId, Digest, Slot, StateNdx};
+use synod_node::{Beginning, BeginningError, Voucher};
+use synod_types::{AppNdx, ClusterId, Configuration, Digest, Slot, StateNdx};
 
 use crate::connection::{self, Connection};
 use crate::exit::Failure;
@@ -85,6 +86,9 @@ pub(crate) struct LogArgs {
     /// The genesis document of the cluster
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
+    /// Of a cluster that was restored: the backup with which it begins, where the nodes have that no more
+    #[arg(long, value_name = "BACKUP")]
+    origin: Option<PathBuf>,
     /// Seconds after which a node that does not answer is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -111,6 +115,10 @@ pub(crate) struct Logs {
     verifying: Verifying,
     /// What comes first, if it was given.
     archive: Option<Archive>,
+    /// The backup with which the cluster begins, if it was given.
+    origin: Option<PathBuf>,
+    /// Who is proved to have been members, by the log of the application that keeps them, once that was audited from its beginning.
+    proved: Vec<Configuration>,
     /// What comes behind.
     store: Stored,
 }
@@ -135,7 +143,8 @@ impl LogArgs {
             None => Stored::Nodes(Nodes::new(known.reader()?, timeout)?),
         };
         let archive = self.place.archive.as_deref().map(Archive::new);
-        Ok(Logs { genesis, cluster, verifying: Verifying::new(cluster)?, archive, store })
+        let (verifying, origin) = (Verifying::new(cluster)?, self.origin.clone());
+        Ok(Logs { genesis, cluster, verifying, archive, origin, proved: Vec::new(), store })
     }
 }
 
@@ -252,16 +261,27 @@ impl Logs {
             Err(broken) => return Ok(Err(broken)),
         };
         report.begin(&named, &begins)?;
-        let go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
+        let is_proved = match &begins {
+            Begins::Genesis => true,
+            Begins::Snapshot(snapshot) => matches!(snapshot.voucher, Voucher::Genesis | Voucher::Members),
+        };
+        let mut proved = std::mem::take(&mut self.proved);
+        let mut go = |source: &mut dyn Source, auditor: &mut Auditor, report: &mut Report| {
             let end = source.end();
             walk(source, &self.verifying, auditor, until, |auditor, changes| {
                 let state = auditor.state();
+                if is_proved && let Some(members) = state.authority().members() {
+                    let now = members.configuration();
+                    if proved.last() != Some(&now) {
+                        proved.push(now);
+                    }
+                }
                 report.progress(&named, state.applied, end, state.state_ndx);
                 report.steps(&named, state, &changes)
             })
         };
         if let Some(archive) = &self.archive {
-            let mut source = archive.source(app.ndx, self.cluster)?;
+            let mut source = archive.source(app.ndx, self.cluster, auditor.state().applied)?;
             if let Err(broken) = go(&mut source, &mut auditor, report)? {
                 return Ok(Err(broken));
             }
@@ -293,6 +313,7 @@ impl Logs {
                 walked
             }
         };
+        self.proved = proved;
         if let Err(broken) = walked.and_then(|()| auditor.finish()) {
             return Ok(Err(broken));
         }
@@ -304,22 +325,58 @@ impl Logs {
     /// How much of an application's log is known to be chosen, where nobody says so while it is read.
     fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
         match &mut self.store {
-            Stored::Nodes(_) | Stored::Nothing => Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0 }),
+            Stored::Nodes(_) | Stored::Nothing => {
+                Ok(Known { cut: Slot(0), chosen: Slot(0), behind: 0, last: Slot(0) })
+            }
             Stored::DataDir(dir) => dir.known(app),
         }
     }
 
     /// The state with which an application's log begins that was cut off behind slot `cut`.
     fn begin(&self, app: &GenesisApp, cut: Slot) -> anyhow::Result<Result<(Begins, Machine), Break>> {
+        let (genesis, cluster) = (&self.genesis, self.cluster);
+        let began = genesis.origin_of(app.ndx).map_or(Slot(0), |origin| origin.slot);
         match &self.store {
-            Stored::DataDir(dir) if cut > Slot(0) && self.archive.is_none() => {
-                Begins::with_snapshot(dir.dir(), &self.genesis, self.cluster, app, cut)
+            Stored::DataDir(dir) if cut > began && self.archive.is_none() => {
+                Begins::with_snapshot(dir.dir(), genesis, &self.proved, cluster, app, cut)
             }
-            Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing => {
-                Begins::with_genesis(&self.genesis, self.cluster, app).map(Ok)
+            Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing if began == Slot(0) => {
+                Begins::with_genesis(genesis, cluster, app).map(Ok)
             }
+            _ if let Some(backup) = &self.origin => {
+                Begins::with_backup(backup, genesis, cluster, app).map(Ok)
+            }
+            Stored::DataDir(dir) => {
+                let found = Beginning::find(dir.dir(), genesis, &self.proved, cluster, app, began);
+                let is_it = |found: &Beginning| found.checkpoint.slot == began;
+                let found = found.and_then(|found| {
+                    is_it(&found)
+                        .then_some(found)
+                        .ok_or_else(|| BeginningError::NoSnapshot { cut: began, dir: dir.dir().to_owned() })
+                });
+                match Begins::found(found, genesis, app, began)? {
+                    Err(Break { kind: Kind::Hole, .. }) => Err(no_origin(app).into()),
+                    begun => Ok(begun),
+                }
+            }
+            Stored::Nodes(nodes) => match nodes.newest(genesis, cluster, app)? {
+                Some(found) if found.as_ref().map_or(true, |found| found.checkpoint.slot == began) => {
+                    Begins::found(found, genesis, app, began)
+                }
+                Some(_) | None => Err(no_origin(app).into()),
+            },
+            Stored::Nothing => Err(no_origin(app).into()),
         }
     }
+}
+
+/// There is nothing with which an audit of a cluster could begin that was restored.
+fn no_origin(app: &GenesisApp) -> Failure {
+    Failure::Usage(format!(
+        "the state with which application {} of this cluster begins is not there any more: give the backup from which the cluster was \
+         restored, with --origin",
+        app.ndx
+    ))
 }
 
 /// Goes on behind the last slot that is known to be chosen: what was accepted there is proved to be what was chosen if it comes to

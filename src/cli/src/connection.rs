@@ -171,10 +171,14 @@ impl Cluster {
         known(&self.ca, "the authority's certificate", "--ca")
     }
 
+    /// The key that signs.
+    pub(crate) fn key(&self) -> anyhow::Result<SigningKey> {
+        Ok(SigningKey::load(known(&self.key, "a key to sign with", "--sign-with")?)?)
+    }
+
     /// A client that signs with the key.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let key = SigningKey::load(known(&self.key, "a key to sign with", "--sign-with")?)?;
-        self.client_of(key)
+        self.client_of(self.key()?)
     }
 
     /// A client that signs with `key`.
@@ -191,6 +195,11 @@ impl Cluster {
             timeouts: timeouts(self.timeout),
         };
         Ok(Client::new(config)?)
+    }
+
+    /// How long a tool is patient.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The commanders' ports.

@@ -4,7 +4,10 @@
 //! Nothing is ever overwritten, and nothing is written before it is known that the genesis document is in order. What a node's
 //! files are and what is in them is in [`node_files`], for nodes that come later, too.
 
+pub(crate) mod heirs;
+pub(crate) mod inherited;
 pub(crate) mod node_files;
+pub(crate) mod nodes;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -148,11 +151,11 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
         }
         key.save_new(at(&files.key))?;
         create(&at(&files.certificate), certificate.as_bytes())?;
-        create(&config, node_toml(plan, node).as_bytes())?;
+        create(&config, node_toml(plan, node, BY_INIT).as_bytes())?;
         nodes.push(FoundedNode { plan: node.clone(), id: NodeId(key.id()), config });
     }
     // Last, so that where it is everything is.
-    create(&at(CLIENT), client_toml(plan).as_bytes())?;
+    create(&at(CLIENT), client_toml(plan, Some(ADMIN_KEY)).as_bytes())?;
     let (directory, administrators) = (directory.to_owned(), founded_administrators);
     Ok(Founded { directory, cluster, genesis, administrators, nodes })
 }
@@ -174,11 +177,14 @@ fn genesis(plan: &Plan, keys: &[SigningKey], administrators: &[(String, SigningK
     Genesis { signatures_needed: plan.signatures_needed, level: plan.level, ..genesis }
 }
 
-fn node_toml(plan: &Plan, node: &NodePlan) -> String {
+/// What a configuration says of who wrote it.
+const BY_INIT: &str = "synod init";
+
+fn node_toml(plan: &Plan, node: &NodePlan, by: &str) -> String {
     let place = plan.nodes.iter().position(|other| other.name == node.name).unwrap_or_default() + 1;
     let others = plan.nodes.iter().filter(|other| other.name != node.name);
     let text = NodeText {
-        headline: format!("Node {place} of {}, as `synod init` writes it", plan.nodes.len()),
+        headline: format!("Node {place} of {}, as `{by}` writes it", plan.nodes.len()),
         node,
         layout: plan.layout,
         retry_delay: plan.retry_delay,
@@ -191,7 +197,12 @@ fn node_toml(plan: &Plan, node: &NodePlan) -> String {
     text.to_string()
 }
 
-fn client_toml(plan: &Plan) -> String {
+fn client_toml(plan: &Plan, key: Option<&str>) -> String {
+    // Where there is none, it has to be put in.
+    let key = match key {
+        Some(key) => format!("key = {}", toml::Value::from(key)),
+        None => format!("# key = \"{ADMIN_KEY}\""),
+    };
     let mut text = format!(
         "# How the tools reach cluster {:?}: `synod --help` says which options take the place of what is here.\n\
          # Relative paths are relative to this file.\n\
@@ -199,7 +210,7 @@ fn client_toml(plan: &Plan) -> String {
          genesis = \"{GENESIS}\"\n\
          ca = \"{CA}\"\n\
          # Who commands: the private key that signs.\n\
-         key = \"{ADMIN_KEY}\"\n",
+         {key}\n",
         plan.name
     );
     for node in &plan.nodes {
@@ -308,7 +319,7 @@ mod tests {
         let plan = plan();
         for node in &plan.nodes {
             let text = fs::read_to_string(shipped.join(format!("{}.toml", node.name))).unwrap();
-            assert_eq!(text, node_toml(&plan, node));
+            assert_eq!(text, node_toml(&plan, node, BY_INIT));
         }
     }
 

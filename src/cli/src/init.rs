@@ -9,12 +9,12 @@ use clap::Args;
 use serde_json::json;
 use synod_app_zones::ZonesApp;
 use synod_auth::GenesisApp;
-use synod_types::limits::MEMBERS_MAX;
 use synod_types::versions::LEVELS;
 use synod_types::{AppNdx, Level};
 
 use crate::exit::Failure;
-use crate::founding::{CLIENT, Founded, Layout, NodeFiles, NodePlan, Plan, found};
+use crate::founding::nodes::NodeArgs;
+use crate::founding::{CLIENT, Founded, Layout, NodeFiles, Plan, found};
 use crate::output::Output;
 use crate::table::Table;
 
@@ -36,12 +36,8 @@ pub(crate) struct Init {
     /// The directory to make
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// How many nodes, all on one host: 1 to 15
-    #[arg(long, default_value_t = 3, value_name = "N", conflicts_with = "hosts")]
-    nodes: u16,
-    /// Give each node a directory of its own, DIR/NAME, with all that it needs; empty ones may be there
-    #[arg(long)]
-    node_dirs: bool,
+    #[command(flatten)]
+    nodes: NodeArgs,
     /// Where each node keeps its logs, on its host; by default beside its configuration
     #[arg(long, value_name = "PATH")]
     data_dir: Option<String>,
@@ -63,19 +59,6 @@ pub(crate) struct Init {
     /// An application: its number, its name and its kind (kv or zones); may be repeated
     #[arg(long = "app", value_name = "NDX=NAME:KIND", default_values = ["1=kv:kv", "2=zones:zones"])]
     apps: Vec<AppPlan>,
-    /// Let no node answer DNS queries, though there is a zones application
-    #[arg(long)]
-    no_dns: bool,
-    /// The host of all nodes: an IP address or a name
-    #[arg(long, default_value = "127.0.0.1", conflicts_with = "hosts")]
-    host: String,
-    /// The hosts of the nodes, one for each node
-    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
-    hosts: Vec<String>,
-    /// The first node's port for the other nodes; its back end gets 1000 more, its HTTP 2000 more, its DNS 3000 more. The
-    /// next node on the same host gets the next ports
-    #[arg(long, default_value_t = 7101, value_name = "PORT")]
-    base_port: u16,
 }
 
 impl Init {
@@ -113,31 +96,12 @@ impl Init {
             "client": self.dir.join(CLIENT),
             "nodes": nodes.collect::<Vec<_>>(),
         });
-        output.print(&json, Report { founded: &founded, layout: self.layout() })?;
+        output.print(&json, Report { founded: &founded, layout: self.nodes.layout() })?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn layout(&self) -> Layout {
-        if self.node_dirs { Layout::NodeDirectories } else { Layout::Together }
-    }
-
     fn plan(&self) -> anyhow::Result<Plan> {
-        let hosts = if self.hosts.is_empty() {
-            vec![self.host.clone(); self.nodes.into()]
-        } else {
-            self.hosts.clone()
-        };
-        if !(1..=MEMBERS_MAX).contains(&hosts.len()) {
-            return Err(Failure::Usage(format!("a cluster has 1 to {MEMBERS_MAX} nodes")).into());
-        }
-        let has_dns = !self.no_dns && self.apps.iter().any(|AppPlan(app)| app.kind == ZonesApp::KIND);
-        let mut nodes = Vec::new();
-        for (n, host) in hosts.iter().enumerate() {
-            let same_host = u16::try_from(hosts[..n].iter().filter(|other| *other == host).count())?;
-            // No port at all is as bad as one that is too high.
-            let base_port = self.base_port.checked_add(same_host).filter(|_| self.base_port > 0).unwrap_or(0);
-            nodes.push(NodePlan::on(format!("node{}", n + 1), host, base_port, has_dns)?);
-        }
+        let nodes = self.nodes.plans(self.apps.iter().map(|AppPlan(app)| app))?;
         if self.signatures > u32::from(self.admins) {
             let text = format!("--signatures {} needs as many --admins at least", self.signatures);
             return Err(Failure::Usage(text).into());
@@ -150,7 +114,7 @@ impl Init {
             signatures_needed: self.signatures,
             level: Level(self.level),
             retry_delay: None,
-            layout: self.layout(),
+            layout: self.nodes.layout(),
             data_dir: self.data_dir.clone(),
         })
     }

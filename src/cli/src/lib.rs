@@ -7,6 +7,7 @@
 //! Start with [`Command`]; [`founding`] makes a cluster's files, and is for tests and tools, too.
 
 mod audit;
+mod backup;
 mod bench;
 mod cert;
 mod commander;
@@ -30,9 +31,12 @@ pub mod propagation;
 mod public_key;
 pub mod reader;
 mod receipt;
+mod recover;
 mod repair;
+mod restore;
 mod status;
 mod submit;
+mod survivors;
 mod table;
 mod time;
 mod upgrade;
@@ -81,6 +85,9 @@ enum Command {
     Status(status::Status),
     Repair(repair::Repair),
     Audit(audit::Audit),
+    Backup(Box<backup::Backup>),
+    Restore(Box<restore::Restore>),
+    Recover(Box<recover::Recover>),
     Receipt(receipt::Receipts),
     Bench(bench::Bench),
 }
@@ -130,6 +137,9 @@ impl Cli {
             Command::Status(status) => block_on(status.run(output))?,
             Command::Repair(repair) => repair.run(output),
             Command::Audit(audit) => audit.run(output),
+            Command::Backup(backup) => backup.run(output),
+            Command::Restore(restore) => restore.run(output),
+            Command::Recover(recover) => recover.run(output),
             Command::Receipt(receipt) => receipt.run(output),
             Command::Bench(bench) => bench.run(output),
         }

@@ -162,6 +162,11 @@ impl Problem {
         self.r#type.ends_with("/log-cut")
     }
 
+    /// The node has no snapshot, or knows of none.
+    pub(crate) fn is_no_snapshot(&self) -> bool {
+        ["/no-such-snapshot", "/not-found"].iter().any(|end| self.r#type.ends_with(end))
+    }
+
     /// It is about something that the application has forgotten.
     pub(crate) fn is_compacted(&self) -> bool {
         self.r#type.ends_with("/compacted")
@@ -196,6 +201,12 @@ impl Reader {
     /// Where it reads.
     pub fn nodes(&self) -> &[HttpNode] {
         &self.nodes
+    }
+
+    /// The same, with this node before the others.
+    pub(crate) fn preferring(mut self, node: &HttpNode) -> Reader {
+        self.nodes.sort_by_key(|other| other != node);
+        self
     }
 
     /// The connections that it reads over, and how long it is patient.

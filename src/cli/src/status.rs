@@ -74,7 +74,11 @@ impl Status {
                 "certificate": certificate.certificate,
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
-            "warnings": of_members(&answered).into_iter().chain(of_programs(&answered)).collect::<Vec<_>>(),
+            "warnings": of_members(&answered)
+                .into_iter()
+                .chain(of_programs(&answered))
+                .chain(of_disks(&answered))
+                .collect::<Vec<_>>(),
             "diverged": diverged,
         });
         output.print(&json, text(&answered, &disagreeing, &diverged))?;
@@ -254,7 +258,7 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
-    for line in of_programs(answered) {
+    for line in of_programs(answered).into_iter().chain(of_disks(answered)) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
     for one in diverged {
@@ -297,6 +301,20 @@ fn of_programs(answered: &[Answered]) -> Vec<String> {
         format!("! a member has a program for level {newest}, and not every application is on it: synod upgrade status")
     }));
     lines
+}
+
+/// Nodes on whose disks something was damaged.
+fn of_disks(answered: &[Answered]) -> Vec<String> {
+    let statuses = answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let damaged = statuses.filter(|status| status.scrub.damaged > 0);
+    let line = |status: &ClusterStatus| {
+        let (node, damaged, mended) = (&status.node_name, status.scrub.damaged, status.scrub.mended);
+        format!(
+            "! {node}: {damaged} damaged records and files were found on its disk since it started, and {mended} were had from \
+             elsewhere: see its log, and to its disk"
+        )
+    };
+    damaged.map(line).collect()
 }
 
 fn role(role: GroupRole) -> &'static str {
@@ -389,6 +407,7 @@ mod tests {
                 certificate(CertificateUse::Node, n, 2_111_000_000_000),
                 certificate(CertificateUse::Ca, 0xca, 2_420_000_000_000),
             ],
+            scrub: synod_gateway::ScrubStatus::default(),
         };
         (HttpNode::named(name(n), "h:1"), Ok(status))
     }

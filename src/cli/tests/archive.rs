@@ -12,9 +12,10 @@ use auditing::{Ran, Tools, contents, copy};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
+use synod_auth::{Algorithm, GenesisApp, SigningKey, sign_checkpoint};
 use synod_client::{CommandOptions, Timeouts};
-use synod_cluster::{Cluster, KV, put};
-use synod_types::{Certificate, Digest, wire};
+use synod_cluster::{Cluster, KV, eventually, put};
+use synod_types::{AppNdx, Certificate, Digest, wire};
 
 /// Commands from one snapshot to the next: the fewest that a configuration takes.
 const EVERY: u64 = 100;
@@ -151,6 +152,110 @@ async fn what_cannot_be_archived_is_not_cut_and_what_was_never_there_is_told() {
     audit().broken(&[&format!("hole: the archive has no segment with the slots 1 to {}", first - 1)]);
     copy(&archives[0].join(KV.to_string()), &archives[2].join(KV.to_string()));
     audit().ok();
+}
+
+/// Has a node make snapshots often.
+fn often(config: &Path) {
+    let mut config = fs::OpenOptions::new().append(true).open(config).unwrap();
+    writeln!(config, "\n[snapshots]\ncommands = {EVERY}").unwrap();
+}
+
+/// Writes to an application until the second node has cut its log off.
+async fn write_until_cut(cluster: &Cluster, app: AppNdx) {
+    let client = cluster.client_of(
+        cluster.administrator(),
+        [1, 2].map(|node| cluster.endpoint(node)).to_vec(),
+        Timeouts::default(),
+    );
+    let is_cut = async || {
+        let read = cluster.readers.get(1, &format!("/v1/apps/{app}/log?after=0")).await;
+        read.is_err_and(|why| why.status().is_some_and(|status| status == 410))
+    };
+    let mut count = 0;
+    while !is_cut().await {
+        assert!(count < 100 * EVERY, "it never came to that\n{}", cluster.log(1));
+        for _ in 0..EVERY / 4 {
+            count += 1;
+            client
+                .execute(app, put(format!("key {}", count % 17), "x"), CommandOptions::default())
+                .await
+                .unwrap();
+        }
+    }
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_came_since_genesis_count_as_far_as_that_is_proved() {
+    let app = |ndx, name: &str, kind: &str| GenesisApp { ndx, name: name.to_owned(), kind: kind.to_owned() };
+    let (home, other) = (AppNdx(1), AppNdx(2));
+    let apps = vec![app(home, "home", "kv"), app(other, "other", "kv"), app(AppNdx(3), "zones", "zones")];
+    let mut cluster = Cluster::found_apps(1, apps);
+    often(&cluster.founded.nodes[0].config);
+    cluster.try_start_all().await.unwrap();
+    for name in ["node2", "node3"] {
+        let node = cluster.prepare(name);
+        often(&cluster.founded.nodes[node].config);
+        cluster.spawn(node);
+        cluster.ready(node).await;
+        let id = cluster.founded.nodes[node].id.to_string();
+        eventually("it asks to become a member", async || {
+            let pending = cluster.expect_json(0, "member pending");
+            pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
+        })
+        .await;
+        let accepted = cluster.expect_json(0, &format!("member accept {name} --id {}", &id[..12]));
+        assert_eq!(accepted["settled"]["reached"], true, "{accepted}");
+    }
+    let removed = cluster.expect_json(0, "member remove node1");
+    assert_eq!(removed["settled"]["reached"], true, "{removed}");
+    cluster.stop(0).await;
+    write_until_cut(&cluster, other).await;
+    cluster.stop_all().await;
+
+    // Nobody of genesis is left. The home application's log proves who came.
+    let data = cluster.founded.nodes[1].config.with_file_name("data-node2");
+    let audit = |more: &str| format!("audit --quiet --data-dir {} {more}", data.display());
+    let (text, said) = cluster.expect(0, &audit(""));
+    assert!(text.contains(", certified by ") && said.is_empty(), "{text}\n{said}");
+    let begins = cluster.expect_json(0, &audit(""))["apps"][1]["begins"].clone();
+    assert_eq!((&begins["certified"], &begins["membersProved"]), (&true.into(), &true.into()));
+    // Without it, only the state says so.
+    let only_itself = "is certified by members whom only that state itself names";
+    let (_, said) = cluster.expect(0, &audit("--app other"));
+    assert!(said.contains(only_itself), "{said}");
+
+    // Nor where that log was cut off as well.
+    for node in [1, 2] {
+        cluster.spawn(node);
+    }
+    for node in [1, 2] {
+        cluster.ready(node).await;
+    }
+    write_until_cut(&cluster, home).await;
+    cluster.stop_all().await;
+    let (_, said) = cluster.expect(0, &audit(""));
+    assert_eq!(said.matches(only_itself).count(), 2, "{said}");
+    let begins = cluster.expect_json(0, &audit(""))["apps"][0]["begins"].clone();
+    assert_eq!((&begins["certified"], &begins["membersProved"]), (&true.into(), &false.into()));
+    // A stranger's word makes nobody a member.
+    let stranger = SigningKey::generate(Algorithm::Ed25519);
+    let folder = data.join("snapshots");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        let mut certificate: Certificate =
+            wire::decode(&bytes[CERTIFICATE_DOMAIN.len()..bytes.len() - 32]).unwrap();
+        let forged = sign_checkpoint(&stranger, cluster.founded.cluster, &certificate.checkpoint);
+        certificate.signatures = vec![forged];
+        let content = [CERTIFICATE_DOMAIN, &wire::encode(&certificate)].concat();
+        fs::write(&path, [&content[..], &Digest::of(&[&content]).0].concat()).unwrap();
+    }
+    let (_, said) = cluster.expect(0, &audit(""));
+    assert_eq!(said.matches("no majority has signed the snapshot").count(), 2, "{said}");
 }
 
 /// A cluster that has stopped, and what it came to.

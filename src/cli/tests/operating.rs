@@ -51,11 +51,18 @@ exec unshare --mount bash -c '
         "scp",
         r#"#!/bin/bash
 set -e
-to=${!#}
-host=${to%%:*} path=${to#*:}
-path=${path/#\/etc\/synod/$ROOT/hosts/$host/etc}
-path=${path/#\/var\/lib\/synod/$ROOT/hosts/$host/lib}
-cp -r "${@:1:$#-1}" "$path"
+[ "$1" = -r ] && shift
+here() {
+    case $1 in
+        *:*) path=${1#*:} at=$ROOT/hosts/${1%%:*}
+             path=${path/#\/etc\/synod/$at/etc}
+             echo "${path/#\/var\/lib\/synod/$at/lib}" ;;
+        *) echo "$1" ;;
+    esac
+}
+names=()
+for name; do names+=("$(here "$name")"); done
+cp -r "${names[@]:0:$#}"
 "#,
     ),
     (

@@ -184,8 +184,9 @@ async fn a_node_that_stood_still_for_ten_seconds() {
     for what in ["leader", "follower"] {
         let leader = leader(&cluster).await;
         let still = if what == "leader" { leader } else { (leader + 1) % 3 };
-        let others = "--clients 64 --connections 9 --to all --seconds 20 --rate 300 --commands 6000";
-        let writing = begin(&cluster, others);
+        let others =
+            "--clients 64 --connections 9 --to all --seconds 20 --rate 300 --commands 6000".to_owned();
+        let writing = begin(&cluster, &others);
         tokio::time::sleep(Duration::from_secs(3)).await;
         cluster.pause(still);
         tokio::time::sleep(Duration::from_secs(10)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use synod_machine::View;
 use synod_types::limits::READ_WAIT_MS_MAX;
-use synod_types::{AppNdx, ContentKey, Digest, LogPage, Slot, StateNdx};
+use synod_types::{AppNdx, Certificate, ContentKey, Digest, LogPage, Slot, StateNdx};
 use tokio::sync::watch;
 
 use crate::door::AppDoor;
@@ -16,6 +16,7 @@ use crate::log::{Log, LogUnread, NoLog};
 use crate::metrics::{Metrics, NoMetrics};
 use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
+use crate::snapshots::{NoSnapshots, Snapshots};
 use crate::status::{ClusterStatus, NodeState};
 
 /// How fresh an answer must be.
@@ -91,6 +92,7 @@ struct Inner {
     status: Box<dyn Fn() -> ClusterStatus + Send + Sync>,
     files: Arc<dyn Files>,
     log: Arc<dyn Log>,
+    snapshots: Arc<dyn Snapshots>,
     metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
@@ -115,6 +117,7 @@ impl Gateway {
             status: Box::new(status),
             files: Arc::new(NoFiles),
             log: Arc::new(NoLog),
+            snapshots: Arc::new(NoSnapshots),
             metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
             stopping: watch::Sender::new(false),
@@ -136,6 +139,15 @@ impl Gateway {
     /// If the gateway was cloned already: it is put together first and handed out then.
     pub fn with_log(mut self, log: Arc<dyn Log>) -> Gateway {
         self.own().log = log;
+        self
+    }
+
+    /// The same gateway, with snapshots to give out; without this, there are none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_snapshots(mut self, snapshots: Arc<dyn Snapshots>) -> Gateway {
+        self.own().snapshots = snapshots;
         self
     }
 
@@ -214,6 +226,16 @@ impl Gateway {
     /// A file to which a state refers; `None` if this node does not have it, or cannot read it.
     pub async fn file(&self, key: ContentKey) -> Option<Bytes> {
         self.0.files.read(key).await
+    }
+
+    /// The newest snapshot of an application that a majority has signed.
+    pub fn snapshot(&self, app: AppNdx) -> Option<Certificate> {
+        self.0.snapshots.newest(app)
+    }
+
+    /// A file of a snapshot; `None` if this node does not have it, or cannot read it.
+    pub async fn snapshot_file(&self, key: ContentKey) -> Option<Bytes> {
+        self.0.snapshots.file(key).await
     }
 
     /// What was chosen behind slot `after` and is applied here, at most `limit` decrees, and the state that this node had

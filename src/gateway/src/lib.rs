@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 mod nodes;
 mod reads;
+mod snapshots;
 pub mod status;
 mod waiters;
 
@@ -28,8 +29,9 @@ pub use log::{Log, LogRead, LogUnread};
 pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
+pub use snapshots::Snapshots;
 pub use status::{
     AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
-    NodeState, NodeStatus, ProgramStatus, VersionRange,
+    NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};

@@ -37,6 +37,25 @@ pub struct ClusterStatus {
     /// What the node shows in TLS and whom it trusts, as it is now.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// What reading everything on the node's disk has found since the node started.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
+}
+
+/// What was found by reading everything on a node's disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScrubStatus {
+    /// When everything had been read last, in milliseconds since 1970; absent: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, nullable = false)]
+    pub passed_ms: Option<TimeMs>,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Records and files that were damaged.
+    pub damaged: u64,
+    /// Of these, those that are whole again.
+    pub mended: u64,
 }
 
 /// A certificate that a node has.

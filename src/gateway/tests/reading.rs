@@ -81,6 +81,7 @@ fn status() -> ClusterStatus {
             refused: None,
         }],
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
         epoch: synod_types::Epoch(0),
         applicants: Vec::new(),
         apps: vec![AppStatus {

@@ -73,6 +73,7 @@ points! {
         Lock "lock",
         StampRead "stamp-read",
         LogFind "log-find",
+        CopyClear "copy-clear",
         LogDirCreate "log-dir-create",
         ReleaseOpen "release-open",
         ReleaseLock "release-lock",
@@ -80,6 +81,9 @@ points! {
         SnapshotsList "snapshots-list",
         SledOpen "sled-open",
         LogOpen "log-open",
+        HeadOpen "head-open",
+        HeadRead "head-read",
+        HeadSync "head-sync",
         ConfOpen "conf-open",
         ConfSync "conf-sync",
         LogSync "log-sync",
@@ -89,6 +93,7 @@ points! {
         Get "get",
     }
     Working {
+        HeadWrite "head-write",
         AheadLength "ahead-length",
         AheadRead "ahead-read",
         AheadWrite "ahead-write",
@@ -104,6 +109,10 @@ points! {
         BlobSync "blob-sync",
         BlobDirOpen "blob-dir-open",
         BlobDirSync "blob-dir-sync",
+        MoveFind "move-find",
+        MoveClear "move-clear",
+        MoveAside "move-aside",
+        MoveIn "move-in",
     }
     Removing {
         RemoveScan "remove-scan",

@@ -1,6 +1,7 @@
 //! The handle on the journal: opening, appending, reading, closing.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +11,16 @@ use std::{fs, io};
 
 use synod_types::{AppNdx, Ballot, Decree, Record, Recovered, Slot};
 
+use crate::head::Head;
 use crate::pace::SyncPace;
-use crate::queue::{Append, Done, Queue, Read, Reply};
+use crate::queue::{Append, Done, Queue, Read, Reply, Verify, VerifyReply};
+use crate::rebuilding;
 use crate::record;
 use crate::recovery::{self, ReadError, RecoveryError};
 use crate::sled_store::SledStore;
 use crate::stamp::{DataDir, Stamp, StampError};
 use crate::store::{Store, StoreError};
+use crate::tally::Tallies;
 use crate::watch::{Patience, Watch};
 use crate::writer::Writer;
 
@@ -27,12 +31,24 @@ pub enum OpenError {
     #[error(transparent)]
     Stamp(#[from] StampError),
     /// The log cannot be opened.
-    #[error("cannot open the log {}: {source}", .path.display())]
+    #[error(
+        "cannot open the log {}: {source}; where its files are damaged, replace the node by a new one (synod member replace): \
+         this one must not forget what it promised",
+        .path.display()
+    )]
     Log {
         /// Where it is.
         path: PathBuf,
         /// Why not.
         source: StoreError,
+    },
+    /// Where it stands how far the log has come.
+    #[error("cannot open {}: {source}", .path.display())]
+    Head {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
     /// A group cannot be recovered.
     #[error(transparent)]
@@ -91,6 +107,7 @@ impl Journal {
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
         let mut data_dir = DataDir::open(dir, stamp)?;
         data_dir.clear_unfinished_log()?;
+        data_dir.clear_unfinished_copy()?;
         let path = data_dir.log();
         let store = SledStore::open(&path).map_err(|source| OpenError::Log { path, source })?;
         data_dir.log_was_created()?;
@@ -111,15 +128,19 @@ impl Journal {
 
     fn start(
         mut store: Box<dyn Store>,
-        data_dir: Option<DataDir>,
+        mut data_dir: Option<DataDir>,
         apps: &[AppNdx],
         on_fatal: OnFatal,
         patience: Patience,
     ) -> Result<(Journal, BTreeMap<AppNdx, Recovered>), OpenError> {
-        let mut recovered: BTreeMap<AppNdx, Recovered> = BTreeMap::new();
-        for &app in apps {
-            recovered.insert(app, recovery::recover(&mut *store, app)?);
+        let (mut recovered, mut tallies) = read_back(&mut *store, apps)?;
+        if let Some(data_dir) = data_dir.as_mut().filter(|_| store.is_corrupt()) {
+            let path = data_dir.log();
+            let rebuilt = rebuilding::rebuild(store, data_dir, apps);
+            store = rebuilt.map_err(|source| OpenError::Log { path, source })?;
+            (recovered, tallies) = read_back(&mut *store, apps)?;
         }
+        let head = data_dir.as_ref().map(|dir| open_head(dir, &tallies)).transpose()?;
         let trimming = recovered.iter().filter(|(_, found)| found.cut > Slot(0));
         let trimming = trimming.map(|(&app, found)| (app, found.cut)).collect();
         let queue = Arc::new(Queue::default());
@@ -129,7 +150,10 @@ impl Journal {
         let log = data_dir.as_ref().map(DataDir::log);
         let writer = Writer {
             store,
-            _data_dir: data_dir,
+            tallies,
+            head,
+            data_dir,
+            apps: apps.to_vec(),
             queue: queue.clone(),
             watch: watch.clone(),
             pace: pace.clone(),
@@ -196,6 +220,12 @@ impl Journal {
         self.0.queue.read(Read { app, from, up_to, bytes_max, reply });
     }
 
+    /// Reads the next stretch of an application's log from slot `from` on, all that is in it, and gives `reply` what cannot be
+    /// read; see [`recovery::verify`]. `reply` is run by the writer.
+    pub fn verify(&self, app: AppNdx, from: Slot, chosen: Slot, bytes_max: u64, reply: VerifyReply) {
+        self.0.queue.verify(Verify { app, from, chosen, bytes_max, reply });
+    }
+
     /// [`Journal::read`], waiting for the answer: for replay at the start. Not to be called from a `done` or a reply.
     ///
     /// # Errors
@@ -221,6 +251,44 @@ impl Journal {
     pub fn close(&self) {
         self.0.close();
     }
+}
+
+/// What the store holds. The store asserts over files that make no sense; here that is an error.
+fn read_back(
+    store: &mut dyn Store,
+    apps: &[AppNdx],
+) -> Result<(BTreeMap<AppNdx, Recovered>, Tallies), RecoveryError> {
+    let read = || {
+        let (mut recovered, mut tallies) = (BTreeMap::new(), BTreeMap::new());
+        for &app in apps {
+            let (found, tally) = recovery::recover(store, app)?;
+            recovered.insert(app, found);
+            tallies.insert(app, tally);
+        }
+        Ok((recovered, Tallies::new(tallies)))
+    };
+    panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(StoreError::Broken("sled panicked while it read its files".to_owned()).into())
+    })
+}
+
+/// Holds the log against how far it had come.
+fn open_head(dir: &DataDir, tallies: &Tallies) -> Result<Head, OpenError> {
+    let path = dir.head();
+    let io = |source| OpenError::Head { path: path.clone(), source };
+    let mut head = Head::open(&path).map_err(io)?;
+    if head.is_empty() && tallies.numbers().any(|(_, number)| number > 0) {
+        tracing::warn!(file = %path.display(), "it is not known any more how far the log had come: whether its end is there was not verified");
+    }
+    for (app, found) in tallies.numbers() {
+        let expected = head.number(app);
+        if found < expected {
+            return Err(RecoveryError::LostEnd { app, found, expected }.into());
+        }
+    }
+    head.make_durable().map_err(io)?;
+    dir.sync()?;
+    Ok(head)
 }
 
 fn bytes_below(folder: &Path) -> u64 {

@@ -9,6 +9,9 @@
 //! for an absent one: every record carries a checksum over its key and its value. It never opens the data directory
 //! of another node or cluster ([`stamp`]), nor one that another process has open.
 //!
+//! It never takes a log that has lost its end, or something in it, for a whole one: [`tally`] says what it has to hold, and
+//! [`head`] how far it has come at least.
+//!
 //! What is verified when: at the start, the promise, the hint, the last [`recovery::VERIFIED_SLOTS`] decrees up to the
 //! hint and all behind it; everything else when it is read.
 //!
@@ -16,14 +19,17 @@
 //! audits of a node that does not run.
 
 pub mod failpoint;
+pub mod head;
 pub mod journal;
 pub mod memory_store;
+pub mod rebuilding;
 pub mod record;
 pub mod recovery;
 pub mod sled_store;
 pub mod stamp;
 pub mod stopped;
 pub mod store;
+pub mod tally;
 
 mod pace;
 mod queue;
@@ -33,6 +39,6 @@ mod writer;
 
 pub use journal::{Journal, JournalError, OpenError};
 pub use memory_store::MemoryStore;
-pub use recovery::{Known, ReadError};
+pub use recovery::{Known, ReadError, Unreadable, Verified};
 pub use stamp::Stamp;
 pub use stopped::{StoppedError, StoppedLog};

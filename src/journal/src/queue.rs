@@ -8,12 +8,15 @@ use synod_types::limits::{JOURNAL_QUEUE_BYTES_MAX, JOURNAL_READS_MAX};
 use synod_types::{AppNdx, Ballot, Decree, Slot};
 
 use crate::record::Entry;
-use crate::recovery::ReadError;
+use crate::recovery::{ReadError, Verified};
 
 /// Called by the writer when an append is durable.
 pub type Done = Box<dyn FnOnce() + Send>;
 /// Called by the writer with what it read.
 pub type Reply = Box<dyn FnOnce(Result<Vec<(Slot, Ballot, Decree)>, ReadError>) + Send>;
+
+/// Called by the writer with what it verified.
+pub type VerifyReply = Box<dyn FnOnce(Result<Verified, ReadError>) + Send>;
 
 /// Something for the writer to do.
 pub enum Work {
@@ -21,6 +24,8 @@ pub enum Work {
     Append(Append),
     /// Read this.
     Read(Read),
+    /// See whether this can be read.
+    Verify(Verify),
 }
 
 /// The records of one append, encoded.
@@ -54,6 +59,20 @@ pub struct Read {
     pub bytes_max: usize,
     /// Whom to tell.
     pub reply: Reply,
+}
+
+/// A request to see whether a stretch of a log can be read.
+pub struct Verify {
+    /// The application.
+    pub app: AppNdx,
+    /// The first slot.
+    pub from: Slot,
+    /// Up to here the log has no holes.
+    pub chosen: Slot,
+    /// Bytes after which to stop.
+    pub bytes_max: u64,
+    /// Whom to tell.
+    pub reply: VerifyReply,
 }
 
 /// The queue between those who append and read, and the writer.
@@ -110,19 +129,36 @@ impl Queue {
 
     /// Queues a read, or refuses it.
     pub fn read(&self, read: Read) {
+        match self.room_for_read() {
+            Ok(mut state) => {
+                state.works.push(Work::Read(read));
+                self.work.notify_one();
+            }
+            Err(refusal) => (read.reply)(Err(refusal)),
+        }
+    }
+
+    /// Queues the verifying of a stretch, or refuses it.
+    pub fn verify(&self, verify: Verify) {
+        match self.room_for_read() {
+            Ok(mut state) => {
+                state.works.push(Work::Verify(verify));
+                self.work.notify_one();
+            }
+            Err(refusal) => (verify.reply)(Err(refusal)),
+        }
+    }
+
+    fn room_for_read(&self) -> Result<MutexGuard<'_, State>, ReadError> {
         let mut state = self.lock();
-        let refusal = if state.phase != Phase::Open {
-            ReadError::Stopped
+        if state.phase != Phase::Open {
+            Err(ReadError::Stopped)
         } else if state.reads >= JOURNAL_READS_MAX {
-            ReadError::Busy
+            Err(ReadError::Busy)
         } else {
             state.reads += 1;
-            state.works.push(Work::Read(read));
-            self.work.notify_one();
-            return;
-        };
-        drop(state);
-        (read.reply)(Err(refusal));
+            Ok(state)
+        }
     }
 
     /// All that waits, as soon as there is something; `None` when there will be nothing more.
@@ -169,8 +205,10 @@ impl Queue {
         self.change.notify_all();
         drop(state);
         for work in works {
-            if let Work::Read(read) = work {
-                (read.reply)(Err(ReadError::Stopped));
+            match work {
+                Work::Read(read) => (read.reply)(Err(ReadError::Stopped)),
+                Work::Verify(verify) => (verify.reply)(Err(ReadError::Stopped)),
+                Work::Append(_) => {}
             }
         }
         is_first

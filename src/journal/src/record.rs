@@ -4,8 +4,12 @@
 //! key    tag (1) ‖ appNdx (u32) [‖ slot (u64) ‖ part (u16)]                      numbers big-endian, so that keys
 //!        tag 1 promised, 2 chosen, 4 cut (without slot and part), 3 accepted    sort by slot
 //! value  crc32 (u32) ‖ version (1) ‖ parts (u16) ‖ crc32 of the body (u32) ‖ a part of the body
+//!        [‖ number (u64) ‖ tally (u64)]
 //! body   postcard: Ballot (promised), Slot (chosen, cut), (Ballot, Decree) (accepted)
 //! ```
+//!
+//! What stands in brackets at a value's end is in version 3, which the writer makes of version 2: which write it was, and what
+//! the log held behind it ([`crate::tally`]).
 //!
 //! The first crc32 is over the key and all of the value behind it, so that a value at another key is as wrong as a
 //! flipped bit. A body longer than [`PART_BYTES`] is spread over several keys; each part says of how many and of
@@ -17,8 +21,10 @@ use synod_types::{AppNdx, Ballot, Decree, Record, Slot};
 /// Bytes of a body in one value. The store below keeps up to some twenty values in one page, and a page must stay
 /// below the size at which it leaves the log (see [`crate::sled_store`]).
 pub const PART_BYTES: usize = 16 << 10;
-/// The version of the format that this code writes, and the only one that it reads.
+/// The version of a value without number and tally.
 pub const FORMAT_VERSION: u8 = 2;
+/// The version of a value with both: what the writer writes.
+pub const SEALED_VERSION: u8 = 3;
 
 const TAG_PROMISED: u8 = 1;
 const TAG_CHOSEN: u8 = 2;
@@ -26,6 +32,7 @@ const TAG_ACCEPTED: u8 = 3;
 const TAG_CUT: u8 = 4;
 
 const HEADER_BYTES: usize = 4 + 1 + 2 + 4;
+const SEAL_BYTES: usize = 8 + 8;
 const ACCEPTED_KEY_BYTES: usize = 1 + 4 + 8 + 2;
 
 /// One key with its value.
@@ -89,6 +96,17 @@ pub fn accepted_through(app: AppNdx, slot: Slot) -> (Vec<u8>, Vec<u8>) {
     (accepted_key(app, Slot(0), 0), accepted_key(app, slot.next(), 0))
 }
 
+/// Of how many parts a value is one, if it is in order; at least 1.
+pub fn parts_of(value: &[u8]) -> u16 {
+    value.get(5..7).and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
+}
+
+/// The application of a key.
+pub fn app_of(key: &[u8]) -> Option<AppNdx> {
+    let app = key.get(1..5)?.try_into().ok()?;
+    Some(AppNdx(u32::from_be_bytes(app)))
+}
+
 /// The slot of an accepted record's key.
 pub fn slot_of(accepted_key: &[u8]) -> Option<Slot> {
     let key: &[u8; ACCEPTED_KEY_BYTES] = accepted_key.try_into().ok()?;
@@ -144,8 +162,41 @@ pub fn decode_cut(app: AppNdx, value: &[u8]) -> Result<Slot, Damaged> {
 pub struct Part<'a> {
     /// How many parts the record has.
     pub parts: u16,
-    digest: u32,
+    /// Over the whole body.
+    pub digest: u32,
+    /// Which write it was, and the tally behind it.
+    pub seal: Option<Seal>,
     bytes: &'a [u8],
+}
+
+/// What the writer adds to a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Seal {
+    /// The number of the write; all values of one have the same.
+    pub number: u64,
+    /// The tally behind it.
+    pub tally: u64,
+}
+
+/// Adds what the writer knows to a value as [`encode`] makes it.
+pub fn seal(entry: &mut Entry, seal: Seal) {
+    entry.value[4] = SEALED_VERSION;
+    entry.value.extend_from_slice(&seal.number.to_be_bytes());
+    entry.value.extend_from_slice(&seal.tally.to_be_bytes());
+    let crc = checksum(&entry.key, &entry.value[4..]);
+    entry.value[..4].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// A value that is in order, as it was before it was sealed.
+pub fn unseal(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut value = value.to_vec();
+    if value.get(4) == Some(&SEALED_VERSION) {
+        value.truncate(value.len().saturating_sub(SEAL_BYTES));
+        value[4] = FORMAT_VERSION;
+        let crc = checksum(key, &value[4..]);
+        value[..4].copy_from_slice(&crc.to_be_bytes());
+    }
+    value
 }
 
 /// Checks the value at `key`.
@@ -157,10 +208,21 @@ pub fn decode_part<'a>(key: &[u8], value: &'a [u8]) -> Result<Part<'a>, Damaged>
     let (header, bytes) = rest.split_first_chunk::<{ HEADER_BYTES - 4 }>().ok_or(Damaged)?;
     let [version, parts_high, parts_low, digest @ ..] = *header;
     let parts = u16::from_be_bytes([parts_high, parts_low]);
-    if checksum(key, rest) != u32::from_be_bytes(*crc) || version != FORMAT_VERSION || parts == 0 {
+    if checksum(key, rest) != u32::from_be_bytes(*crc) || parts == 0 {
         return Err(Damaged);
     }
-    Ok(Part { parts, digest: u32::from_be_bytes(digest), bytes })
+    let digest = u32::from_be_bytes(digest);
+    match version {
+        FORMAT_VERSION => Ok(Part { parts, digest, seal: None, bytes }),
+        SEALED_VERSION => {
+            let (bytes, seal) = bytes.split_last_chunk::<SEAL_BYTES>().ok_or(Damaged)?;
+            let (number, tally) = seal.split_at(8);
+            let number = u64::from_be_bytes(number.try_into().expect("eight bytes"));
+            let tally = u64::from_be_bytes(tally.try_into().expect("eight bytes"));
+            Ok(Part { parts, digest, seal: Some(Seal { number, tally }), bytes })
+        }
+        _ => Err(Damaged),
+    }
 }
 
 /// Puts the parts of an accepted record together.
@@ -325,6 +387,24 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_sealed_values_are_golden() {
+        let records = [
+            Record::Promised { app: APP, ballot: ballot() },
+            Record::Chosen { app: APP, slot: Slot(258) },
+            Record::Cut { app: APP, slot: Slot(7) },
+            accepted(4),
+        ];
+        let mut lines = String::new();
+        for mut entry in records.iter().flat_map(encode) {
+            seal(&mut entry, Seal { number: 258, tally: 0x1122_3344_5566_7788 });
+            let part = decode_part(&entry.key, &entry.value).unwrap();
+            assert_eq!(part.seal, Some(Seal { number: 258, tally: 0x1122_3344_5566_7788 }));
+            lines += &format!("{} {}\n", hex::encode(entry.key), hex::encode(entry.value));
+        }
+        assert_eq!(lines, include_str!("../tests/golden/records-v3.hex"));
+    }
+
+    #[test]
     fn records_read_back_whole_and_in_parts() {
         for bytes in [0, 1, PART_BYTES - 100, PART_BYTES, 3 * PART_BYTES, 1 << 20] {
             let entries = encode(&accepted(bytes));
@@ -340,7 +420,13 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_damage() {
-        let [entry] = &encode(&accepted(4))[..] else { panic!("a small record has one part") };
+        let [mut entry] = encode(&accepted(4)).try_into().unwrap();
+        all_flips_and_truncations(&entry);
+        seal(&mut entry, Seal { number: 3, tally: 4 });
+        all_flips_and_truncations(&entry);
+    }
+
+    fn all_flips_and_truncations(entry: &Entry) {
         for bit in 0..entry.value.len() * 8 {
             let mut flipped = entry.clone();
             flipped.value[bit / 8] ^= 1 << (bit % 8);

@@ -10,6 +10,8 @@
 //! - **Creation.** sled syncs neither `conf` nor a directory: [`SledStore::open`] does.
 //! - **A crash while opening** can leave a torn `snap.*.generating`, which sled would take for its newest snapshot and
 //!   refuse to open forever. `open` removes it; sled renames it only when it is complete.
+//! - **Damage.** A page that is not what was written gives none of its entries and takes no new ones, while all others do.
+//!   [`SledStore`] remembers that it met one, and [`crate::rebuilding`] makes the log anew without it.
 //! - **Panics.** sled asserts on files that make no sense. `open` turns that into an error.
 //!
 //! A single entry is written by `insert`: one message, whole by its own checksum. Several take `apply_batch`, which
@@ -43,6 +45,8 @@ pub struct SledStore {
     file: File,
     blobs: PathBuf,
     segment_bytes: u64,
+    /// Whether a page could not be read.
+    is_corrupt: bool,
     /// Whether sled has nothing of its own to write: true from a flush until the next call that may write, and even a
     /// read may split a page.
     settled: bool,
@@ -75,7 +79,7 @@ impl SledStore {
         let file = OpenOptions::new().read(true).write(true).open(dir.join("db"))?;
         let blobs = dir.join("blobs");
         let segment_bytes = u64::try_from(segment_bytes).expect("at most 16 MiB");
-        let mut store = SledStore { db, file, blobs, segment_bytes, settled: false };
+        let mut store = SledStore { db, file, blobs, segment_bytes, is_corrupt: false, settled: false };
         store.make_durable()?;
         sync_path(&dir.join("conf"), [Point::ConfOpen, Point::ConfSync])?;
         reach(Point::LogSync)?;
@@ -84,6 +88,13 @@ impl SledStore {
             sync_path(dir, [Point::LogDirOpen, Point::LogDirSync])?;
         }
         Ok(store)
+    }
+
+    /// Why something could not be read.
+    fn unread(&mut self, why: sled::Error) -> StoreError {
+        let why = StoreError::from(why);
+        self.is_corrupt |= matches!(why, StoreError::Corrupt(_));
+        why
     }
 
     /// Makes every blob durable, and says how many there are. None, unless the sizes above are wrong; to be sure costs
@@ -167,7 +178,10 @@ impl Store for SledStore {
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.settled = false;
         reach(Point::Get)?;
-        Ok(self.db.get(key)?.map(|value| value.to_vec()))
+        match self.db.get(key) {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(why) => Err(self.unread(why)),
+        }
     }
 
     fn scan_keys(
@@ -179,11 +193,19 @@ impl Store for SledStore {
         self.settled = false;
         reach(Point::Scan)?;
         for entry in self.db.range(from..before) {
-            if visit(&entry?.0).is_break() {
+            let key = match entry {
+                Ok((key, _)) => key,
+                Err(why) => return Err(self.unread(why)),
+            };
+            if visit(&key).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn is_corrupt(&self) -> bool {
+        self.is_corrupt
     }
 
     fn truncate(&mut self, from: &[u8], before: &[u8], entries_max: usize) -> Result<usize, StoreError> {
@@ -203,6 +225,7 @@ impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> StoreError {
         match error {
             sled::Error::Io(error) => StoreError::Io(error),
+            error @ sled::Error::Corruption { .. } => StoreError::Corrupt(error.to_string()),
             other => StoreError::Broken(other.to_string()),
         }
     }

@@ -7,7 +7,7 @@
 //! synod data directory, format 1
 //! cluster 64 hex digits
 //! node 64 hex digits
-//! log creating | created
+//! log creating | created | moving
 //! crc32 8 hex digits, over the lines above
 //! ```
 //!
@@ -16,7 +16,8 @@
 //! program refuses what it does not know. The first line and the last one stay as they are for ever, so that it can.
 //!
 //! "creating" is what a crash leaves while the log is made: nothing was ever promised on it. Once it says "created", a
-//! log that is missing is a loss, and the node must not come up as if it had never promised anything.
+//! log that is missing is a loss, and the node must not come up as if it had never promised anything. "moving" says that a whole
+//! copy in `log.new` takes the place of the log, which goes to `log.damaged` ([`crate::rebuilding`]).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -34,6 +35,9 @@ pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const LOG: &str = "log";
+const HEAD: &str = "log-head";
+const COPY: &str = "log.new";
+const ASIDE: &str = "log.damaged";
 
 /// Whose directory it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,8 +113,28 @@ pub enum StampError {
 pub struct DataDir {
     dir: PathBuf,
     stamp: Stamp,
-    log_created: bool,
+    phase: Phase,
     _lock: File,
+}
+
+/// What the stamp says of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Creating,
+    Created,
+    Moving,
+}
+
+impl Phase {
+    const ALL: [Phase; 3] = [Phase::Creating, Phase::Created, Phase::Moving];
+
+    fn word(self) -> &'static str {
+        match self {
+            Phase::Creating => "creating",
+            Phase::Created => "created",
+            Phase::Moving => "moving",
+        }
+    }
 }
 
 impl DataDir {
@@ -134,11 +158,11 @@ impl DataDir {
             Err(TryLockError::Error(source)) => return Err(io("lock", &lock_path)(source)),
         }
         let path = dir.join(STAMP);
-        let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, log_created: false, _lock: lock };
+        let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, phase: Phase::Creating, _lock: lock };
         match reach(Point::StampRead).and_then(|()| fs::read(&path)) {
             Ok(bytes) => {
-                let (found, log_created) = read(&bytes, dir)?;
-                data_dir.log_created = log_created;
+                let (found, phase) = read(&bytes, dir)?;
+                data_dir.phase = phase;
                 data_dir.check(found)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -150,7 +174,7 @@ impl DataDir {
             Err(source) => return Err(io("read", &path)(source)),
         }
         // Also where an earlier start made the directory and came no further.
-        if !data_dir.log_created {
+        if data_dir.phase == Phase::Creating {
             let parent = reach(Point::ParentFind).and_then(|()| dir.canonicalize());
             let parent = parent.map_err(io("read", dir))?;
             let parent = parent.parent().unwrap_or(dir);
@@ -164,21 +188,74 @@ impl DataDir {
         self.dir.join(LOG)
     }
 
+    /// Where it stands how far the log has come.
+    pub fn head(&self) -> PathBuf {
+        self.dir.join(HEAD)
+    }
+
+    /// Makes the directory's names durable.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn sync(&self) -> Result<(), StampError> {
+        let synced = sync_dir(&self.dir, [Point::DirOpen, Point::DirSync]);
+        synced.map_err(|source| StampError::Io { what: "sync", path: self.dir.clone(), source })
+    }
+
     /// Removes what a first start has left that was cut short: parts of a log that may be torn, on which nothing was promised.
     ///
     /// # Errors
     /// [`StampError::Io`].
     pub fn clear_unfinished_log(&self) -> Result<(), StampError> {
-        if self.log_created {
-            return Ok(());
-        }
-        let path = self.log();
-        match reach(Point::LogClear).and_then(|()| fs::remove_dir_all(&path)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StampError::Io { what: "remove", path, source })
+        if self.phase == Phase::Creating { remove(self.log(), Point::LogClear) } else { Ok(()) }
+    }
+
+    /// Where a copy of the log is made.
+    pub fn copy(&self) -> PathBuf {
+        self.dir.join(COPY)
+    }
+
+    /// Removes a copy of the log that was not finished.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn clear_unfinished_copy(&self) -> Result<(), StampError> {
+        remove(self.copy(), Point::CopyClear)
+    }
+
+    /// Puts the copy, which is whole and durable, in the log's place. A crash on the way is gone on from at the next start. What
+    /// was there stays aside, in place of what was there before.
+    ///
+    /// # Errors
+    /// [`StampError::Io`].
+    pub fn move_copy(&mut self) -> Result<(), StampError> {
+        self.set_phase(Phase::Moving)?;
+        self.finish_move()
+    }
+
+    fn finish_move(&mut self) -> Result<(), StampError> {
+        let io = |what, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| StampError::Io { what, path, source }
+        };
+        let (copy, log, aside) = (self.copy(), self.log(), self.dir.join(ASIDE));
+        let is_there = |path: &Path| reach(Point::MoveFind).and_then(|()| path.try_exists());
+        if is_there(&copy).map_err(io("find", &copy))? {
+            if is_there(&log).map_err(io("find", &log))? {
+                remove(aside.clone(), Point::MoveClear)?;
+                let moved = reach(Point::MoveAside).and_then(|()| fs::rename(&log, &aside));
+                moved.map_err(io("rename", &log))?;
             }
-            _ => Ok(()),
+            reach(Point::MoveIn).and_then(|()| fs::rename(&copy, &log)).map_err(io("rename", &copy))?;
         }
+        self.sync()?;
+        self.set_phase(Phase::Created)
+    }
+
+    fn set_phase(&mut self, phase: Phase) -> Result<(), StampError> {
+        self.phase = phase;
+        let path = self.dir.join(STAMP);
+        self.write().map_err(|source| StampError::Io { what: "write", path, source })
     }
 
     /// Notes, durably, that the log exists; from now on it is a loss if it does not.
@@ -186,15 +263,10 @@ impl DataDir {
     /// # Errors
     /// [`StampError::Io`].
     pub fn log_was_created(&mut self) -> Result<(), StampError> {
-        if !self.log_created {
-            self.log_created = true;
-            let path = self.dir.join(STAMP);
-            self.write().map_err(|source| StampError::Io { what: "write", path, source })?;
-        }
-        Ok(())
+        if self.phase == Phase::Creating { self.set_phase(Phase::Created) } else { Ok(()) }
     }
 
-    fn check(&self, found: Stamp) -> Result<(), StampError> {
+    fn check(&mut self, found: Stamp) -> Result<(), StampError> {
         let (dir, expected) = (self.dir.clone(), self.stamp);
         if found.cluster != expected.cluster {
             return Err(StampError::OtherCluster { dir, found: found.cluster, expected: expected.cluster });
@@ -202,8 +274,10 @@ impl DataDir {
         if found.node != expected.node {
             return Err(StampError::OtherNode { dir, found: found.node, expected: expected.node });
         }
-        if !self.log_created {
-            return Ok(());
+        match self.phase {
+            Phase::Creating => return Ok(()),
+            Phase::Created => {}
+            Phase::Moving => self.finish_move()?,
         }
         let path = self.log().join("db");
         match reach(Point::LogFind).and_then(|()| path.try_exists()) {
@@ -220,12 +294,22 @@ impl DataDir {
         reach(Point::StampCreate)?;
         let mut file = File::create(&new)?;
         reach(Point::StampWrite)?;
-        file.write_all(&encode(self.stamp, self.log_created))?;
+        file.write_all(&encode(self.stamp, self.phase))?;
         reach(Point::StampSync)?;
         file.sync_all()?;
         reach(Point::StampRename)?;
         fs::rename(&new, self.dir.join(STAMP))?;
         sync_dir(&self.dir, [Point::DirOpen, Point::DirSync])
+    }
+}
+
+/// Removes a directory with all that is in it, if it is there.
+fn remove(path: PathBuf, point: Point) -> Result<(), StampError> {
+    match reach(point).and_then(|()| fs::remove_dir_all(&path)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StampError::Io { what: "remove", path, source })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -248,8 +332,8 @@ fn first_stranger(dir: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn encode(stamp: Stamp, log_created: bool) -> Vec<u8> {
-    let log = if log_created { "created" } else { "creating" };
+fn encode(stamp: Stamp, phase: Phase) -> Vec<u8> {
+    let log = phase.word();
     let lines = format!("{FIRST_LINE}{FORMAT}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
     sealed(&lines)
 }
@@ -259,11 +343,11 @@ fn sealed(lines: &str) -> Vec<u8> {
     format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes()
 }
 
-/// Whose directory it is, and whether its log was made, as these bytes of its stamp say.
-pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, bool), StampError> {
+/// Whose directory it is, and what there is of its log, as these bytes of its stamp say.
+pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, Phase), StampError> {
     let dir = dir.to_path_buf();
     match decode(bytes) {
-        Some(Found::Stamp(found, log_created)) => Ok((found, log_created)),
+        Some(Found::Stamp(found, phase)) => Ok((found, phase)),
         Some(Found::UnknownFormat(found)) => Err(StampError::UnknownFormat { dir, found }),
         None => Err(StampError::Unreadable(dir)),
     }
@@ -271,8 +355,8 @@ pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, bool), StampError
 
 /// What a stamp says.
 enum Found {
-    /// Whose directory it is, and whether its log was made.
-    Stamp(Stamp, bool),
+    /// Whose directory it is, and what there is of its log.
+    Stamp(Stamp, Phase),
     /// It is whole, and of a format that this program does not know.
     UnknownFormat(u32),
 }
@@ -291,9 +375,10 @@ fn decode(bytes: &[u8]) -> Option<Found> {
     }
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let stamp = Stamp { cluster: field("cluster")?.parse().ok()?, node: field("node")?.parse().ok()? };
-    let log_created = field("log")? == "created";
+    let log = field("log")?;
+    let phase = Phase::ALL.into_iter().find(|phase| phase.word() == log)?;
     // What is not exactly what would have been written is damaged.
-    (encode(stamp, log_created) == bytes).then_some(Found::Stamp(stamp, log_created))
+    (encode(stamp, phase) == bytes).then_some(Found::Stamp(stamp, phase))
 }
 
 #[cfg(test)]
@@ -355,11 +440,12 @@ mod tests {
     #[test]
     fn the_stamp_is_golden_and_a_newer_one_is_refused_by_its_number() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        for (name, log_created) in [("stamp-1-creating", false), ("stamp-1-created", true)] {
-            synod_golden::holds_file(golden.join(name), &encode(stamp(1, 2), log_created));
-            let kept = fs::read(golden.join(name)).unwrap();
-            let Some(Found::Stamp(found, created)) = decode(&kept) else { panic!("{name} is not read") };
-            assert_eq!((found, created), (stamp(1, 2), log_created));
+        for phase in Phase::ALL {
+            let name = format!("stamp-1-{}", phase.word());
+            synod_golden::holds_file(golden.join(&name), &encode(stamp(1, 2), phase));
+            let kept = fs::read(golden.join(&name)).unwrap();
+            let Some(Found::Stamp(found, then)) = decode(&kept) else { panic!("{name} is not read") };
+            assert_eq!((found, then), (stamp(1, 2), phase));
         }
         let dir = tempfile::tempdir().unwrap();
         let newer = sealed("synod data directory, format 7\nwhatever comes then\n");

@@ -215,8 +215,14 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut log = StoppedLog::copy(dir.path(), scratch.path()).unwrap();
         assert_eq!(log.stamp(), STAMP);
-        assert_eq!(log.known(APP).unwrap(), Known { cut: Slot(0), chosen: Slot(3), behind: 2 });
-        assert_eq!(log.known(AppNdx(9)).unwrap(), Known { cut: Slot(0), chosen: Slot(0), behind: 0 });
+        assert_eq!(
+            log.known(APP).unwrap(),
+            Known { cut: Slot(0), chosen: Slot(3), behind: 2, last: Slot(5) }
+        );
+        assert_eq!(
+            log.known(AppNdx(9)).unwrap(),
+            Known { cut: Slot(0), chosen: Slot(0), behind: 0, last: Slot(0) }
+        );
         let slots: Vec<Slot> =
             log.read(APP, Slot(1), Slot(3), 1 << 20).unwrap().into_iter().map(|(slot, ..)| slot).collect();
         assert_eq!(slots, [Slot(1), Slot(2), Slot(3)]);
@@ -232,7 +238,10 @@ mod tests {
         written(dir.path(), records).close();
         let scratch = tempfile::tempdir().unwrap();
         let mut log = StoppedLog::copy(dir.path(), scratch.path()).unwrap();
-        assert_eq!(log.known(APP).unwrap(), Known { cut: Slot(0), chosen: Slot(4), behind: 1 });
+        assert_eq!(
+            log.known(APP).unwrap(),
+            Known { cut: Slot(0), chosen: Slot(4), behind: 1, last: Slot(6) }
+        );
     }
 
     #[test]

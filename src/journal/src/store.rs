@@ -46,6 +46,12 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]; the store is then not to be used again.
     fn truncate(&mut self, from: &[u8], before: &[u8], entries_max: usize) -> Result<usize, StoreError>;
+
+    /// Whether some entries could not be read since this was opened, because what holds them is damaged. They cannot be
+    /// replaced here either: all that can be read has to go into another store.
+    fn is_corrupt(&self) -> bool {
+        false
+    }
 }
 
 /// Why a store cannot go on.
@@ -54,6 +60,9 @@ pub enum StoreError {
     /// The operating system refused.
     #[error("{}", io_text(.0))]
     Io(#[from] io::Error),
+    /// What holds the entry is damaged; others can be read.
+    #[error("the log's own structure is damaged here: {0}")]
+    Corrupt(String),
     /// The store found its own files broken.
     #[error("the log's own structure is broken: {0}")]
     Broken(String),

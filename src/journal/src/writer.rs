@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use synod_types::{AppNdx, Slot};
 
+use crate::head::Head;
 use crate::journal::{Fatal, JournalError};
+use crate::memory_store::MemoryStore;
 use crate::pace::SyncPace;
-use crate::queue::{Queue, Read, Work};
+use crate::queue::{Queue, Read, Verify, Work};
+use crate::rebuilding;
 use crate::record::{self, Entry};
-use crate::recovery;
+use crate::recovery::{self, ReadError};
 use crate::stamp::DataDir;
 use crate::store::Store;
+use crate::tally::Tallies;
 use crate::watch::Watch;
 
 /// Entries that are removed along with one commit.
@@ -24,8 +28,12 @@ const TRIM_ENTRIES_MAX: usize = 128;
 pub struct Writer {
     /// Where everything goes.
     pub store: Box<dyn Store>,
+    /// What the log holds.
+    pub tallies: Tallies,
+    /// Where it is written down how far it has come.
+    pub head: Option<Head>,
     /// The lock on the data directory, if there is one: given back behind the store.
-    pub _data_dir: Option<DataDir>,
+    pub data_dir: Option<DataDir>,
     /// Where work comes from.
     pub queue: Arc<Queue>,
     /// Who sees to it that each call of the store ends.
@@ -34,6 +42,8 @@ pub struct Writer {
     pub pace: Arc<SyncPace>,
     /// Whom to tell when it is over before its time.
     pub fatal: Arc<Fatal>,
+    /// The applications that were opened.
+    pub apps: Vec<AppNdx>,
     /// Logs of which something may be left that was cut off: up to where.
     pub trimming: BTreeMap<AppNdx, Slot>,
 }
@@ -110,7 +120,9 @@ impl Writer {
                     dones.push(append.done);
                 }
                 Work::Read(read) => self.read(read),
+                Work::Verify(verify) => self.verify(verify),
             }
+            self.rebuild_if_corrupt()?;
         }
         // A hint comes after what it is about, by itself: it needs no company in the log, only to be no earlier.
         for (key, value) in hints {
@@ -134,16 +146,38 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+    fn write(&mut self, mut entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.tallies.seal(&mut entries);
         self.watch.observe(|| self.store.append(entries)).map_err(JournalError::Write)
     }
 
     fn make_durable(&mut self) -> Result<(), JournalError> {
-        self.watch.observe(|| self.store.make_durable()).map_err(JournalError::Sync)
+        self.watch.observe(|| self.store.make_durable()).map_err(JournalError::Sync)?;
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let written = self.watch.observe(|| head.write(self.tallies.numbers()));
+        written.map_err(|why| JournalError::Write(why.into()))
     }
 
     fn read(&mut self, read: Read) {
         let Read { app, from, up_to, bytes_max, reply } = read;
         reply(self.watch.observe(|| recovery::read(&mut *self.store, app, from, up_to, bytes_max)));
+    }
+
+    fn verify(&mut self, verify: Verify) {
+        let Verify { app, from, chosen, bytes_max, reply } = verify;
+        let verified =
+            self.watch.observe(|| recovery::verify(&mut *self.store, app, from, chosen, bytes_max));
+        reply(verified.map_err(ReadError::Store));
+    }
+
+    /// Makes the log anew where it was found that a part of it takes no entries any more, before one has to go there. That
+    /// takes as long as it takes, and is not watched.
+    fn rebuild_if_corrupt(&mut self) -> Result<(), JournalError> {
+        let Some(data_dir) = self.data_dir.as_mut().filter(|_| self.store.is_corrupt()) else {
+            return Ok(());
+        };
+        let store = std::mem::replace(&mut self.store, Box::new(MemoryStore::new()));
+        self.store = rebuilding::rebuild(store, data_dir, &self.apps).map_err(JournalError::Write)?;
+        Ok(())
     }
 }

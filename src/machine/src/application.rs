@@ -138,6 +138,11 @@ pub trait Application: Any + Send + Sync {
         false
     }
 
+    /// All files to which the state refers, and how many bytes each has; rising, each once. Takes as long as the state is large.
+    fn contents(&self) -> Vec<(ContentKey, u64)> {
+        Vec::new()
+    }
+
     /// Files to which the state refers and that are to be supplied before it is shown to readers.
     fn wanted(&self) -> Vec<ContentKey> {
         Vec::new()

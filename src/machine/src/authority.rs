@@ -22,7 +22,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
 use synod_types::limits::{COMMANDERS_MAX, ROTATIONS_MAX};
-use synod_types::{CommanderId, Digest, Level, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, Digest, Epoch, Level, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use changes::Changes;
 pub use changes::PendingChange;
@@ -94,6 +94,14 @@ impl Authority {
             commanders: administrators.iter().map(commander).collect(),
             ..Authority::default()
         }
+    }
+
+    /// The same commanders in a cluster with these members. Who is to lead stays so where it is one of them.
+    #[must_use]
+    pub(crate) fn succeeded_by(mut self, epoch: Epoch, members: &[Member]) -> Authority {
+        self.members = self.members.map(|_| Arc::new(Members::succeeding(epoch, members)));
+        self.leader = self.leader.filter(|leader| members.iter().any(|member| member.id == *leader));
+        self
     }
 
     /// A commander that may command at `time`, whatever that is.

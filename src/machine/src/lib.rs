@@ -20,6 +20,7 @@ pub mod lease_clock;
 pub mod machine;
 pub mod session;
 pub mod snapshot;
+pub mod succession;
 pub mod view;
 
 pub use application::{Application, Context, Moment, QueryError, RestoreError};
@@ -30,4 +31,5 @@ pub use key::Key;
 pub use lease_clock::LeaseClock;
 pub use machine::{Applied, Machine};
 pub use snapshot::SnapshotError;
+pub use succession::Succession;
 pub use view::View;

@@ -29,6 +29,7 @@ use crate::broken::{Broken, Fault};
 use crate::chain;
 use crate::session::{Executed, Sessions, is_within_limits};
 use crate::snapshot::SnapshotError;
+use crate::succession::Succession;
 use crate::view::View;
 
 /// What became of one command of a decree, or of a tick at which something had run out.
@@ -94,6 +95,19 @@ impl Machine {
         let machine = Machine { levels, ..self };
         machine.check_level()?;
         Ok(machine)
+    }
+
+    /// A machine that waits for its first state, and begins with this value of the hash chain.
+    #[must_use]
+    pub fn waiting_behind(mut self, chain: Digest) -> Machine {
+        self.state.chain = chain;
+        self
+    }
+
+    /// The same state as the one with which another cluster begins.
+    #[must_use]
+    pub fn succeeded_by(self, succession: &Succession) -> Machine {
+        Machine { state: self.state.succeeded_by(succession), ..self }
     }
 
     /// The same machine, with this wrong on purpose.

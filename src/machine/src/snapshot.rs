@@ -142,7 +142,9 @@ impl View {
         if sessions.commanders().any(|commander| authority.commander(*commander).is_none()) {
             return Err(SnapshotError::Inconsistent("a session has no commander"));
         }
-        if state_ndx == StateNdx(0) && head.chain != chain::start(cluster, app_ndx) {
+        // Where a cluster goes on from another one, the chain goes on, too.
+        let is_first = state_ndx == StateNdx(0) && head.configuration.is_none();
+        if is_first && head.chain != chain::start(cluster, app_ndx) {
             return Err(SnapshotError::Inconsistent("the hash chain does not begin where it must"));
         }
         if !head.clock.is_possible(head.time) {
@@ -168,6 +170,18 @@ impl View {
             sessions,
         })
     }
+}
+
+/// What a snapshot holds, whichever cluster it is of: SHA3-256 of it without its digest, with zeros in the place of the cluster's
+/// id. Works on the bytes as they are, so that it is the same for every later version of this program. `None`: there are too few
+/// of them.
+pub fn digest_without_cluster(snapshot: &[u8]) -> Option<Digest> {
+    let (content, _) = snapshot.split_last_chunk::<DIGEST_BYTES>()?;
+    // The cluster stands first in the head.
+    let (_, rest) = Format::read(content).ok()?;
+    let (before, rest) = content.split_at_checked(content.len() - rest.len() + 8)?;
+    let (_, behind) = rest.split_at_checked(ClusterId::default().as_bytes().len())?;
+    Some(Digest::of(&[before, ClusterId::default().as_bytes(), behind]))
 }
 
 fn expect_same(what: &'static str, found: String, expected: String) -> Result<(), SnapshotError> {

@@ -53,6 +53,8 @@ impl Priority {
                 | GroupMessage::Accept { .. }
                 | GroupMessage::Accepted { .. }
                 | GroupMessage::CatchUpRequest { .. }
+                | GroupMessage::RecordRequest { .. }
+                | GroupMessage::Unreadable { .. }
                 | GroupMessage::Snapshot { .. } => Priority::Replication,
                 GroupMessage::CatchUp { .. } => Priority::Bulk,
             },

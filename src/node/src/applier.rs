@@ -164,7 +164,7 @@ impl Applier {
         let time = self.machine().state().time;
         if self.pace.on_applied(decree, time) {
             let view = self.machine().view();
-            self.snapshots.tell(Ask::Due(view));
+            self.snapshots.tell(Ask::Due(Arc::new(view)));
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use synod_auth::{Genesis, GenesisApp, GenesisNode};
-use synod_machine::{Application, Founders, Machine, Member};
-use synod_types::{AppNdx, ClusterId};
+use synod_machine::{Application, Founders, Machine, Member, Succession};
+use synod_types::{AppNdx, ClusterId, StateNdx};
 
 /// The kinds, as genesis names them.
 pub const KINDS: &[&str] = &["kv", ZONES];
@@ -26,19 +26,34 @@ pub fn home(genesis: &Genesis) -> AppNdx {
 }
 
 /// The machine of an application before slot 1, as genesis founds it; `None` if there is no such kind. Whoever executes a
-/// log again begins with this very machine.
+/// log again begins with this very machine. Where genesis has an origin, that machine only waits for it: nobody decides anything
+/// before.
 pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
     let administrators = genesis.administrators.iter();
     let administrators =
         administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
-    let member =
-        |node: &GenesisNode| Member { id: node.id(), name: node.name.clone(), address: String::new() };
     let keeps_members = app.ndx == home(genesis);
     let founders = Founders {
         administrators: administrators.collect(),
         signatures_needed: genesis.signatures_needed,
-        members: genesis.nodes.iter().filter(|_| keeps_members).map(member).collect(),
+        members: genesis.nodes.iter().filter(|_| keeps_members).map(first_member).collect(),
         level: genesis.level,
     };
-    Some(Machine::new(cluster, app.ndx, &founders, new(&app.kind)?))
+    let machine = Machine::new(cluster, app.ndx, &founders, new(&app.kind)?);
+    Some(match genesis.origin_of(app.ndx) {
+        // Others may be in that state, too, and compare.
+        Some(origin) if origin.state_ndx == StateNdx(0) => machine.waiting_behind(origin.chain),
+        Some(_) | None => machine,
+    })
+}
+
+/// How a cluster with an origin goes on from the states of another one; `None`: it begins with nothing.
+pub fn succession(genesis: &Genesis, cluster: ClusterId) -> Option<Succession> {
+    let members = genesis.nodes.iter().map(first_member).collect();
+    Some(Succession { cluster, epoch: genesis.origin.as_ref()?.epoch, members })
+}
+
+/// As genesis names it, which says nothing of where it is.
+fn first_member(node: &GenesisNode) -> Member {
+    Member { id: node.id(), name: node.name.clone(), address: String::new() }
 }

@@ -16,6 +16,7 @@ mod files;
 mod http;
 mod log;
 mod mistakes;
+mod scrub;
 mod snapshots;
 
 use std::num::NonZero;
@@ -33,6 +34,7 @@ pub use http::{Http, HttpTls};
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
+pub use scrub::Scrubbing;
 pub use snapshots::Every;
 
 /// What a node needs to know. Every path is absolute, or relative to the working directory.
@@ -63,6 +65,8 @@ pub struct Config {
     pub snapshots: Every,
     /// Where everything goes that is cut off from the logs; without it, that is gone.
     pub archive: Option<PathBuf>,
+    /// How everything on the disk is read in the background, to find what is damaged.
+    pub scrub: Scrubbing,
     /// Where signatures are verified.
     pub verify: Verify,
     /// Threads that do everything else.
@@ -235,6 +239,7 @@ struct Draft {
     dns: Option<Dns>,
     snapshots: Option<Every>,
     archive: Option<PathBuf>,
+    scrub: Option<Scrubbing>,
     verify: Verify,
     worker_threads: Option<NonZero<usize>>,
     verify_threads: Option<NonZero<usize>>,
@@ -271,6 +276,7 @@ impl Draft {
         draft.read_dns(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
+        draft.scrub = Some(Draft::read_scrub(&mut fields, mistakes));
 
         let ways = [("every-replica", Verify::EveryReplica), ("entry", Verify::Entry)];
         draft.verify = fields.choice("verify", &ways, mistakes).unwrap_or_default();
@@ -410,6 +416,7 @@ impl Draft {
             dns: self.dns,
             snapshots: self.snapshots?,
             archive: self.archive,
+            scrub: self.scrub?,
             verify: self.verify,
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),

@@ -64,6 +64,16 @@ pub(crate) enum Ask {
     Collected(Vec<ContentKey>),
 }
 
+/// What came of reading a file.
+pub(crate) enum Verified {
+    /// It is what it was, and of so many bytes.
+    Whole(usize),
+    /// It is not.
+    Damaged,
+    /// It is not here, or the disk does not give it now.
+    Gone,
+}
+
 /// Who holds a file: the word of each node of a majority; or why there is none.
 pub(crate) type Majority = Result<Vec<ContentReceipt>, NotUniform>;
 
@@ -116,6 +126,28 @@ impl Content {
                 None
             }
         }
+    }
+
+    /// Reads the file, to see whether it is what it was. One that is not is not held from then on. Waits for the disk.
+    pub(crate) fn verify_blocking(&self, key: ContentKey) -> Verified {
+        match self.0.store.read(&key) {
+            Ok(file) => Verified::Whole(file.len()),
+            Err(ReadError::Damaged { .. }) => {
+                // The task is gone only when the node stops.
+                let _ = self.0.asks.send(Ask::Lost(key));
+                Verified::Damaged
+            }
+            Err(why @ ReadError::Disk(_)) => {
+                error!(%why, "a file cannot be read");
+                Verified::Gone
+            }
+            Err(ReadError::NotHeld(_) | ReadError::NoPiece { .. }) => Verified::Gone,
+        }
+    }
+
+    /// The files that are here.
+    pub(crate) fn keys(&self) -> Vec<ContentKey> {
+        self.0.store.keys()
     }
 
     /// Waits until a majority of the nodes holds each of these files, and this node has them.

@@ -38,7 +38,7 @@ impl Evidence {
     }
 
     /// What was written down of an application that is not repaired.
-    pub(crate) fn find(data_dir: &Path, app: AppNdx) -> Option<Evidence> {
+    pub fn find(data_dir: &Path, app: AppNdx) -> Option<Evidence> {
         serde_json::from_slice(&fs::read(at(data_dir, DIVERGED, app)).ok()?).ok()
     }
 

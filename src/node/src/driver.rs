@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use synod_gateway::{AppDoor, AppPublisher, Fence, Leader, NodeStates, ReadQuestion, ReadRefused};
-use synod_journal::Journal;
+use synod_journal::{Journal, ReadError};
 use synod_machine::Machine;
 use synod_mesh::{Mesh, PeerStatus};
-use synod_paxos::{Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
+use synod_paxos::{Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
     AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Refusal,
@@ -65,6 +65,8 @@ pub(crate) enum Input {
     CutLog(AppNdx, Slot),
     /// Another node is to lead whatever this one leads.
     HandOver,
+    /// The journal cannot give this any more.
+    Damaged(AppNdx, Damage),
 }
 
 /// What an applier gets.
@@ -275,6 +277,10 @@ impl Driver {
                 for app in self.apps.keys().copied().collect::<Vec<_>>() {
                     self.step(Event::HandOver { app, to: None });
                 }
+            }
+            Input::Damaged(app, what) => {
+                self.step(Event::Damaged { app, what });
+                self.tell_groups();
             }
             Input::CutLog(app, slot) => {
                 self.step(Event::CutLog { app, slot });
@@ -663,6 +669,7 @@ impl Driver {
                 }
             }
             Effect::ServeLog { to, app, from, up_to } => self.serve_log(to, app, from, up_to),
+            Effect::RecordLost { app, slot, is_needed } => self.on_lost(app, slot, is_needed),
             Effect::OfferSnapshot { to, app } => {
                 if let Some(certificate) = self.ways.snapshots.certified(app) {
                     let message = GroupMessage::Snapshot { certificate };
@@ -703,9 +710,11 @@ impl Driver {
     }
 
     fn serve_log(&self, to: NodeId, app: AppNdx, from: Slot, up_to: Slot) {
-        let mesh = Arc::clone(&self.ways.mesh);
+        let (mesh, inputs, snapshots) =
+            (Arc::clone(&self.ways.mesh), self.ways.inputs.clone(), self.ways.snapshots.clone());
         let reply = move |read: Result<Vec<(Slot, Ballot, Decree)>, _>| match read {
-            Ok(decrees) if decrees.is_empty() => {}
+            Err(ReadError::Damaged { .. }) => cannot_serve(app, from, to, &mesh, &inputs, &snapshots),
+            Ok(decrees) if decrees.is_empty() => cannot_serve(app, from, to, &mesh, &inputs, &snapshots),
             Ok(decrees) => {
                 let decrees = decrees.into_iter().map(|(_, _, decree)| decree).collect();
                 let message = GroupMessage::CatchUp { from, decrees };
@@ -714,6 +723,22 @@ impl Driver {
             Err(why) => warn!(%app, %from, %why, "cannot serve the log to another node"),
         };
         self.ways.journal.read(app, from, up_to, CATCH_UP_BYTES_MAX, Box::new(reply));
+    }
+
+    /// No node's log has the record of a slot any more.
+    fn on_lost(&self, app: AppNdx, slot: Slot, is_needed: bool) {
+        if is_needed {
+            return self.ways.fatal.raise(format!(
+                "the record of slot {slot} of application {app} is damaged here, and no other node can read its own: the state of \
+                 that application cannot be made without it. Stop all nodes, keep their directories as they are, and restore the \
+                 cluster from a backup or an archive that reaches slot {slot}"
+            ));
+        }
+        let Some(state) = self.apps.get(&app) else { return };
+        let view = state.door.view();
+        error!(%app, %slot, applied = %view.applied, "the record of this slot is damaged on all nodes; the state has what was in \
+            it, and is kept as a snapshot");
+        self.ways.snapshots.tell(Ask::Due(view));
     }
 
     /// What entered here stays pending and finds the next leader; who forwarded the others sends them again. Only
@@ -749,6 +774,26 @@ impl Driver {
             self.later.push((app, pending));
         }
     }
+}
+
+/// Tells a node that asked that this one cannot read its record of slot `from`; or what it can have instead.
+fn cannot_serve(
+    app: AppNdx,
+    from: Slot,
+    to: NodeId,
+    mesh: &Mesh,
+    inputs: &mpsc::UnboundedSender<Input>,
+    snapshots: &Snapshots,
+) {
+    warn!(%app, slot = %from, "cannot serve the log to another node: the record of this slot is damaged");
+    let certificate = snapshots.certified(app).filter(|certificate| certificate.checkpoint.slot >= from);
+    let message = match certificate {
+        Some(certificate) => GroupMessage::Snapshot { certificate },
+        None => GroupMessage::Unreadable { slot: from },
+    };
+    mesh.send(to, &Message::Group { app, message });
+    // The driver is gone only when the node stops.
+    let _ = inputs.send(Input::Damaged(app, Damage::Slot(from)));
 }
 
 fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<(), Refusal> {

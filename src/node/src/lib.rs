@@ -28,6 +28,8 @@ mod metrics;
 pub mod node;
 mod progress;
 mod roster;
+mod scrub;
+pub mod seed;
 #[cfg(test)]
 mod shelf;
 mod snapshots;
@@ -39,4 +41,4 @@ mod upgrade;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};
-pub use snapshots::beginning::{Beginning, BeginningError};
+pub use snapshots::beginning::{Beginning, BeginningError, Voucher};

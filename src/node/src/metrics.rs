@@ -127,6 +127,25 @@ fn describe() {
         Unit::Seconds,
         "The round trip to the node, as QUIC estimates it"
     );
+    describe_counter!(
+        "synod_scrub_bytes_total",
+        Unit::Bytes,
+        "What was read to see whether it is as it was written"
+    );
+    describe_counter!(
+        "synod_scrub_damaged_total",
+        "Records and files that were found to be damaged, by what they are"
+    );
+    describe_gauge!(
+        "synod_scrub_passed_seconds",
+        Unit::Seconds,
+        "When everything had been read last, since 1970"
+    );
+    describe_gauge!(
+        "synod_mending_slots",
+        "Slots whose records this node cannot read, and searches on the others"
+    );
+    describe_counter!("synod_mended_slots_total", "Damaged records that were had from other nodes");
     describe_gauge!("synod_archive_bytes", Unit::Bytes, "The application's segments in the archive");
     describe_gauge!("synod_archive_slot", "The last slot of the application that is archived");
     describe_gauge!("synod_peer_queue_bytes", Unit::Bytes, "Messages that wait to be written to the node");
@@ -190,6 +209,8 @@ impl Sources {
                 set("synod_ballot_number", group.promised.number);
                 set("synod_open_slots", count(group.open));
                 set("synod_queued_commands", count(group.queued));
+                set("synod_mending_slots", count(group.mending));
+                counter!("synod_mended_slots_total", &labels).absolute(group.mended);
             }
         }
         self.collect_certificates(&status.certificates);

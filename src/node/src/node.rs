@@ -20,8 +20,8 @@ use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
-use synod_types::limits::CATCH_UP_BYTES_MAX;
-use synod_types::{AppNdx, ClusterId, Configuration, Message, NodeId, Recovered, UnknownLevel, Versions};
+use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
+use synod_types::{AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot, UnknownLevel, Versions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -45,10 +45,13 @@ use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
 use crate::roster::{self, Registrar};
+use crate::scrub::{Findings, Scrubber};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
+use crate::snapshots::origin;
 use crate::snapshots::pace::{Every, Pace};
 use crate::snapshots::restoring::{RestoreError, restore};
+use crate::snapshots::shown::Shown;
 use crate::snapshots::{self, Ask, Snapshots};
 use crate::space::{self, Space};
 use crate::status::StatusSource;
@@ -239,18 +242,28 @@ impl Node {
         let snapshots = Snapshots::new(snapshot_asks);
         let groups: Arc<ArcSwap<Groups>> = Arc::default();
         let archive = config.archive.as_deref().map(|dir| Archive::open(dir, cluster)).transpose()?;
-        let archiver = archive.map(|archive| Archiver::new(archive, journal.clone(), Arc::clone(&groups)));
+        let origins = genesis.origin.iter().flat_map(|origin| &origin.apps);
+        let origins: BTreeMap<AppNdx, Slot> = origins.map(|origin| (origin.ndx, origin.slot)).collect();
+        let (inputs, input_queue) = mpsc::unbounded_channel();
+        let archiver = archive.map(|archive| {
+            Archiver::new(archive, journal.clone(), Arc::clone(&groups), inputs.clone(), origins)
+        });
 
         let (mut rooms, mut doors, mut snapshot_apps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for app in &genesis.apps {
             let state = recovered.entry(app.ndx).or_default();
-            let kept: Vec<Kept> =
+            let mut kept: Vec<Kept> =
                 kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
             let levels = config.program.levels;
-            let (genesis, chunks, journal) = (&genesis, &chunks, &journal);
-            let found = Found { genesis, cluster, app, kept: &kept, chunks, journal, levels };
-            let Replayed { mut machine, pace, due } = found.replay(state, config.snapshots)?;
-            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(view)));
+            let found = {
+                let (genesis, chunks, journal) = (&genesis, &chunks, &journal);
+                Found { genesis, cluster, app, kept: &kept, chunks, journal, levels }
+            };
+            let Replayed { snapshot, mut machine, pace, due } = found.replay(state, config.snapshots)?;
+            let origin = genesis.origin_of(app.ndx).copied();
+            origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
+                .map_err(unopened)?;
+            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(Arc::new(view))));
             supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             if let Some(evidence) = Evidence::find(&config.data_dir, app.ndx) {
@@ -260,12 +273,12 @@ impl Node {
             doors.insert(app.ndx, door);
             rooms.push(Room { app: app.ndx, machine, pace, publisher: Arc::new(publisher), questions });
             let cut = state.cut;
-            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), kept, cut));
+            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), origin, kept, cut));
             archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
         }
 
         let home = apps::home(&genesis);
-        let first = Configuration::genesis(genesis.members());
+        let first = genesis.first_voters();
         let voters = rooms.iter().map(|room| {
             let configuration = room.machine.state().configuration.clone();
             (room.app, configuration.unwrap_or_else(|| first.clone()))
@@ -324,7 +337,6 @@ impl Node {
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
-        let (inputs, input_queue) = mpsc::unbounded_channel();
         let mut driven = BTreeMap::new();
         for Room { app, machine, pace, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
@@ -343,7 +355,7 @@ impl Node {
             tasks.spawn(format!("reader of application {app}"), asking);
         }
         let incarnation = rand::random();
-        let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, genesis.members(), app_ndxs) };
+        let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, first.members, app_ndxs) };
         let core = Core::new(core_config, recovered);
         let states = Arc::new(NodeStates::new());
         let ways = Ways {
@@ -360,9 +372,24 @@ impl Node {
             data_dir: config.data_dir.clone(),
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
+        let findings = Findings::default();
+        let scrubber = Scrubber {
+            scrubbing: config.scrub,
+            journal: journal.clone(),
+            groups: Arc::clone(&groups),
+            content: content.clone(),
+            chunks: chunks.clone(),
+            folder: folder.clone(),
+            snapshots: snapshots.clone(),
+            archive: config.archive.clone(),
+            inputs: inputs.clone(),
+            findings: findings.clone(),
+        };
         let driver = Driver::new(core, home, registrar, driven, ways, Arc::clone(&groups));
+        let asked_snapshots = snapshots.clone();
         let stopping = tasks.stopping();
         tasks.spawn("driver".to_owned(), driver.run(received, input_queue, stopping));
+        tasks.spawn("scrubber".to_owned(), scrubber.run(tasks.stopping()));
         let snapshotting = snapshots::task::Task {
             cluster,
             node,
@@ -408,12 +435,15 @@ impl Node {
             groups: Arc::clone(&groups),
             doors: doors.clone(),
             certificates: Arc::clone(&certificates),
+            findings,
         });
         let asked_status = Arc::clone(&status);
+        let shown = Shown { snapshots: asked_snapshots, chunks: chunks.clone() };
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
             .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
             .with_log(Arc::new(OwnLog::new(journal.clone(), groups)))
+            .with_snapshots(Arc::new(shown))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
         tasks.spawn("gate".to_owned(), gate.run(gated));
@@ -580,6 +610,8 @@ struct Found<'a> {
 
 /// What that comes to.
 struct Replayed {
+    /// The slot of the snapshot with which it began.
+    snapshot: Option<Slot>,
     machine: Machine,
     pace: Pace,
     /// The last state on the way of which a snapshot was due.
@@ -592,7 +624,9 @@ impl Found<'_> {
     fn replay(&self, recovered: &mut Recovered, every: Every) -> Result<Replayed, StartError> {
         let begun = Instant::now();
         let Found { app, .. } = *self;
-        let mut machine = match self.newest_snapshot(recovered)? {
+        let newest = self.newest_snapshot(recovered)?;
+        let snapshot = newest.as_ref().map(|machine| machine.state().applied);
+        let mut machine = match newest {
             Some(machine) => machine,
             None => apps::machine(self.genesis, self.cluster, app)
                 .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?
@@ -632,20 +666,39 @@ impl Found<'_> {
                 info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
             }
         }
+        self.keep_behind(recovered);
         // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
         recovered.configuration = machine.state().configuration.clone();
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
         info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");
-        Ok(Replayed { machine, pace, due })
+        Ok(Replayed { snapshot, machine, pace, due })
+    }
+
+    /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.
+    fn keep_behind(&self, recovered: &mut Recovered) {
+        let mut room = ACCEPTED_BYTES_MAX;
+        room = room.saturating_sub(recovered.accepted.values().map(|(_, decree)| decree.len()).sum());
+        let first = recovered.chosen.next().next();
+        let last = Slot(recovered.known.0.min(first.0 + ACCEPTED_SLOTS_MAX));
+        for slot in (first.0..=last.0).map(Slot) {
+            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else {
+                continue;
+            };
+            for (slot, _, decree) in read {
+                let Some(left) = room.checked_sub(decree.len()) else { return };
+                room = left;
+                recovered.accepted.insert(slot, (Ballot::CHOSEN, decree));
+            }
+        }
     }
 
     /// The state of the newest snapshot that can be read, if the log goes on where it ends.
     fn newest_snapshot(&self, recovered: &Recovered) -> Result<Option<Machine>, StartError> {
         for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
             let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
-            let app = self.app.ndx;
-            match restore(self.cluster, kept.checkpoint(), &self.app.kind, self.levels, read) {
+            let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
+            match restore(self.cluster, kept.checkpoint(), &self.app.kind, self.levels, origin, read) {
                 Ok(machine) => return Ok(Some(machine)),
                 // It is whole: going on without it would be to forget what this node knows.
                 Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),

@@ -13,8 +13,10 @@
 pub(crate) mod archiving;
 pub mod beginning;
 pub(crate) mod disk;
+pub(crate) mod origin;
 pub(crate) mod pace;
 pub(crate) mod restoring;
+pub(crate) mod shown;
 pub(crate) mod task;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use synod_machine::View;
 use synod_types::{AppNdx, Certificate, Checkpoint, CheckpointSignature, Digest, NodeId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The way to this node's snapshots. Cheap to clone.
 #[derive(Clone)]
@@ -36,9 +38,11 @@ struct Inner {
 /// What the node tells the task.
 pub(crate) enum Ask {
     /// A snapshot of this state is due.
-    Due(View),
+    Due(Arc<View>),
     /// Another node's word, verified.
     Heard(Word),
+    /// The small file of a snapshot is damaged: write all of them again that belong to snapshots which are here, and say so.
+    WriteAgain(oneshot::Sender<()>),
     /// Get the snapshot of this certificate, which was verified.
     Fetch(Certificate),
 }

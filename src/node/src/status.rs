@@ -17,6 +17,7 @@ use synod_types::{AppNdx, ClusterId, Epoch, NodeId, Program, Versions};
 use crate::certificates::Certificates;
 use crate::driver::Groups;
 use crate::roster::{Known, Roster};
+use crate::scrub::Findings;
 
 /// Puts together what different parts of the node know.
 pub(crate) struct StatusSource {
@@ -30,6 +31,7 @@ pub(crate) struct StatusSource {
     pub groups: Arc<ArcSwap<Groups>>,
     pub doors: BTreeMap<AppNdx, Arc<AppDoor>>,
     pub certificates: Arc<Certificates>,
+    pub findings: Findings,
 }
 
 impl StatusSource {
@@ -47,6 +49,7 @@ impl StatusSource {
             applicants: self.applicants(&known),
             apps: self.apps(&known),
             certificates: self.certificates.status(),
+            scrub: self.findings.status(self.groups.load().values().map(|group| group.mended).sum()),
         }
     }
 

@@ -275,6 +275,8 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
                 GroupMessage::Confirm { ballot, round: u64::MAX },
                 GroupMessage::Confirmed { ballot, round: u64::MAX },
                 GroupMessage::HandOver { ballot, chosen: Slot(0) },
+                GroupMessage::RecordRequest { slot },
+                GroupMessage::Unreadable { slot },
                 GroupMessage::Snapshot { certificate: stage.forged_certificate(slot) },
             ] {
                 stage.rogue.say(KV, message.clone());

@@ -165,6 +165,11 @@ impl Acceptor {
         self.damaged_through
     }
 
+    /// What is held in `slot`, and under which ballot.
+    pub fn accepted_in(&self, slot: Slot) -> Option<(Ballot, &Decree)> {
+        self.accepted.get(&slot).map(|(ballot, decree)| (*ballot, decree))
+    }
+
     /// The decree that is held in `slot`.
     pub fn held(&self, slot: Slot) -> Option<&Decree> {
         self.accepted.get(&slot).map(|(_, decree)| decree)

@@ -26,6 +26,10 @@ pub enum Fault {
     LearnAnyBallot,
     /// A learner passes over a slot whose decree it does not have.
     ApplyOverHole,
+    /// What one node gives is taken for the record that is missing, whichever slot it is of.
+    MendsWithAnySlot,
+    /// A node gives as a missing record what it has accepted and does not know as chosen.
+    MendsFromUnchosen,
     /// A leader takes decrees of its own term from another node's log, so that it may announce as chosen what others
     /// accepted under its ballot and what was not chosen.
     LeaderTakesCatchUp,

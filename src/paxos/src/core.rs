@@ -162,6 +162,11 @@ impl Core {
                     group.on_snapshot_fetched(slot, configuration, &mut out);
                 }
             }
+            Event::Damaged { app, what } => {
+                if let Some((group, mut out)) = self.group(app, effects) {
+                    group.on_damaged(what, &mut out);
+                }
+            }
             Event::CutLog { app, slot } => {
                 if let Some((group, mut out)) = self.group(app, effects) {
                     group.on_cut(slot, &mut out);

@@ -94,6 +94,13 @@ pub enum Event {
         /// Who decides in the slots behind it.
         configuration: Configuration,
     },
+    /// Something that this node's journal was told, and has reported as durable, cannot be read any more.
+    Damaged {
+        /// The application.
+        app: AppNdx,
+        /// What.
+        what: Damage,
+    },
     /// Snapshots here, durable, have everything up to `slot`, and nobody shall be served the log from before.
     CutLog {
         /// The application.
@@ -101,6 +108,19 @@ pub enum Event {
         /// The last slot that is not needed.
         slot: Slot,
     },
+}
+
+/// What of a journal cannot be read any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Damage {
+    /// The promise.
+    Promise,
+    /// What is known as chosen.
+    Chosen,
+    /// Where the log begins.
+    Cut,
+    /// The record of a slot.
+    Slot(Slot),
 }
 
 /// What a node is to do, in this order.
@@ -134,8 +154,8 @@ pub enum Effect {
         decree: Decree,
     },
     /// Read chosen decrees from the journal, from `from` up to at most `up_to` and about
-    /// [`synod_types::limits::CATCH_UP_BYTES_MAX`], and send them as a `CatchUp`. Every earlier Persist is in the
-    /// journal by then, durable or not.
+    /// [`synod_types::limits::CATCH_UP_BYTES_MAX`], and send them as a `CatchUp`; if the first one cannot be read, the newest
+    /// certified snapshot that has it, or `Unreadable`. Every earlier Persist is in the journal by then, durable or not.
     ServeLog {
         /// Who asked.
         to: NodeId,
@@ -145,6 +165,17 @@ pub enum Effect {
         from: Slot,
         /// The last slot that is chosen.
         up_to: Slot,
+    },
+    /// The record of this slot is gone from the logs of all nodes: this one cannot read it, and every other one has said so
+    /// of its own.
+    RecordLost {
+        /// The application.
+        app: AppNdx,
+        /// The slot.
+        slot: Slot,
+        /// Whether this node's state lacks it. It can then never come further: the node has to stop, and must not go on
+        /// without it. Otherwise the state has what was in it, and is to be kept as a snapshot at once.
+        is_needed: bool,
     },
     /// Send the newest certified snapshot, as a [`synod_types::GroupMessage::Snapshot`]: who asked for the log asked from
     /// before where it begins.

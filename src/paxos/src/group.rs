@@ -23,9 +23,10 @@ use crate::acceptor::{Acceptance, Acceptor};
 use crate::broken::{Broken, Fault};
 use crate::candidate::{Candidate, Promise, Takeover};
 use crate::election::Election;
-use crate::event::{PersistNdx, ReadId};
+use crate::event::{Damage, PersistNdx, ReadId};
 use crate::leader::{Leader, Proposals};
 use crate::learner::Learner;
+use crate::mending::Mending;
 use crate::outbox::Outbox;
 use crate::plausible::is_plausible;
 use crate::quorum::{Members, Votes};
@@ -74,6 +75,8 @@ pub struct Group {
     cut: Slot,
     /// That is to be made durable along with the next hint.
     cut_is_due: bool,
+    /// What the log does not give any more.
+    mending: Mending,
     election: Election,
     role: Role,
     proposals: Proposals,
@@ -129,6 +132,10 @@ pub struct GroupStatus {
     pub known: Slot,
     /// The last slot that was cut off this node's log.
     pub cut: Slot,
+    /// Slots whose records this node cannot read, and searches on the others.
+    pub mending: usize,
+    /// Records that were had from others since the node started.
+    pub mended: u64,
     /// Slots that this node proposed in and that are not chosen.
     pub open: usize,
     /// Commands that wait for a slot.
@@ -144,8 +151,16 @@ impl Group {
         config: GroupConfig,
         recovered: Recovered,
     ) -> Group {
-        let Recovered { mut promised, cut, cut_is_due, chosen, accepted, damaged_through, configuration } =
-            recovered;
+        let Recovered {
+            mut promised,
+            cut,
+            cut_is_due,
+            chosen,
+            accepted,
+            damaged_through,
+            known,
+            configuration,
+        } = recovered;
         let members = Members::new(node, configuration.as_ref().unwrap_or(genesis));
         if config.broken.is(Fault::PromiseForgotten) {
             promised = Ballot::ZERO;
@@ -154,9 +169,10 @@ impl Group {
             app,
             election: Election::new(&members, app.0, promised),
             acceptor: Acceptor::new(promised, accepted, damaged_through),
-            learner: Learner::new(chosen),
+            learner: Learner::new(chosen, known),
             cut,
             cut_is_due,
+            mending: Mending::new(chosen, known),
             role: Role::Follower,
             proposals: Proposals::default(),
             own: VecDeque::new(),
@@ -187,6 +203,8 @@ impl Group {
             chosen: self.learner.chosen(),
             known: self.learner.known(),
             cut: self.cut,
+            mending: self.mending.count(),
+            mended: self.mending.found_count(),
             open,
             queued: self.proposals.waiting(),
         }
@@ -260,6 +278,8 @@ impl Group {
                     out.serve_log(from, first, self.learner.chosen());
                 }
             }
+            GroupMessage::RecordRequest { slot } => self.on_record_request(from, slot, out),
+            GroupMessage::Unreadable { slot } => self.on_unreadable(from, slot, out),
             GroupMessage::CatchUp { from: first, decrees } => self.on_catch_up(from, first, &decrees, out),
             GroupMessage::ReadIndexRequest { read } => {
                 if let Role::Leader(leader) = &mut self.role {
@@ -274,6 +294,11 @@ impl Group {
             GroupMessage::Confirmed { ballot, round } => self.on_confirmed(from, ballot, round, out),
             GroupMessage::Snapshot { certificate } => {
                 let of = certificate.checkpoint;
+                // Whoever lacks the slot goes on from the snapshot instead.
+                for slot in self.mending.through(of.slot.min(self.learner.chosen())) {
+                    let donors = self.donors(slot);
+                    self.mending.on_denied(from, slot, &donors, out);
+                }
                 if of.app == self.app && self.has_use_for(of.slot) {
                     out.fetch_snapshot(certificate);
                 }
@@ -415,6 +440,7 @@ impl Group {
     /// A leader takes nothing from the others' logs: what is chosen in its slots it has to find out from votes for
     /// its own ballot, or else it would announce, under its ballot, slots in which others hold another decree of it.
     fn on_catch_up(&mut self, from: NodeId, first: Slot, decrees: &[Decree], out: &mut Outbox<'_>) {
+        self.mend(first, decrees, out);
         let leads = matches!(self.role, Role::Leader(_)) && !self.config.broken.is(Fault::LeaderTakesCatchUp);
         if leads || first > self.learner.chosen().next() {
             return;
@@ -436,6 +462,94 @@ impl Group {
         self.advance(out);
         self.learner.ask_on(from, out);
         self.try_lead(out);
+    }
+
+    // Records that cannot be read any more.
+
+    /// Something that was durable cannot be read any more. What this node knows itself is written anew; the decree of a chosen
+    /// slot is asked for.
+    pub fn on_damaged(&mut self, what: Damage, out: &mut Outbox<'_>) {
+        let app = self.app;
+        let record = match what {
+            Damage::Promise => Record::Promised { app, ballot: self.acceptor.promised() },
+            Damage::Chosen => {
+                let hint = self.learner.repeat_hint(app);
+                let records = self.cut_before(Some(hint)).collect();
+                out.persist(records, []);
+                return;
+            }
+            Damage::Cut => {
+                self.cut_is_due = false;
+                Record::Cut { app, slot: self.cut }
+            }
+            Damage::Slot(slot) if slot <= self.cut => return,
+            Damage::Slot(slot) if slot <= self.learner.chosen() => return self.search(slot, out),
+            Damage::Slot(slot) => match self.acceptor.accepted_in(slot) {
+                Some((ballot, decree)) => Record::Accepted { app, slot, ballot, decree: decree.clone() },
+                // It is told as damaged since the node started.
+                None => return,
+            },
+        };
+        out.persist(vec![record], []);
+    }
+
+    fn search(&mut self, slot: Slot, out: &mut Outbox<'_>) {
+        let (donors, is_needed) = (self.donors(slot), slot > self.learner.chosen());
+        self.mending.begin(slot, is_needed, &donors, out);
+    }
+
+    /// Who may have the record of a chosen slot: who votes, and who has said that it has come so far.
+    fn donors(&self, slot: Slot) -> BTreeSet<NodeId> {
+        self.members.others().chain(self.learner.ahead_of(slot)).collect()
+    }
+
+    /// Gives the record of one slot. What this node does not know as chosen is not its to give; and unless it has accepted
+    /// something there, which may be that, it says that it has nothing.
+    fn on_record_request(&mut self, from: NodeId, slot: Slot, out: &mut Outbox<'_>) {
+        if slot <= self.cut {
+            out.offer_snapshot(from);
+        } else if slot <= self.learner.chosen() {
+            out.serve_log(from, slot, slot);
+        } else {
+            match self.acceptor.held(slot) {
+                None => out.send(from, GroupMessage::Unreadable { slot }),
+                Some(decree) if self.config.broken.is(Fault::MendsFromUnchosen) => {
+                    out.send(from, GroupMessage::CatchUp { from: slot, decrees: vec![decree.clone()] });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Another node's log does not give the record of a slot.
+    fn on_unreadable(&mut self, from: NodeId, slot: Slot, out: &mut Outbox<'_>) {
+        if slot == self.learner.chosen().next() && slot <= self.learner.known() {
+            self.search(slot, out);
+        }
+        let donors = self.donors(slot);
+        self.mending.on_denied(from, slot, &donors, out);
+    }
+
+    /// Takes what is searched out of another node's log. That a leader takes no decrees from there is about slots that it does
+    /// not know as chosen.
+    fn mend(&mut self, first: Slot, decrees: &[Decree], out: &mut Outbox<'_>) {
+        let mut records = Vec::new();
+        if first > self.learner.chosen() {
+            return;
+        }
+        for (slot, decree) in (first.0..).map(Slot).zip(decrees) {
+            let slot = match self.mending.first() {
+                Some(any) if self.config.broken.is(Fault::MendsWithAnySlot) => any,
+                _ => slot,
+            };
+            if slot <= self.learner.chosen() && self.mending.found(slot) {
+                let (app, ballot) = (self.app, Ballot::CHOSEN);
+                records.push(Record::Accepted { app, slot, ballot, decree: decree.clone() });
+            }
+        }
+        if !records.is_empty() {
+            out.persist(records, []);
+        }
     }
 
     /// Whether a snapshot of `slot` brings this node further. A leader needs none, for the same reason for which it takes
@@ -470,6 +584,7 @@ impl Group {
     pub fn on_cut(&mut self, slot: Slot, out: &mut Outbox<'_>) {
         if slot > self.cut && slot <= self.learner.chosen() {
             (self.cut, self.cut_is_due) = (slot, false);
+            self.mending.forget_through(slot);
             out.persist(vec![Record::Cut { app: self.app, slot }], []);
         }
     }
@@ -778,6 +893,14 @@ impl Group {
         });
         if !matches!(self.role, Role::Leader(_)) {
             self.learner.on_tick(self.leading_node(), out);
+        }
+        if self.mending.count() > 0 {
+            let mut mending = std::mem::take(&mut self.mending);
+            let lost = mending.on_tick(self.learner.chosen(), |slot| self.donors(slot), out);
+            self.mending = mending;
+            for (slot, is_needed) in lost {
+                out.record_lost(slot, is_needed);
+            }
         }
         self.pump(out);
     }

@@ -24,6 +24,8 @@ pub struct Learner {
     chosen: Slot,
     /// The highest claim of a leader: its ballot, and up to where everything is chosen.
     claim: (Ballot, Slot),
+    /// Everything up to here is chosen, as this node knew before it started.
+    recovered: Slot,
     /// How far each other node has chosen, as far as it told.
     peers: BTreeMap<NodeId, Slot>,
     /// Whom this node asked for decrees.
@@ -42,10 +44,11 @@ struct Hint {
 }
 
 impl Learner {
-    /// Everything up to `chosen` was recovered from the journal.
-    pub fn new(chosen: Slot) -> Learner {
+    /// Everything up to `chosen` was recovered from the journal, which had known that everything up to `known` is chosen.
+    pub fn new(chosen: Slot, known: Slot) -> Learner {
         Learner {
             chosen,
+            recovered: known,
             claim: (Ballot::ZERO, Slot(0)),
             peers: BTreeMap::new(),
             asked: None,
@@ -61,7 +64,12 @@ impl Learner {
 
     /// How far anybody is known to have chosen.
     pub fn known(&self) -> Slot {
-        self.peers.values().copied().max().unwrap_or_default().max(self.chosen)
+        self.peers.values().copied().max().unwrap_or_default().max(self.chosen).max(self.recovered)
+    }
+
+    /// The other nodes that have everything up to `slot`.
+    pub fn ahead_of(&self, slot: Slot) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().filter(move |(_, chosen)| **chosen >= slot).map(|(&node, _)| node)
     }
 
     /// The leader of `ballot` says that everything up to `chosen` is chosen.
@@ -127,6 +135,12 @@ impl Learner {
     pub fn take_record(&mut self, app: AppNdx) -> Record {
         self.hint.written = self.chosen;
         Record::Chosen { app, slot: self.chosen }
+    }
+
+    /// The hint that was written last, to be written once more.
+    pub fn repeat_hint(&mut self, app: AppNdx) -> Record {
+        self.hint.written = self.hint.written.max(self.hint.durable);
+        Record::Chosen { app, slot: self.hint.written }
     }
 
     /// A snapshot, durable here, has everything up to `slot`.

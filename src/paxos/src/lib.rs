@@ -16,6 +16,7 @@ pub mod event;
 pub mod group;
 pub mod leader;
 pub mod learner;
+pub mod mending;
 pub mod outbox;
 mod plausible;
 pub mod quorum;
@@ -24,7 +25,7 @@ pub mod term;
 
 pub use crate::core::{Config, Core};
 pub use clock::{Reading, TermClock};
-pub use event::{Effect, Event, PersistNdx, ReadId};
+pub use event::{Damage, Effect, Event, PersistNdx, ReadId};
 pub use group::{Group, GroupConfig, GroupStatus, RoleName};
 pub use outbox::Outbox;
 pub use quorum::Members;

@@ -52,6 +52,10 @@ impl<'a> Outbox<'a> {
         self.effects.push(Effect::ServeLog { to, app: self.app, from, up_to });
     }
 
+    pub(crate) fn record_lost(&mut self, slot: Slot, is_needed: bool) {
+        self.effects.push(Effect::RecordLost { app: self.app, slot, is_needed });
+    }
+
     pub(crate) fn offer_snapshot(&mut self, to: NodeId) {
         self.effects.push(Effect::OfferSnapshot { to, app: self.app });
     }

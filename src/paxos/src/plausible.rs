@@ -26,6 +26,8 @@ pub fn is_plausible(message: &GroupMessage, known: Slot) -> bool {
                 && holes(known.max(*chosen), *damaged_through, accepted) <= ACCEPTED_SLOTS_MAX
         }
         GroupMessage::CatchUpRequest { .. }
+        | GroupMessage::RecordRequest { .. }
+        | GroupMessage::Unreadable { .. }
         | GroupMessage::CatchUp { .. }
         | GroupMessage::ReadIndexRequest { .. }
         | GroupMessage::ReadIndex { .. }

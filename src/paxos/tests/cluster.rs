@@ -92,6 +92,7 @@ impl Cluster {
                 }
                 Effect::FetchSnapshot { certificate } => self.fetches.push((id, certificate.checkpoint.slot)),
                 Effect::InstallSnapshot { slot, .. } => self.installed.push((id, slot)),
+                Effect::RecordLost { slot, .. } => panic!("slot {slot} is lost"),
             }
         }
     }

@@ -120,6 +120,8 @@ impl Hostile {
             14 => GroupMessage::Confirm { ballot, round: self.number() },
             15 => GroupMessage::HandOver { ballot, chosen },
             16 => GroupMessage::Confirmed { ballot, round: self.number() },
+            17 => GroupMessage::RecordRequest { slot },
+            18 => GroupMessage::Unreadable { slot },
             _ => {
                 let (state_ndx, chain) = (StateNdx(self.number()), Digest([0; 32]));
                 let index = ContentKey(chain);

@@ -14,6 +14,10 @@ pub enum DriverFault {
     ReadBeforeApplied,
     /// Reads what is damaged as if nothing had been there.
     DamageReadAsEmpty,
+    /// Cuts its log off before the first record that it cannot read, and forgets what stood behind it.
+    DamagedEndCutOff,
+    /// Does not look whether its log has lost its end.
+    LostEndUnnoticed,
     /// Takes what it holds behind the hint for chosen when it starts.
     AcceptedTakenForChosen,
     /// Takes a term's time from the wall clock alone.

@@ -42,6 +42,8 @@ pub struct Image {
     pub chosen: Slot,
     /// Up to here it was cut off.
     pub cut: Slot,
+    /// Whether the promise cannot be read.
+    pub promise_is_damaged: bool,
     entries: Vec<Entry>,
 }
 
@@ -78,6 +80,10 @@ pub struct Disk {
     snapshots: Vec<Option<Snapshot>>,
     syncing: Vec<Write>,
     waiting: Vec<Write>,
+    /// Everything that became durable, in order, as far as it was not lost since.
+    log: Vec<Vec<Record>>,
+    /// How many of these there are at least, as is written down beside the log.
+    head: usize,
 }
 
 impl Image {
@@ -102,7 +108,10 @@ impl Image {
 
     fn take(&mut self, record: &Record) {
         match record {
-            Record::Promised { ballot, .. } => self.promised = *ballot,
+            Record::Promised { ballot, .. } => {
+                self.promised = *ballot;
+                self.promise_is_damaged = false;
+            }
             Record::Accepted { slot, ballot, decree, .. } => {
                 *self.entry_mut(*slot) = Entry::Held(*ballot, decree.clone());
             }
@@ -135,6 +144,8 @@ impl Disk {
             snapshots: vec![None; groups],
             syncing: Vec::new(),
             waiting: Vec::new(),
+            log: Vec::new(),
+            head: 0,
         }
     }
 
@@ -166,6 +177,8 @@ impl Disk {
         for record in writes.iter().flat_map(|write| &write.records) {
             self.durable[group(record.app())].take(record);
         }
+        self.log.extend(writes.iter().map(|write| write.records.clone()));
+        self.head = self.log.len();
         writes
     }
 
@@ -174,10 +187,11 @@ impl Disk {
         self.snapshots[group(app)] = Some(snapshot);
     }
 
-    /// Whether the log, from where it begins, durably holds a decree in each slot up to this one.
+    /// Whether the log, from where it begins or behind the last snapshot, durably holds a decree in each slot up to this one.
     pub fn is_whole(&self, app: AppNdx, slot: Slot) -> bool {
         let image = self.durable(app);
-        (image.cut.next().0..=slot.0).all(|slot| matches!(image.entry(Slot(slot)), Entry::Held(..)))
+        let begin = self.snapshot(app).map_or(image.cut, |snapshot| snapshot.applied.max(image.cut));
+        (begin.next().0..=slot.0).all(|slot| matches!(image.entry(Slot(slot)), Entry::Held(..)))
     }
 
     /// The snapshot is lost, or cannot be read any more. Says whether there was one.
@@ -212,6 +226,7 @@ impl Disk {
                 for record in &write.records {
                     self.durable[group(record.app())].take(record);
                 }
+                self.log.push(write.records.clone());
                 survived.push(write);
             } else if torn {
                 for record in &write.records {
@@ -235,6 +250,38 @@ impl Disk {
             *self.written[group(app)].entry_mut(slot) = Entry::Damaged;
         }
         there
+    }
+
+    /// Damages the promise of a group, if there is one.
+    pub fn damage_promise(&mut self, app: AppNdx) -> bool {
+        let there = self.durable(app).promised > Ballot::ZERO;
+        self.durable[group(app)].promise_is_damaged |= there;
+        self.written[group(app)].promise_is_damaged |= there;
+        there
+    }
+
+    /// The last `writes` that were durable are gone, as if they had never been. Only for a node that is down. Says whether
+    /// there was anything.
+    pub fn lose_end(&mut self, writes: usize) -> bool {
+        let kept = self.log.len().saturating_sub(writes);
+        let is_lost = kept < self.log.len();
+        self.log.truncate(kept);
+        self.durable.fill(Image::default());
+        for record in self.log.iter().flatten() {
+            self.durable[group(record.app())].take(record);
+        }
+        self.written = self.durable.clone();
+        is_lost
+    }
+
+    /// Whether the log has lost its end.
+    pub fn has_lost_its_end(&self) -> bool {
+        self.log.len() < self.head
+    }
+
+    /// What is in a slot, durable or not.
+    pub fn written(&self, app: AppNdx) -> &Image {
+        &self.written[group(app)]
     }
 
     /// Whether the record of any slot is damaged.
@@ -261,17 +308,20 @@ impl Disk {
             chosen = chosen.next();
         }
         let (promised, cut) = (image.promised, image.cut);
-        let mut recovered = Recovered { promised, cut, chosen, ..Recovered::default() };
+        let mut recovered =
+            Recovered { promised, cut, chosen, known: hint.max(chosen), ..Recovered::default() };
         if !whole {
             recovered.damaged_through = hint;
         }
         for (slot, entry) in image.entries_behind(chosen) {
             match entry {
-                Entry::Held(ballot, decree) if slot > hint => {
-                    recovered.accepted.insert(slot, (*ballot, decree.clone()));
+                // What is known as chosen and stands behind damage is not asked for again.
+                Entry::Held(ballot, decree) => {
+                    let ballot = if slot > hint { *ballot } else { Ballot::CHOSEN };
+                    recovered.accepted.insert(slot, (ballot, decree.clone()));
                 }
                 Entry::Damaged => recovered.damaged_through = recovered.damaged_through.max(slot),
-                Entry::Held(..) | Entry::Empty => {}
+                Entry::Empty => {}
             }
         }
         recovered

@@ -204,6 +204,8 @@ pub fn kind(message: &Message) -> &'static str {
             GroupMessage::Confirmed { .. } => "Confirmed",
             GroupMessage::Snapshot { .. } => "Snapshot",
             GroupMessage::HandOver { .. } => "HandOver",
+            GroupMessage::RecordRequest { .. } => "RecordRequest",
+            GroupMessage::Unreadable { .. } => "Unreadable",
         },
     }
 }

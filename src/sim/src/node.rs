@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use synod_machine::{Founders, Machine};
-use synod_paxos::{Config, Core, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
+use synod_paxos::{Config, Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
 use synod_types::versions::LEVELS;
 use synod_types::{
@@ -26,6 +26,8 @@ use crate::trace::{node_id, node_index};
 
 /// How often a command is passed on before it goes back to where it entered.
 const HOPS_MAX: u8 = 2;
+/// Slots of each application that are looked at in each tick, whether they can be read.
+const SCRUB_SLOTS: u64 = 2;
 /// Ticks after which a command that was not executed is proposed or passed on again.
 const RETRY_TICKS: u64 = 25;
 
@@ -48,6 +50,8 @@ pub enum Output {
     Fetch(Checkpoint),
     /// For the trace: the node went on from a snapshot.
     Installed(AppNdx, Slot),
+    /// For the trace: no node has this record any more; the node stops for it, or keeps what its state has of it.
+    Lost(AppNdx, Slot, bool),
     /// For the trace: a decree was handed out.
     Chosen(AppNdx, Slot, Decree),
     /// For the trace: another node leads, or none.
@@ -110,8 +114,10 @@ struct Running {
     reads: BTreeMap<ReadId, Caller>,
     read_last: u64,
     programs: Programs,
-    /// Logs to cut once the effects of the present event are performed.
-    cuts: Vec<(AppNdx, Slot)>,
+    /// What to tell the core once the effects of the present event are performed.
+    later: Vec<Event>,
+    /// The last slot that was looked at, of each application.
+    scrubbed: Vec<Slot>,
 }
 
 /// One application at one node.
@@ -196,6 +202,13 @@ impl Node {
         self.setting.mistake.is_some_and(|mistake| mistake.is(fault))
     }
 
+    /// Whether the disk has lost what no node may forget: it does not start then, ever again.
+    pub fn has_forgotten(&self) -> bool {
+        let promises = self.setting.config.apps.iter().map(|&app| self.disk.durable(app).promise_is_damaged);
+        let lost_its_end = self.disk.has_lost_its_end() && !self.has(DriverFault::LostEndUnnoticed);
+        lost_its_end || promises.into_iter().any(|is_damaged| is_damaged)
+    }
+
     /// Starts with what is on the disk, unless that is beyond its program.
     pub fn start(&mut self, around: &mut Surroundings<'_>) {
         self.incarnation += 1;
@@ -239,7 +252,8 @@ impl Node {
             reads: BTreeMap::new(),
             read_last: 0,
             programs: Programs::new(self.setting.nodes),
-            cuts: Vec::new(),
+            later: Vec::new(),
+            scrubbed: vec![Slot(0); self.setting.config.apps.len()],
         });
         let genesis = Configuration::genesis(self.setting.config.members.clone());
         self.want(genesis, around);
@@ -256,6 +270,12 @@ impl Node {
         let mut recovered = self.disk.recover(app);
         if self.has(DriverFault::DamageReadAsEmpty) {
             recovered.damaged_through = Slot(0);
+        }
+        if self.has(DriverFault::DamagedEndCutOff) && recovered.damaged_through > Slot(0) {
+            let damaged = |slot: &Slot| *self.disk.durable(app).entry(*slot) == Entry::Damaged;
+            let first = (recovered.chosen.next().0..).map(Slot).find(damaged).unwrap_or_default();
+            recovered.accepted.split_off(&first);
+            (recovered.damaged_through, recovered.known) = (Slot(0), recovered.chosen);
         }
         while self.has(DriverFault::AcceptedTakenForChosen)
             && recovered.accepted.remove(&recovered.chosen.next()).is_some()
@@ -320,6 +340,7 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         running.ticks += 1;
         self.step(Event::Tick, around);
+        self.scrub(around);
         self.propose_ticks(around);
         if self.running.as_ref().is_some_and(|running| running.ticks % RETRY_TICKS == 0) {
             self.retry(around);
@@ -429,6 +450,28 @@ impl Node {
             self.disk.keep_snapshot(app, snapshot);
         }
         self.step(Event::SnapshotFetched { app, slot, configuration }, around);
+    }
+
+    /// Looks at the next records, whether they can be read.
+    fn scrub(&mut self, around: &mut Surroundings<'_>) {
+        let mut found = Vec::new();
+        for &app in &self.setting.config.apps {
+            let Some(running) = &mut self.running else { return };
+            let (image, last) = (self.disk.written(app), self.disk.last_slot(app));
+            let scrubbed = &mut running.scrubbed[group(app)];
+            if *scrubbed >= last {
+                *scrubbed = image.cut;
+                found.extend(image.promise_is_damaged.then_some((app, Damage::Promise)));
+            }
+            let first = scrubbed.next();
+            scrubbed.0 += SCRUB_SLOTS;
+            let slots = (first.0..=scrubbed.0).map(Slot);
+            let damaged = slots.filter(|slot| *image.entry(*slot) == Entry::Damaged);
+            found.extend(damaged.map(|slot| (app, Damage::Slot(slot))));
+        }
+        for (app, what) in found {
+            self.step(Event::Damaged { app, what }, around);
+        }
     }
 
     /// Proposes a tick for each application in which something has run out.
@@ -592,8 +635,8 @@ impl Node {
         if let Some(up_to) = persisted.filter(|_| self.has(DriverFault::DurableBeforeSync)) {
             self.step(Event::Durable { up_to }, around);
         }
-        while let Some((app, slot)) = self.running.as_mut().and_then(|running| running.cuts.pop()) {
-            self.step(Event::CutLog { app, slot }, around);
+        while let Some(event) = self.running.as_mut().and_then(|running| running.later.pop()) {
+            self.step(event, around);
         }
     }
 
@@ -613,11 +656,25 @@ impl Node {
             Effect::Chosen { app, slot, decree } => self.on_chosen(app, slot, decree, around),
             Effect::ServeLog { to, app, from, up_to } => {
                 let decrees = self.disk.read_log(app, from, up_to);
-                if !decrees.is_empty() {
-                    let message = Message::Group { app, message: GroupMessage::CatchUp { from, decrees } };
-                    around.outputs.push(Output::Send(node_index(to), message));
-                }
+                let is_there = *self.disk.written(app).entry(from) != Entry::Empty;
+                around.checks.verdict.demand(is_there, "a log has no holes", || {
+                    format!("n{} serves slot {from}, and nothing is there", self.setting.index + 1)
+                });
+                let message = if !decrees.is_empty() {
+                    GroupMessage::CatchUp { from, decrees }
+                } else {
+                    running.later.push(Event::Damaged { app, what: Damage::Slot(from) });
+                    match self.checkpoint(app).filter(|checkpoint| checkpoint.slot >= from) {
+                        Some(checkpoint) => {
+                            let certificate = Certificate { checkpoint, signatures: Vec::new() };
+                            GroupMessage::Snapshot { certificate }
+                        }
+                        None => GroupMessage::Unreadable { slot: from },
+                    }
+                };
+                around.outputs.push(Output::Send(node_index(to), Message::Group { app, message }));
             }
+            Effect::RecordLost { app, slot, is_needed } => self.on_lost(app, slot, is_needed, around),
             Effect::OfferSnapshot { to, app } => {
                 if let Some(checkpoint) = self.checkpoint(app) {
                     let certificate = Certificate { checkpoint, signatures: Vec::new() };
@@ -702,7 +759,22 @@ impl Node {
                 self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
             }
             let cut = self.setting.kept_slots.map(|kept| Slot(slot.0.saturating_sub(kept)));
-            running.cuts.extend(cut.map(|cut| (app, cut)));
+            running.later.extend(cut.map(|slot| Event::CutLog { app, slot }));
+        }
+    }
+
+    /// No node has the record of a slot any more. What the state has of it is kept, if the log goes on from there.
+    fn on_lost(&mut self, app: AppNdx, slot: Slot, is_needed: bool, around: &mut Surroundings<'_>) {
+        around.outputs.push(Output::Lost(app, slot, is_needed));
+        if is_needed {
+            return self.stop();
+        }
+        let Some(running) = &mut self.running else { return };
+        let machine = &running.groups[group(app)].machine;
+        let (applied, image) = (machine.state().applied, self.disk.durable(app));
+        let mut behind = (slot.next().0..=applied.0).map(Slot);
+        if behind.all(|slot| matches!(image.entry(slot), Entry::Held(..))) {
+            self.disk.keep_snapshot(app, Snapshot { applied, bytes: machine.snapshot() });
         }
     }
 

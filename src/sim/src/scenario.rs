@@ -210,6 +210,11 @@ impl Stage {
                     return Err("there is no snapshot to damage".to_owned());
                 }
             }
+            Step::LoseEnd(node, writes) => {
+                if !world.lose_end(node, writes) {
+                    return Err("there is nothing to lose".to_owned());
+                }
+            }
             Step::Clock(node, by_ms) => world.nodes[node].clock.jump(by_ms),
             Step::Cut(from, to) => world.network.cut(from, to),
             Step::CutBoth(one, other) => world.network.cut_both(one, other),
@@ -280,6 +285,7 @@ impl Stage {
                 let holds = leader.is_some_and(|leader| leader != *other);
                 found(holds, format!("the leader is {:?}", leader.map(|node| node + 1)))
             }
+            Expectation::Stopped(node) => found(!world.nodes[*node].is_up(), format!("n{} runs", node + 1)),
             Expectation::Chosen(node, slot) => {
                 let chosen = world.nodes[*node].status(APP).map_or(Slot(0), |status| status.chosen);
                 found(chosen == *slot, format!("n{} has chosen to slot {chosen}", node + 1))

@@ -214,6 +214,7 @@ impl Storm {
                 let back = world.random.chance(500);
                 world.nodes[any].clock.jump(if back { -by_ms } else { by_ms });
             }
+            FaultKind::Rot => self.rot(any, world),
             FaultKind::Members => {
                 world.retire();
                 world.change_members();
@@ -241,6 +242,22 @@ impl Storm {
             self.may_rot = !rots_snapshot && world.damage_any(node).is_none();
         }
         self.later(Alarm::Start(node), world);
+    }
+
+    /// A disk goes bad under a node that runs; one in eight times it is the end of its log.
+    fn rot(&mut self, node: usize, world: &mut World) {
+        if !self.plan.bit_rot || !world.nodes[node].is_up() {
+            return;
+        }
+        match world.random.below(8) {
+            0 => {
+                world.crash(node, self.plan.crash_loss);
+                world.lose_any_end(node);
+                self.later(Alarm::Start(node), world);
+            }
+            1 => world.damage_promise(node),
+            _ => drop(world.damage_any(node)),
+        }
     }
 
     fn flap(&mut self, from: usize, left: u64, world: &mut World) {

@@ -49,6 +49,8 @@ pub enum FaultKind {
     ClockJump,
     /// Whoever leads hands over to another node, which may be down.
     HandOver,
+    /// A record or the promise of a node that runs is damaged on its disk, or the end of its log is gone when it starts again.
+    Rot,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
     /// A node is restarted with another program, a newer one or an older one again.
@@ -57,7 +59,7 @@ pub enum FaultKind {
     LostDisk,
 }
 
-const ALL_FAULTS: [FaultKind; 20] = [
+const ALL_FAULTS: [FaultKind; 21] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -75,6 +77,7 @@ const ALL_FAULTS: [FaultKind; 20] = [
     FaultKind::SyncError,
     FaultKind::ClockJump,
     FaultKind::HandOver,
+    FaultKind::Rot,
     FaultKind::Members,
     FaultKind::Install,
     FaultKind::LostDisk,
@@ -99,7 +102,7 @@ pub struct Plan {
     pub sync_ms: RangeInclusive<u64>,
     /// What crashes do to disks.
     pub crash_loss: CrashLoss,
-    /// Whether one node's synced records may be damaged, once.
+    /// Whether synced records of a minority may be damaged: at a crash once, and by [`FaultKind::Rot`].
     pub bit_rot: bool,
     /// Decrees between two snapshots of a machine; `None`: a machine starts from the first decree.
     pub snapshot_slots: Option<u64>,
@@ -171,7 +174,7 @@ impl Plan {
             clocks: clocks(nodes, random),
             sync_ms: (*random.pick(&[0..=0, 0..=3, 1..=8, 5..=40])).clone(),
             crash_loss: crash_loss(random, moves),
-            bit_rot: random.chance(300) && !moves,
+            bit_rot: random.chance(600) && !moves,
             snapshot_slots: random.chance(500).then(|| random.within(1..=40)),
             kept_slots: random.chance(700).then(|| random.within(0..=60)),
             fetch_ms: (*random.pick(&[0..=5, 20..=400, 500..=4000])).clone(),

@@ -276,6 +276,9 @@ impl fmt::Display for Show<&GroupMessage> {
                 write!(f, "{} chosen {chosen}", Show(*ballot))
             }
             GroupMessage::CatchUpRequest { from } => write!(f, "from {from}"),
+            GroupMessage::RecordRequest { slot } | GroupMessage::Unreadable { slot } => {
+                write!(f, "slot {slot}")
+            }
             GroupMessage::CatchUp { from, decrees } => {
                 write!(f, "from {from}")?;
                 decrees.iter().try_for_each(|decree| write!(f, " {}", Show(decree)))

@@ -205,6 +205,11 @@ impl World {
         if self.nodes[node].is_up() || self.retired.contains(node) {
             return;
         }
+        if self.nodes[node].has_forgotten() {
+            self.note(format_args!("n{} does not start: its disk has forgotten what it promised", node + 1));
+            self.retired.insert(node);
+            return;
+        }
         self.note(format_args!("n{} starts", node + 1));
         self.with_node(node, |node, around| node.start(around));
         if !self.nodes[node].is_up() {
@@ -325,13 +330,40 @@ impl World {
             return None;
         }
         let slot = Slot(self.random.within(1..=slots));
-        self.damage(node, app, slot).then_some((app, slot))
+        let may_damage = take_place(&mut self.damaged, minority(self.plan.nodes), node);
+        (may_damage && self.damage(node, app, slot)).then_some((app, slot))
     }
 
-    /// Damages the record of a slot on a node's disk, unless too many disks are damaged. Says whether it did.
+    /// Damages the promise of any group on a node's disk, unless too many disks are damaged.
+    pub fn damage_promise(&mut self, node: usize) {
+        let app = *self.random.pick(&self.apps());
+        if take_place(&mut self.damaged, minority(self.plan.nodes), node)
+            && self.nodes[node].disk.damage_promise(app)
+        {
+            self.note(format_args!("n{}'s promise {}is damaged", node + 1, Show(app)));
+        }
+    }
+
+    /// The end of the log of a node that is down is lost, unless too many disks are damaged.
+    pub fn lose_any_end(&mut self, node: usize) {
+        let writes = self.random.index(8) + 1;
+        if take_place(&mut self.damaged, minority(self.plan.nodes), node) {
+            self.lose_end(node, writes);
+        }
+    }
+
+    /// The last `writes` of the log of a node that is down are lost. Says whether there were any.
+    pub fn lose_end(&mut self, node: usize, writes: usize) -> bool {
+        let lost = !self.nodes[node].is_up() && self.nodes[node].disk.lose_end(writes);
+        if lost {
+            self.note(format_args!("n{}'s log has lost its last {writes} writes", node + 1));
+        }
+        lost
+    }
+
+    /// Damages the record of a slot on a node's disk. Says whether it did.
     pub fn damage(&mut self, node: usize, app: AppNdx, slot: Slot) -> bool {
-        let damaged = take_place(&mut self.damaged, minority(self.plan.nodes), node)
-            && self.nodes[node].disk.damage(app, slot);
+        let damaged = self.nodes[node].disk.damage(app, slot);
         if damaged {
             self.note(format_args!("n{}'s record of {}slot {slot} is damaged", node + 1, Show(app)));
         }
@@ -618,6 +650,11 @@ impl World {
             Output::TooOld(unknown) => {
                 self.note(format_args!("n{} stops: {unknown}", node + 1));
                 self.lose(node, self.plan.crash_loss);
+            }
+            Output::Lost(app, slot, is_needed) => {
+                let then = if is_needed { "stops" } else { "keeps its state as a snapshot" };
+                let (node, app) = (node + 1, Show(app));
+                self.note(format_args!("n{node} {then}: the record of {app}slot {slot} is lost everywhere"));
             }
             Output::Chosen(app, slot, decree) => {
                 self.note(format_args!("n{} {}chosen {slot} {}", node + 1, Show(app), Show(&decree)));

@@ -14,7 +14,7 @@ const SEEDS_MAX: u64 = 5000;
 /// Seeds that one thread takes at a time.
 const CHUNK: u64 = 4;
 
-const CORE: [Fault; 18] = [
+const CORE: [Fault; 19] = [
     Fault::PromiseNotKept,
     Fault::PromiseForgotten,
     Fault::QuorumOffByOne,
@@ -22,6 +22,7 @@ const CORE: [Fault; 18] = [
     Fault::TakeoverForgetsAccepted,
     Fault::BallotReused,
     Fault::DamageIsEmpty,
+    Fault::MendsWithAnySlot,
     Fault::OwnVoteBeforeDurable,
     Fault::LearnAnyBallot,
     Fault::ApplyOverHole,
@@ -43,11 +44,13 @@ const MACHINE: [machine::Fault; 5] = [
     machine::Fault::RuleBeforeLevel,
 ];
 
-const DRIVER: [DriverFault; 11] = [
+const DRIVER: [DriverFault; 13] = [
     DriverFault::AcknowledgeBeforeSync,
     DriverFault::DurableBeforeSync,
     DriverFault::ReadBeforeApplied,
     DriverFault::DamageReadAsEmpty,
+    DriverFault::DamagedEndCutOff,
+    DriverFault::LostEndUnnoticed,
     DriverFault::AcceptedTakenForChosen,
     DriverFault::TimeOfTheWall,
     DriverFault::PausesCount,
@@ -103,6 +106,10 @@ fn every_mistake_is_found() {
 #[test]
 fn rare_mistakes_are_found_by_their_scenarios() {
     let shown = [
+        (
+            Mistake::Core(Broken::on(Fault::MendsFromUnchosen)),
+            include_str!("../scenarios/what-is-not-known-as-chosen-mends-nothing.txt"),
+        ),
         (
             Mistake::Core(Broken::on(Fault::VoteOfOtherBallot)),
             include_str!("../scenarios/vote-for-an-earlier-ballot-does-not-count.txt"),

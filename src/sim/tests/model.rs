@@ -215,7 +215,8 @@ impl State {
                     ));
                 }
             }
-            Effect::OfferSnapshot { .. }
+            Effect::RecordLost { .. }
+            | Effect::OfferSnapshot { .. }
             | Effect::FetchSnapshot { .. }
             | Effect::InstallSnapshot { .. }
             | Effect::LeaderChanged { .. }

@@ -22,6 +22,11 @@ impl Configuration {
         Configuration { epoch: Epoch(0), members }
     }
 
+    /// Of an epoch in which nobody decides anything: its one member has the id of no key.
+    pub fn of_nobody() -> Configuration {
+        Configuration::genesis(vec![NodeId::default()])
+    }
+
     /// Whether there can be such members: 1 to [`MEMBERS_MAX`], each once.
     pub fn is_possible(&self) -> bool {
         (1..=MEMBERS_MAX).contains(&self.members.len())

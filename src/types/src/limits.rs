@@ -352,6 +352,8 @@ pub const VERIFY_JOBS_MAX: usize = 8192;
 
 /// Bytes of the genesis document.
 pub const GENESIS_BYTES_MAX: usize = 256 << 10;
+/// Bytes of what a backup says of itself.
+pub const BACKUP_MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Administrators that the genesis document names.
 pub const ADMINISTRATORS_MAX: usize = 64;
 /// Bytes of the name of a cluster, a node, an administrator or an application.

@@ -144,7 +144,9 @@ impl Message {
                     | GroupMessage::Confirm { .. }
                     | GroupMessage::Confirmed { .. }
                     | GroupMessage::Snapshot { .. }
-                    | GroupMessage::HandOver { .. } => return None,
+                    | GroupMessage::HandOver { .. }
+                    | GroupMessage::RecordRequest { .. }
+                    | GroupMessage::Unreadable { .. } => return None,
                 };
                 Some((*app, commands))
             }
@@ -273,6 +275,18 @@ pub enum GroupMessage {
         /// Every slot up to here is chosen.
         chosen: Slot,
     },
+    /// Asks for the chosen decree of one slot, whose record the sender cannot read any more; answered by a
+    /// [`GroupMessage::CatchUp`] of one decree, by [`GroupMessage::Unreadable`], or by [`GroupMessage::Snapshot`] from who has
+    /// cut it off.
+    RecordRequest {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The sender's log does not give the record of this slot, for which it was asked.
+    Unreadable {
+        /// The slot.
+        slot: Slot,
+    },
 }
 
 impl GroupMessage {
@@ -292,7 +306,9 @@ impl GroupMessage {
             | GroupMessage::Confirm { .. }
             | GroupMessage::Confirmed { .. }
             | GroupMessage::Snapshot { .. }
-            | GroupMessage::HandOver { .. } => 1,
+            | GroupMessage::HandOver { .. }
+            | GroupMessage::RecordRequest { .. }
+            | GroupMessage::Unreadable { .. } => 1,
         }
     }
 }

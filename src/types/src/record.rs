@@ -78,6 +78,9 @@ pub struct Recovered {
     /// In the slots behind `chosen` up to this one, what is not in `accepted` may have been accepted and lost to
     /// damage. Never to be taken for "nothing". 0: nothing is damaged.
     pub damaged_through: Slot,
+    /// Every slot up to here was once known as chosen. What is behind `chosen` up to here is damaged or missing, or stands
+    /// behind such a one.
+    pub known: Slot,
     /// Who decides in the slots behind `chosen`, as the decrees up to there say. `None`: as genesis says. It is in no record
     /// of its own: whoever applies the chosen decrees finds it.
     pub configuration: Option<Configuration>,
@@ -92,6 +95,7 @@ impl Recovered {
     pub fn end_chosen_before(&mut self, slot: Slot) {
         assert!(Slot(0) < slot && slot <= self.chosen, "{slot} is not among the recovered slots");
         self.damaged_through = self.damaged_through.max(self.chosen);
+        self.known = self.known.max(self.chosen);
         self.chosen = Slot(slot.0 - 1);
     }
 

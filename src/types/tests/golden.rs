@@ -165,6 +165,8 @@ samples!(group_messages: GroupMessage {
     GroupMessage::Confirmed { .. } => GroupMessage::Confirmed { ballot: ballot(), round: 300 },
     GroupMessage::Snapshot { .. } => GroupMessage::Snapshot { certificate: certificate() },
     GroupMessage::HandOver { .. } => GroupMessage::HandOver { ballot: ballot(), chosen: Slot(257) },
+    GroupMessage::RecordRequest { .. } => GroupMessage::RecordRequest { slot: Slot(258) },
+    GroupMessage::Unreadable { .. } => GroupMessage::Unreadable { slot: Slot(258) },
 });
 
 samples!(messages: Message {

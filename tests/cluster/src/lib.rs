@@ -27,10 +27,10 @@ use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::Value;
 use synod::founding::{
-    self, ADMIN_KEY, CA, CLIENT, Founded, FoundedNode, Layout, NodePlan, Plan, default_apps, found,
+    self, ADMIN_KEY, CA, CLIENT, Founded, FoundedNode, GENESIS, Layout, NodePlan, Plan, default_apps, found,
 };
 use synod_app_kv::KvOp;
-use synod_auth::{GenesisApp, SigningKey, tls};
+use synod_auth::{Genesis, GenesisApp, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_gateway::{ClusterStatus, NodeState};
 use synod_node::config::Address;
@@ -171,13 +171,23 @@ fn free_ports(count: usize) -> Vec<u16> {
 
 /// A port, and those 1000, 2000 and 3000 above it, that are free for TCP and UDP.
 fn free_base_port() -> u16 {
+    base_port(1)
+}
+
+/// The same for so many nodes on one host, each of which has the ports behind those of the one before.
+///
+/// # Panics
+/// If there are no free ports.
+pub fn base_port(nodes: u16) -> u16 {
     let is_free = |port: u16| {
         let address = (Ipv4Addr::LOCALHOST, port);
         TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
     };
     for _ in 0..10_000 {
-        let base = rand::random_range(PORTS.start..PORTS.end - 3000);
-        let ports = [0, 1000, 2000, 3000].map(|offset| base + offset);
+        let base = rand::random_range(PORTS.start..PORTS.end - 3000 - nodes);
+        let ports =
+            [0, 1000, 2000, 3000].into_iter().flat_map(|offset| (0..nodes).map(move |n| base + offset + n));
+        let ports: Vec<u16> = ports.collect();
         let mut given = GIVEN.lock().unwrap();
         if ports.iter().all(|port| !given.contains(port) && is_free(*port)) {
             given.extend(ports);
@@ -282,6 +292,39 @@ impl Cluster {
         let readers = Readers { http, urls };
         let environments = vec![Vec::new(); nodes];
         Cluster { running: (0..nodes).map(|_| None).collect(), environments, founded, directory, readers }
+    }
+
+    /// A cluster that goes on from this one, as `synod ARGUMENTS` founds it (a restore or a recovery), and what that has printed. No
+    /// node runs yet. The tools sign as this one's administrator.
+    #[track_caller]
+    pub fn heir(&self, arguments: &str) -> (Cluster, Value) {
+        let directory = tempfile::Builder::new().prefix("synod-heir-").tempdir().unwrap();
+        let (cluster, key) = (directory.path().join("cluster"), self.path(ADMIN_KEY));
+        let made = self.expect_json(
+            0,
+            &format!("{arguments} --dir {} --sign-with {}", cluster.display(), key.display()),
+        );
+        fs::copy(key, cluster.join(ADMIN_KEY)).unwrap();
+        let (genesis, id) = Genesis::parse(&fs::read(cluster.join(GENESIS)).unwrap()).unwrap();
+        assert_eq!(made["clusterId"], id.to_string());
+        let node = |node: &Value| {
+            let address = |name: &str| Address::parse(node[name].as_str().unwrap(), 1..=u16::MAX).unwrap();
+            let plan = NodePlan {
+                name: node["name"].as_str().unwrap().to_owned(),
+                mesh: address("mesh"),
+                backend: address("backend"),
+                http: address("http"),
+                dns: Some(address("dns")),
+            };
+            let config = PathBuf::from(node["config"].as_str().unwrap());
+            FoundedNode { plan, id: node["id"].as_str().unwrap().parse().unwrap(), config }
+        };
+        let nodes: Vec<FoundedNode> = made["nodes"].as_array().unwrap().iter().map(node).collect();
+        let urls = nodes.iter().map(|node| format!("http://{}", node.plan.http)).collect();
+        let readers = Readers { http: self.readers.http.clone(), urls };
+        let (running, environments) = (nodes.iter().map(|_| None).collect(), vec![Vec::new(); nodes.len()]);
+        let founded = Founded { directory: cluster, cluster: id, genesis, administrators: Vec::new(), nodes };
+        (Cluster { running, environments, founded, directory, readers }, made)
     }
 
     /// Founds a cluster and starts every node.

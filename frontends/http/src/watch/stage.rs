@@ -23,6 +23,7 @@ pub(crate) fn status() -> ClusterStatus {
         applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
     }
 }
 

@@ -169,6 +169,7 @@ pub fn status() -> ClusterStatus {
         applicants: Vec::new(),
         apps: Vec::new(),
         certificates: Vec::new(),
+        scrub: synod_gateway::ScrubStatus::default(),
     }
 }
 

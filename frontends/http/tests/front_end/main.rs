@@ -11,6 +11,7 @@ mod interface;
 mod kv;
 mod log;
 mod reads;
+mod snapshots;
 mod watching;
 mod zones;
 mod zones_house;

@@ -18,6 +18,7 @@ use synod_types::{
 use tokio::sync::RwLock;
 
 use crate::house::{ADMINISTRATOR_KEY, Answer, Blank, CLUSTER, ask, ask_accepting, commander, status};
+use crate::snapshots::HouseSnapshots;
 
 /// The other node, "b".
 pub const OTHER: NodeId = NodeId(Digest([0xbb; 32]));
@@ -28,6 +29,7 @@ pub struct ZonesHouse {
     seq: u64,
     pub questions: Vec<ReadQuestions>,
     pub stored: Arc<Stored>,
+    pub snapshots: Arc<HouseSnapshots>,
     pub nodes: Arc<NodeStates>,
     pub gateway: Gateway,
     pub server: HttpServer,
@@ -83,9 +85,11 @@ impl ZonesHouse {
         };
         let gateway =
             Gateway::new(doors, two_nodes).with_files(stored.clone()).with_node_states(Arc::clone(&nodes));
+        let snapshots = Arc::new(HouseSnapshots::default());
+        let gateway = gateway.with_snapshots(Arc::<HouseSnapshots>::clone(&snapshots));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
-        ZonesHouse { machines, seq: 0, questions, stored, nodes, gateway, server }
+        ZonesHouse { machines, seq: 0, questions, stored, snapshots, nodes, gateway, server }
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -37,7 +37,12 @@ fn archived(dir: &Path, segments: &[(u64, u64)]) {
 
 /// Every slot that an archive gives, and how that ends.
 fn slots(dir: &Path) -> (Vec<u64>, Result<(), ReadError>) {
-    let mut log = ArchivedLog::open(dir, APP).unwrap();
+    slots_behind(dir, 0)
+}
+
+/// The same of those behind one.
+fn slots_behind(dir: &Path, last: u64) -> (Vec<u64>, Result<(), ReadError>) {
+    let mut log = ArchivedLog::open(dir, APP, Slot(last)).unwrap();
     let mut slots = Vec::new();
     loop {
         match log.next_page() {
@@ -190,8 +195,23 @@ fn an_archive_has_one_writer_of_one_cluster() {
     let other = ClusterId(Digest([2; 32]));
     assert!(matches!(Archive::open(dir.path(), other), Err(OpenError::OtherCluster { .. })));
     let nothing = tempfile::tempdir().unwrap();
-    assert!(matches!(ArchivedLog::open(nothing.path(), APP), Err(ReadError::NotOne(_))));
-    assert!(matches!(ArchivedLog::open(&nothing.path().join("x"), APP), Err(ReadError::Io { .. })));
+    assert!(matches!(ArchivedLog::open(nothing.path(), APP, Slot(0)), Err(ReadError::NotOne(_))));
+    assert!(matches!(ArchivedLog::open(&nothing.path().join("x"), APP, Slot(0)), Err(ReadError::Io { .. })));
+}
+
+/// The log of a cluster that goes on from another one begins behind a slot.
+#[test]
+fn an_archive_may_begin_further_on() {
+    let dir = tempfile::tempdir().unwrap();
+    archived(dir.path(), &[(11, 20), (21, 25)]);
+    let (found, end) = slots_behind(dir.path(), 10);
+    assert!(end.is_ok() && found == (11..=25).collect::<Vec<_>>(), "{found:?} {end:?}");
+    let (found, end) = slots_behind(dir.path(), 17);
+    assert!(end.is_ok() && found == (18..=25).collect::<Vec<_>>(), "{found:?} {end:?}");
+    assert!(matches!(
+        slots_behind(dir.path(), 8).1,
+        Err(ReadError::Hole { from: Slot(9), to: Slot(10), .. })
+    ));
 }
 
 /// What it was compressed to is the library's business, so a segment is only read again; its pages are golden by themselves.

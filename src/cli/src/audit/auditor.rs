@@ -263,6 +263,11 @@ impl Auditor {
         self.machine.state()
     }
 
+    /// The machine, which has come to that state.
+    pub(crate) fn into_machine(self) -> Machine {
+        self.machine
+    }
+
     /// What was seen so far.
     pub(crate) fn totals(&self) -> Totals {
         self.totals

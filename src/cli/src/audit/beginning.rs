@@ -5,9 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use synod_auth::{Genesis, GenesisApp};
+use synod_backup::Backup;
 use synod_machine::Machine;
-use synod_node::{Beginning, BeginningError};
-use synod_types::{ClusterId, Digest, NodeId, Slot, StateNdx};
+use synod_machine::snapshot::digest_without_cluster;
+use synod_node::{Beginning, BeginningError, Voucher, apps};
+use synod_types::{ClusterId, Configuration, Digest, NodeId, Slot, StateNdx};
 
 use super::auditor::{Break, Kind};
 use crate::exit::Failure;
@@ -24,12 +26,14 @@ pub(crate) enum Begins {
 /// The snapshot that an audit begins with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Snapshot {
-    slot: Slot,
-    state_ndx: StateNdx,
+    pub(crate) slot: Slot,
+    pub(crate) state_ndx: StateNdx,
     chain: Digest,
     /// The names of those who have signed it.
-    signed_by: Vec<String>,
-    is_certified: bool,
+    pub(crate) signed_by: Vec<String>,
+    pub(crate) voucher: Voucher,
+    /// The cluster from which this one goes on, if this is what it begins with.
+    before: Option<ClusterId>,
 }
 
 impl Begins {
@@ -39,8 +43,8 @@ impl Begins {
         cluster: ClusterId,
         app: &GenesisApp,
     ) -> anyhow::Result<(Begins, Machine)> {
-        let machine = synod_node::apps::machine(genesis, cluster, app).ok_or_else(|| {
-            let kinds = synod_node::apps::KINDS.join(", ");
+        let machine = apps::machine(genesis, cluster, app).ok_or_else(|| {
+            let kinds = apps::KINDS.join(", ");
             let (ndx, kind) = (app.ndx, &app.kind);
             Failure::Usage(format!("application {ndx} is of kind {kind:?}; this program has: {kinds}"))
         })?;
@@ -52,17 +56,23 @@ impl Begins {
     pub(crate) fn with_snapshot(
         data_dir: &Path,
         genesis: &Genesis,
+        proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
         cut: Slot,
     ) -> anyhow::Result<Result<(Begins, Machine), Break>> {
-        let why = match Beginning::find(data_dir, genesis, cluster, app, cut) {
-            Ok(Beginning { machine, checkpoint, signed_by, is_certified }) => {
-                let signed_by = signed_by.iter().map(|node| name(genesis, *node)).collect();
-                let (slot, state_ndx, chain) = (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain);
-                let snapshot = Snapshot { slot, state_ndx, chain, signed_by, is_certified };
-                return Ok(Ok((Begins::Snapshot(snapshot), machine)));
-            }
+        Begins::found(Beginning::find(data_dir, genesis, proved, cluster, app, cut), genesis, app, cut)
+    }
+
+    /// The machine of a snapshot that was looked for behind slot `cut`. The inner error is what is wrong with it.
+    pub(crate) fn found(
+        found: Result<Beginning, BeginningError>,
+        genesis: &Genesis,
+        app: &GenesisApp,
+        cut: Slot,
+    ) -> anyhow::Result<Result<(Begins, Machine), Break>> {
+        let why = match found {
+            Ok(beginning) => return Ok(Ok(Begins::behind(beginning, genesis))),
             Err(why) => why,
         };
         let (kind, slot, state_ndx) = match &why {
@@ -79,14 +89,63 @@ impl Begins {
         Ok(Err(Break { app: app.ndx, slot, state_ndx, kind, text: why.to_string() }))
     }
 
+    /// The machine of a snapshot that can be used.
+    pub(crate) fn behind(beginning: Beginning, genesis: &Genesis) -> (Begins, Machine) {
+        let Beginning { machine, checkpoint, signed_by, voucher } = beginning;
+        let signed_by = signed_by.iter().map(|node| name(genesis, *node)).collect();
+        let (slot, state_ndx, chain) = (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain);
+        let before =
+            genesis.origin.as_ref().filter(|_| voucher == Voucher::Genesis).map(|origin| origin.cluster);
+        (Begins::Snapshot(Snapshot { slot, state_ndx, chain, signed_by, voucher, before }), machine)
+    }
+
+    /// The machine with which a cluster begins that was restored from this backup.
+    pub(crate) fn with_backup(
+        path: &Path,
+        genesis: &Genesis,
+        cluster: ClusterId,
+        app: &GenesisApp,
+    ) -> anyhow::Result<(Begins, Machine)> {
+        let other = || {
+            Failure::Usage(format!("{} is not the backup from which this cluster goes on", path.display()))
+        };
+        let (origin, state) = genesis.origin.as_ref().zip(genesis.origin_of(app.ndx)).ok_or_else(other)?;
+        let succession = apps::succession(genesis, cluster).ok_or_else(other)?;
+        let mut backup = Backup::open(path)?;
+        if backup.manifest().cluster != origin.cluster {
+            return Err(other().into());
+        }
+        let nth = backup.manifest().apps.iter().position(|held| held.app_ndx == app.ndx).ok_or_else(other)?;
+        let application = apps::new(&app.kind).ok_or_else(other)?;
+        let before = Machine::restore(origin.cluster, app.ndx, &backup.state(nth)?, application)?;
+        let machine = before.succeeded_by(&succession);
+        let is_it = digest_without_cluster(&machine.snapshot()) == Some(state.state);
+        if !is_it {
+            return Err(other().into());
+        }
+        let snapshot = Snapshot {
+            slot: state.slot,
+            state_ndx: state.state_ndx,
+            chain: state.chain,
+            signed_by: Vec::new(),
+            voucher: Voucher::Genesis,
+            before: Some(origin.cluster),
+        };
+        Ok((Begins::Snapshot(snapshot), machine))
+    }
+
     /// What everybody should know who reads the result, if anything.
     pub(crate) fn warning(&self) -> Option<String> {
-        match self {
-            Begins::Snapshot(snapshot) if !snapshot.is_certified => Some(format!(
-                "no majority has signed the snapshot of state {}: only this node vouches for it, and for all that was before",
-                snapshot.state_ndx
+        let Begins::Snapshot(Snapshot { voucher, state_ndx, .. }) = self else { return None };
+        match voucher {
+            Voucher::Genesis | Voucher::Members => None,
+            Voucher::MembersOfItself => Some(format!(
+                "the snapshot of state {state_ndx} is certified by members whom only that state itself names: that they are members could be \
+                 proved by the log of the application with the lowest number, from genesis on"
             )),
-            Begins::Genesis | Begins::Snapshot(_) => None,
+            Voucher::Owner => Some(format!(
+                "no majority has signed the snapshot of state {state_ndx}: only this node vouches for it, and for all that was before"
+            )),
         }
     }
 
@@ -94,13 +153,15 @@ impl Begins {
     pub(crate) fn json(&self) -> Value {
         match self {
             Begins::Genesis => json!({ "with": "genesis" }),
-            Begins::Snapshot(Snapshot { slot, state_ndx, chain, signed_by, is_certified }) => json!({
-                "with": "snapshot",
+            Begins::Snapshot(Snapshot { slot, state_ndx, chain, signed_by, voucher, before }) => json!({
+                "with": if before.is_some() { "origin" } else { "snapshot" },
                 "slot": slot,
                 "stateNdx": state_ndx,
                 "chain": chain.to_string(),
-                "certified": is_certified,
+                "certified": matches!(voucher, Voucher::Members | Voucher::MembersOfItself),
+                "membersProved": *voucher == Voucher::Members,
                 "signedBy": signed_by,
+                "clusterBefore": before.map(|cluster| cluster.to_string()),
             }),
         }
     }
@@ -111,8 +172,14 @@ impl fmt::Display for Begins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Begins::Genesis => write!(f, "begins with genesis"),
-            Begins::Snapshot(Snapshot { slot, state_ndx, signed_by, is_certified, .. }) => {
-                let word = if *is_certified { "certified" } else { "not certified, but signed" };
+            Begins::Snapshot(Snapshot { slot, state_ndx, before: Some(before), .. }) => write!(
+                f,
+                "begins with the state {state_ndx} (slot {slot}) of cluster {}, for which genesis vouches; what was before is in the \
+                 log of that cluster",
+                before.short()
+            ),
+            Begins::Snapshot(Snapshot { slot, state_ndx, signed_by, voucher, .. }) => {
+                let word = if *voucher == Voucher::Owner { "not certified, but signed" } else { "certified" };
                 let by = if signed_by.is_empty() { "nobody".to_owned() } else { signed_by.join(", ") };
                 write!(
                     f,

@@ -4,22 +4,29 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bytes::Bytes;
 use serde::Deserialize;
 use synod_archive::{ArchivedLog, ReadError as NotArchived, SegmentError};
+use synod_auth::{Genesis, GenesisApp};
 use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
+use synod_node::{Beginning, BeginningError};
 use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
-use synod_types::{AppNdx, ClusterId, Decree, LogPage, Slot, StateNdx, TimeMs};
+use synod_types::{
+    AppNdx, Ballot, ClusterId, ContentKey, Decree, LogPage, NodeId, Slot, StateNdx, TimeMs, wire,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::auditor::Kind;
 use super::expectation::Claim;
 use crate::exit::Failure;
-use crate::reader::{HttpNode, ReadError, Reader};
+use crate::reader::{Answer, HttpNode, Problem, ReadError, Reader};
 
 /// The pause before a node is asked again that was busy.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// First bytes of a certificate as a node gives it.
+const CERTIFICATE_DOMAIN: &[u8] = b"synod/certificate/v1\0";
 
 /// One application's log, from where it begins.
 pub(crate) trait Source: Send {
@@ -85,14 +92,32 @@ impl DataDir {
         &self.dir
     }
 
+    /// Whose it is.
+    pub(crate) fn node(&self) -> NodeId {
+        self.log.stamp().node
+    }
+
+    /// Decrees from slot `from` up to `up_to`, as far as there is no hole.
+    pub(crate) fn read(
+        &mut self,
+        app: AppNdx,
+        from: Slot,
+        up_to: Slot,
+        bytes_max: usize,
+    ) -> Result<Vec<(Slot, Ballot, Decree)>, JournalReadError> {
+        self.log.read(app, from, up_to, bytes_max)
+    }
+
     /// How much of an application's log is known to be chosen.
     pub(crate) fn known(&mut self, app: AppNdx) -> Result<Known, Unread> {
         let broken = |text| Unread::Broken { slot: Slot(0), kind: Kind::Damaged, text };
         self.log.known(app).map_err(|why| match why {
             RecoveryError::DamagedHint(_) => broken("the record of what is chosen is damaged".to_owned()),
-            RecoveryError::DamagedPromise(_) | RecoveryError::DamagedCut(_) | RecoveryError::Store(_) => {
-                broken(why.to_string())
-            }
+            RecoveryError::DamagedPromise(_)
+            | RecoveryError::DamagedCut(_)
+            | RecoveryError::Incomplete(_)
+            | RecoveryError::LostEnd { .. }
+            | RecoveryError::Store(_) => broken(why.to_string()),
         })
     }
 
@@ -159,9 +184,9 @@ impl Archive {
         Archive { dir: dir.to_owned() }
     }
 
-    /// The log of an application, from slot 1 on.
-    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId) -> anyhow::Result<impl Source> {
-        let log = ArchivedLog::open(&self.dir, app).map_err(|why| match why {
+    /// The log of an application, behind slot `last`.
+    pub(crate) fn source(&self, app: AppNdx, cluster: ClusterId, last: Slot) -> anyhow::Result<impl Source> {
+        let log = ArchivedLog::open(&self.dir, app, last).map_err(|why| match why {
             NotArchived::NotOne(_) => Failure::Usage(why.to_string()).into(),
             why => anyhow::Error::from(why),
         })?;
@@ -220,20 +245,78 @@ impl Nodes {
 
     /// What each node says of an application.
     pub(crate) fn claims(&self, app: AppNdx) -> anyhow::Result<Vec<Claim>> {
-        let ask = |node: &HttpNode| {
-            let answer = self.get(node, &format!("/v1/apps/{app}"), &[])?;
-            let said: Said = answer.json()?;
-            let claim = Claim {
-                app,
-                applied: said.applied,
-                state_ndx: said.state_ndx,
-                chain: said.chain.parse().context("the answer's chain is none")?,
-                time: said.time_ms,
-                by: node.name.clone(),
-            };
-            anyhow::Ok(claim)
+        self.reader.nodes().iter().map(|node| self.claim(node, app)).collect()
+    }
+
+    /// What one node says of an application.
+    pub(crate) fn claim(&self, node: &HttpNode, app: AppNdx) -> anyhow::Result<Claim> {
+        let answer = self.get(node, &format!("/v1/apps/{app}"), &[])?;
+        let said: Said = answer.json()?;
+        Ok(Claim {
+            app,
+            applied: said.applied,
+            state_ndx: said.state_ndx,
+            chain: said.chain.parse().context("the answer's chain is none")?,
+            time: said.time_ms,
+            by: node.name.clone(),
+        })
+    }
+
+    /// The newest snapshot that the first node has; `None`: it has none yet. The inner error is what is wrong with it.
+    pub(crate) fn newest(
+        &self,
+        genesis: &Genesis,
+        cluster: ClusterId,
+        app: &GenesisApp,
+    ) -> anyhow::Result<Option<Result<Beginning, BeginningError>>> {
+        let node = &self.reader.nodes()[0];
+        let path = format!("/v1/apps/{}/snapshot", app.ndx);
+        let place = PathBuf::from(format!("{}{path}", node.url));
+        let began = Instant::now();
+        let answer = loop {
+            match self.try_get(node, &path, &[])? {
+                Ok(answer) => break answer,
+                // Where the cluster begins with one, the nodes are about to sign it.
+                Err(problem)
+                    if problem.is_no_snapshot()
+                        && genesis.origin.is_some()
+                        && began.elapsed() < self.timeout =>
+                {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(problem) if problem.is_no_snapshot() => return Ok(None),
+                Err(problem) => return Err(refused(node, &problem).into()),
+            }
         };
-        self.reader.nodes().iter().map(ask).collect()
+        let certificate =
+            answer.body.strip_prefix(CERTIFICATE_DOMAIN).and_then(|bytes| wire::decode(bytes).ok());
+        let Some(certificate) = certificate else {
+            let why = "it is no certificate".to_owned();
+            return Ok(Some(Err(BeginningError::Damaged { path: place, why })));
+        };
+        let read = |key: ContentKey| self.file(node, &format!("{path}/{key}"), key);
+        Ok(Some(Beginning::of(&place, &certificate, genesis, &[], cluster, app, read)))
+    }
+
+    /// A file that a node has.
+    pub(crate) fn file(&self, node: &HttpNode, path: &str, key: ContentKey) -> anyhow::Result<Bytes> {
+        let file = self.get(node, path, &[])?.body;
+        if ContentKey::of(&file) != key {
+            let text = format!("{} gives another file in the place of {key}", node.name);
+            return Err(Failure::Broken(text).into());
+        }
+        Ok(file)
+    }
+
+    /// Where it asks, the one first that gives the log.
+    pub(crate) fn nodes(&self) -> &[HttpNode] {
+        self.reader.nodes()
+    }
+
+    /// The same, with this node first.
+    pub(crate) fn preferring(mut self, node: &HttpNode) -> Nodes {
+        self.reader = self.reader.preferring(node);
+        self
     }
 
     /// The log of an application behind slot `last` up to `end`, where it must come to `min`.
@@ -249,37 +332,42 @@ impl Nodes {
     }
 
     /// Asks a node, and again while it is busy, until the time is over.
-    fn get(
+    fn get(&self, node: &HttpNode, path: &str, parameters: &[(&str, String)]) -> anyhow::Result<Answer> {
+        Ok(self.try_get(node, path, parameters)?.map_err(|problem| refused(node, &problem))?)
+    }
+
+    /// The same; the inner error is the problem that it answers with.
+    fn try_get(
         &self,
         node: &HttpNode,
         path: &str,
         parameters: &[(&str, String)],
-    ) -> anyhow::Result<crate::reader::Answer> {
+    ) -> anyhow::Result<Result<Answer, Problem>> {
         let began = Instant::now();
         loop {
             match self.runtime.block_on(self.reader.get_from(node, path, parameters)) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Ok(answer)),
                 Err(ReadError::Problem(problem)) if problem.is_busy() && began.elapsed() < self.timeout => {
                     std::thread::sleep(ASK_AGAIN);
                 }
-                Err(ReadError::Problem(problem)) if problem.is_log_cut() => {
-                    let text = format!(
-                        "{}: {}. A data directory can be audited from there on (stop the node, then --data-dir DIR); what was before, \
-                         only where the node has an archive (--archive DIR)",
-                        node.name,
-                        problem.text()
-                    );
-                    return Err(Failure::Refused(text).into());
-                }
-                Err(why @ ReadError::Problem(_)) => {
-                    return Err(Failure::Refused(format!("{}: {why}", node.name)).into());
-                }
+                Err(ReadError::Problem(problem)) => return Ok(Err(problem)),
                 Err(why @ ReadError::Unreachable(_)) => {
                     return Err(Failure::Unreachable(why.to_string()).into());
                 }
             }
         }
     }
+}
+
+/// A node has answered with a problem.
+fn refused(node: &HttpNode, problem: &Problem) -> Failure {
+    let hint = if problem.is_log_cut() {
+        ". A data directory can be audited from there on (stop the node, then --data-dir DIR); what was before, only where the node \
+         has an archive (--archive DIR)"
+    } else {
+        ""
+    };
+    Failure::Refused(format!("{}: {}{hint}", node.name, problem.text()))
 }
 
 /// The parts of `/v1/apps/{app}` that an audit compares.

@@ -190,6 +190,7 @@ pub(super) mod tests {
             applicants: Vec::new(),
             apps,
             certificates: Vec::new(),
+            scrub: synod_gateway::ScrubStatus::default(),
         }
     }
 

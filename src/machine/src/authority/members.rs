@@ -59,6 +59,11 @@ impl Members {
         Members { epoch: Epoch(0), members: members.to_vec(), ..Members::default() }
     }
 
+    /// Those of a cluster that goes on from a state of another one, in an epoch behind all of that one's.
+    pub(super) fn succeeding(epoch: Epoch, members: &[Member]) -> Members {
+        Members { epoch, members: members.to_vec(), ..Members::default() }
+    }
+
     /// The members, in the order that all nodes share.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.iter()

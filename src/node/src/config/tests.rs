@@ -229,6 +229,20 @@ fn http_is_served_as_it_is_asked_for() {
 }
 
 #[test]
+fn how_everything_is_read_has_defaults_and_bounds() {
+    let with = |scrub: &str| PX.replacen("\"retry_delay\"", &format!("{scrub} \"retry_delay\""), 1);
+    let parse = |text: &str| Config::parse(text, Format::Json, Path::new("/etc/synod"));
+    let scrub = parse(PX).unwrap().scrub;
+    assert_eq!((scrub.every, scrub.bytes_per_second), (Duration::from_secs(24 * 3600), 4 << 20));
+    let scrub = parse(&with(r#""scrub": {"every": "15m", "bytes_per_second": 65536},"#)).unwrap().scrub;
+    assert_eq!((scrub.every, scrub.bytes_per_second), (Duration::from_secs(900), 65536));
+    let found = mistakes(parse(&with(r#""scrub": {"every": 0, "bytes_per_second": 9, "at": 3},"#)));
+    let mut fields: Vec<&str> = found.iter().map(|(_, field, _)| &**field).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["scrub.at", "scrub.bytes_per_second", "scrub.every"]);
+}
+
+#[test]
 fn an_archive_has_a_directory_and_there_is_none_without_its_section() {
     let with = |archive: &str| PX.replacen("\"retry_delay\"", &format!("{archive} \"retry_delay\""), 1);
     let parse = |text: &str| Config::parse(text, Format::Json, Path::new("/etc/synod"));

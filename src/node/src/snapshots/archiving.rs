@@ -1,5 +1,6 @@
 //! What is to be cut off goes to the archive first, where there is one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,15 +9,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use synod_archive::{AppendError, Archive, Held};
 use synod_journal::{Journal, ReadError};
+use synod_paxos::Damage;
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, Decree, Slot};
+use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use crate::driver::Groups;
+use crate::driver::{Groups, Input};
 use crate::metrics::float;
 
-/// The pause before the journal is asked again that has too many reads.
+/// The pause before the journal is asked again that has too many reads, or a record that is damaged.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is asked for a damaged record, which the other nodes are asked for meanwhile.
+const DAMAGED_LOOKS: u32 = 400;
 
 /// The way from this node's logs to its archive. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +30,10 @@ pub(crate) struct Archiver {
     journal: Journal,
     /// Where the logs begin.
     groups: Arc<ArcSwap<Groups>>,
+    /// The slots behind which logs begin that have nothing before.
+    origins: Arc<BTreeMap<AppNdx, Slot>>,
+    /// To the driver.
+    inputs: mpsc::UnboundedSender<Input>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -43,9 +52,16 @@ pub(crate) enum Unread {
 }
 
 impl Archiver {
-    /// From the logs in `journal`; `groups` says where they begin.
-    pub(crate) fn new(archive: Archive, journal: Journal, groups: Arc<ArcSwap<Groups>>) -> Archiver {
-        Archiver { archive: Arc::new(archive), journal, groups, stopping: Arc::default() }
+    /// From the logs in `journal`; `groups` says where they begin, and `origins` where they began.
+    pub(crate) fn new(
+        archive: Archive,
+        journal: Journal,
+        groups: Arc<ArcSwap<Groups>>,
+        inputs: mpsc::UnboundedSender<Input>,
+        origins: BTreeMap<AppNdx, Slot>,
+    ) -> Archiver {
+        let (archive, origins) = (Arc::new(archive), Arc::new(origins));
+        Archiver { archive, journal, groups, origins, inputs, stopping: Arc::default() }
     }
 
     /// Archives an application's log up to `up_to`, which is chosen and about to be cut off; it was cut off behind slot `cut` when the
@@ -55,7 +71,8 @@ impl Archiver {
     /// [`AppendError`]: the log must not be cut.
     pub(crate) fn archive(&self, app: AppNdx, cut: Slot, up_to: Slot) -> Result<(), AppendError<Unread>> {
         let cut = self.groups.load().get(&app).map_or(cut, |group| group.cut.max(cut));
-        let held = self.archive.held(app).last;
+        let began = self.origins.get(&app).copied().unwrap_or_default();
+        let held = self.archive.held(app).last.max(began);
         let mut from = held.max(cut).next();
         if held < cut && from <= up_to {
             self.tell_missing(app, held.next(), cut);
@@ -65,7 +82,12 @@ impl Archiver {
                 break Ok(());
             }
             match self.archive.append(app, from, up_to, |next| self.read(app, next, up_to)) {
-                // Nobody can read it here ever again.
+                Err(AppendError::Read { slot, why: Unread::Journal(ReadError::Damaged { .. }) })
+                    if self.comes_back(app, slot) =>
+                {
+                    from = self.archive.held(app).last.max(cut).next();
+                }
+                // No other node has it either, or none answers.
                 Err(AppendError::Read { slot, why: Unread::Journal(ReadError::Damaged { .. }) }) => {
                     self.tell_missing(app, slot, slot);
                     from = slot.next();
@@ -93,6 +115,24 @@ impl Archiver {
     pub(crate) fn close(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.archive.close();
+    }
+
+    /// Has the other nodes asked for a damaged record. Says whether one of them gave it.
+    fn comes_back(&self, app: AppNdx, slot: Slot) -> bool {
+        for _ in 0..DAMAGED_LOOKS {
+            // The driver is gone only when the node stops.
+            let _ = self.inputs.send(Input::Damaged(app, Damage::Slot(slot)));
+            if self.stopping.load(Ordering::Relaxed) {
+                return false;
+            }
+            thread::sleep(ASK_AGAIN);
+            match self.journal.read_blocking(app, slot, slot, CATCH_UP_BYTES_MAX) {
+                Ok(decrees) if !decrees.is_empty() => return true,
+                Ok(_) | Err(ReadError::Damaged { .. } | ReadError::Busy) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     fn tell_missing(&self, app: AppNdx, from: Slot, to: Slot) {

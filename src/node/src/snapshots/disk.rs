@@ -69,7 +69,7 @@ pub(super) enum ListError {
 
 /// Why a snapshot is not stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// A chunk cannot be begun.
     #[error(transparent)]
     Begin(#[from] BeginError),
@@ -116,6 +116,31 @@ impl Folder {
         }
         list.sort();
         Ok(list)
+    }
+
+    /// The small files that are not what was written, and the bytes of those that are.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn verify(&self) -> io::Result<(Vec<PathBuf>, u64)> {
+        let (mut damaged, mut bytes) = (Vec::new(), 0);
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if !path.is_file() || path.extension().is_some_and(|extension| extension == NEW) {
+                continue;
+            }
+            match read(&path) {
+                // What a newer program has written is not damaged; this one has refused to start by then.
+                Ok(_) | Err(ListError::UnknownVersion(_)) => {
+                    bytes += path.metadata().map_or(0, |file| file.len());
+                }
+                Err(ListError::Damaged(_)) => damaged.push(path),
+                // It may have gone meanwhile.
+                Err(ListError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {}
+                Err(ListError::Io(why)) => return Err(why),
+            }
+        }
+        Ok((damaged, bytes))
     }
 
     /// Where the chunks are.
@@ -228,7 +253,8 @@ pub(crate) fn make(view: &View, chunks: &Store) -> Result<Kept, StoreError> {
     Ok(Kept { certificate: Certificate { checkpoint, signatures: Vec::new() }, index })
 }
 
-fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
+/// Stores a file, if it is not there already.
+pub(crate) fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
     let (key, manifest) = (ContentKey::of(file), Manifest::of(file).expect("neither empty nor too large"));
     chunks.begin(&key, &manifest)?;
     for (number, piece) in (0..).zip(file.chunks(CONTENT_PIECE_BYTES)) {

@@ -4,11 +4,12 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use synod_machine::snapshot::SnapshotError;
+use synod_auth::OriginApp;
+use synod_machine::snapshot::{SnapshotError, digest_without_cluster};
 use synod_machine::{Machine, View};
 use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
 use synod_types::wire::{self, WireError};
-use synod_types::{Checkpoint, ClusterId, ContentKey, SnapshotIndex, Versions};
+use synod_types::{Checkpoint, ClusterId, ContentKey, Slot, SnapshotIndex, Versions};
 
 use crate::apps;
 
@@ -40,6 +41,9 @@ pub enum RestoreError {
     /// The bytes are no state.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// They are, and not the one with which the cluster begins.
+    #[error("it is not the state with which the cluster begins, as the genesis document says")]
+    OtherOrigin,
     /// They are, and not the one that was signed.
     #[error("it is of slot {}, stateNdx {} and chain {}, and not of what its checkpoint says", .0.applied, .0.state_ndx, .0.chain)]
     OtherState(Box<View>),
@@ -53,8 +57,8 @@ impl RestoreError {
     }
 }
 
-/// The state that a snapshot holds, if it is the one that its checkpoint names and this program knows its level. `read` gives a
-/// file that is what its key says.
+/// The state that a snapshot holds, if it is the one that its checkpoint names, if this program knows its level, and, where it is
+/// the one with which the cluster begins, if it is the one that genesis names. `read` gives a file that is what its key says.
 ///
 /// # Errors
 /// [`RestoreError`].
@@ -63,6 +67,7 @@ pub(crate) fn restore<E: Display>(
     checkpoint: &Checkpoint,
     kind: &str,
     levels: Versions,
+    origin: Option<&OriginApp>,
     read: impl Fn(ContentKey) -> Result<Bytes, E>,
 ) -> Result<Machine, RestoreError> {
     let read = |key| read(key).map_err(|why| RestoreError::File { key, why: why.to_string() });
@@ -70,6 +75,9 @@ pub(crate) fn restore<E: Display>(
     let mut snapshot = Vec::new();
     for key in &index.chunks {
         snapshot.extend_from_slice(&read(*key)?);
+    }
+    if let Some(origin) = origin.filter(|origin| checkpoint.slot <= origin.slot) {
+        is_origin(checkpoint.slot, &snapshot, origin)?;
     }
     let application = apps::new(kind).ok_or_else(|| RestoreError::UnknownKind(kind.to_owned()))?;
     let machine = Machine::restore(cluster, checkpoint.app, &snapshot, application)?;
@@ -80,6 +88,15 @@ pub(crate) fn restore<E: Display>(
         return Err(RestoreError::OtherState(Box::new(machine.view())));
     }
     Ok(machine)
+}
+
+/// Checks that a snapshot holds the state with which a cluster begins.
+///
+/// # Errors
+/// [`RestoreError::OtherOrigin`].
+pub(super) fn is_origin(slot: Slot, snapshot: &[u8], origin: &OriginApp) -> Result<(), RestoreError> {
+    let is_it = slot == origin.slot && digest_without_cluster(snapshot) == Some(origin.state);
+    if is_it { Ok(()) } else { Err(RestoreError::OtherOrigin) }
 }
 
 /// The list of a snapshot's chunks.

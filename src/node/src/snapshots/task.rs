@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use synod_archive::AppendError;
-use synod_auth::{TlsIdentity, sign_checkpoint};
+use synod_auth::{OriginApp, TlsIdentity, sign_checkpoint};
 use synod_content::Store;
 use synod_journal::Journal;
 use synod_machine::{Machine, View};
@@ -72,13 +72,15 @@ pub(crate) struct Task {
 /// The snapshots of one application.
 pub(crate) struct App {
     kind: String,
+    /// With what the cluster begins.
+    origin: Option<OriginApp>,
     /// Oldest first.
     kept: Vec<Kept>,
     /// What other nodes said last of states of which this node has no snapshot yet.
     heard: BTreeMap<NodeId, Word>,
     is_making: bool,
     /// The next one to make.
-    waiting: Option<View>,
+    waiting: Option<Arc<View>>,
     fetching: Option<Fetching>,
     /// The last slot that was cut off when the node started.
     cut: Slot,
@@ -104,9 +106,10 @@ pub(crate) enum Done {
 
 impl App {
     /// With the snapshots that were found at the start, and a log that was cut off behind slot `cut`.
-    pub(crate) fn new(kind: String, kept: Vec<Kept>, cut: Slot) -> App {
+    pub(crate) fn new(kind: String, origin: Option<OriginApp>, kept: Vec<Kept>, cut: Slot) -> App {
         App {
             kind,
+            origin,
             kept,
             heard: BTreeMap::new(),
             is_making: false,
@@ -144,6 +147,11 @@ impl Task {
                 Some(ask) = asks.recv() => match ask {
                     Ask::Due(view) => self.on_due(view),
                     Ask::Heard(word) => self.on_heard(word).await,
+                    Ask::WriteAgain(done) => {
+                        self.write_again().await;
+                        // Whoever asked is gone only when the node stops.
+                        let _ = done.send(());
+                    }
                     Ask::Fetch(certificate) => self.on_fetch(certificate),
                 },
                 _ = asking.tick() => {
@@ -157,7 +165,7 @@ impl Task {
 
     // Making.
 
-    fn on_due(&mut self, view: View) {
+    fn on_due(&mut self, view: Arc<View>) {
         let Some(app) = self.apps.get_mut(&view.app_ndx) else { return };
         if app.is_making {
             app.waiting = Some(view);
@@ -378,6 +386,21 @@ impl Task {
         }
     }
 
+    /// Writes down once more which snapshots are here, and who has signed them.
+    async fn write_again(&self) {
+        let folder = self.folder.clone();
+        let kept: Vec<Certificate> =
+            self.apps.values().flat_map(|app| &app.kept).map(|kept| kept.certificate.clone()).collect();
+        let written = self.content.on_disk(move |_| {
+            for certificate in kept {
+                if let Err(why) = folder.write(&certificate) {
+                    warn!(%why, "who has signed a snapshot cannot be written down");
+                }
+            }
+        });
+        written.await;
+    }
+
     /// Has the log cut off behind `slot`, as soon as it is archived up to there.
     fn cut(&mut self, ndx: AppNdx, slot: Slot) {
         let Some(app) = self.apps.get_mut(&ndx) else { return };
@@ -425,6 +448,7 @@ impl Task {
         let fetch = Fetch {
             certificate,
             kind: app.kind.clone(),
+            origin: app.origin,
             cluster: self.cluster,
             levels: self.levels,
             fatal: self.fatal.clone(),
@@ -458,6 +482,7 @@ impl Task {
 struct Fetch {
     certificate: Certificate,
     kind: String,
+    origin: Option<OriginApp>,
     cluster: ClusterId,
     levels: Versions,
     fatal: Fatal,
@@ -495,11 +520,12 @@ impl Fetch {
             }
         }
         self.chunks.store(ALL, Ordering::Relaxed);
-        let Fetch { certificate, kind, cluster, levels, fatal, content, folder, .. } = self;
+        let Fetch { certificate, kind, origin, cluster, levels, fatal, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
             let read = |key| reader.read_blocking(key).ok_or("it is not here");
-            let machine = match restoring::restore(cluster, &checkpoint, &kind, levels, read) {
+            let machine = match restoring::restore(cluster, &checkpoint, &kind, levels, origin.as_ref(), read)
+            {
                 Ok(machine) => machine,
                 Err(why) => {
                     error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");

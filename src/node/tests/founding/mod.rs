@@ -44,6 +44,15 @@ impl Founded {
         )
     }
 
+    /// With snapshots after so many commands, and everything on the disks read again and again.
+    pub fn with_scrubbing(count: usize, commands: u64) -> Founded {
+        let scrub = "scrub = { every = 1000, bytes_per_second = 1000000000 }";
+        Founded::with(
+            count,
+            format!("snapshots = {{ commands = {commands} }}\n{scrub}\ndns = {{ addr = \"127.0.0.1:0\" }}\n"),
+        )
+    }
+
     /// Nodes that answer DNS from a state of which they knew, at most so long ago, that it was the newest.
     pub fn with_max_lag(count: usize, max_lag: &'static str) -> Founded {
         Founded::with(count, format!("dns = {{ addr = \"127.0.0.1:0\", max_lag = \"{max_lag}\" }}\n"))
@@ -115,12 +124,16 @@ impl Founded {
     }
 
     pub async fn start(&self, i: usize) -> Node {
+        self.try_start(i).await.expect("the node starts")
+    }
+
+    pub async fn try_start(&self, i: usize) -> Result<Node, StartError> {
         let config = Config::load(self.config_path(i)).expect("a good configuration");
         // A node that stopped in this very process leaves its port a moment later.
         for _ in 0..10_000 {
             match Node::start(config.clone()).await {
                 Err(StartError::Mesh(MeshError::Listen { .. })) => tokio::task::yield_now().await,
-                started => return started.expect("the node starts"),
+                started => return started,
             }
         }
         panic!("the port of a stopped node does not become free");

@@ -136,6 +136,13 @@ impl GroupTruth {
         &mut self.slots[place]
     }
 
+    /// Whether this node's disk has held what was proposed in a slot under a ballot.
+    fn voted(&self, node: usize, slot: Slot, ballot: Ballot) -> bool {
+        let truth = usize::try_from(slot.0).ok().and_then(|place| self.slots.get(place));
+        let mut proposals = truth.into_iter().flat_map(|truth| &truth.proposals);
+        proposals.any(|proposal| proposal.ballot == ballot && proposal.voters.contains(node))
+    }
+
     fn chosen(&self, slot: Slot) -> Option<&Decree> {
         let place = usize::try_from(slot.0).ok()?;
         self.slots.get(place)?.chosen.as_ref().map(|(_, decree)| decree)
@@ -418,6 +425,8 @@ impl GroupTruth {
             GroupMessage::Accepted { .. }
             | GroupMessage::Nack { .. }
             | GroupMessage::CatchUpRequest { .. }
+            | GroupMessage::RecordRequest { .. }
+            | GroupMessage::Unreadable { .. }
             | GroupMessage::ReadIndexRequest { .. }
             | GroupMessage::Confirm { .. } => {}
         }
@@ -570,9 +579,12 @@ impl GroupTruth {
         let disk = disk.durable(app);
         // What was cut off is in a snapshot; which may have more.
         let is_cut = slot <= disk.cut.max(in_snapshot) && self.chosen(slot).is_some();
+        // What was there once, and was damaged since, is found again on the others or told as damaged.
+        let was_there = self.chosen(slot).is_some() || self.voted(node, slot, ballot);
         let backed = match disk.entry(slot) {
             Entry::Held(held, decree) => *held >= ballot || self.chosen(slot) == Some(decree),
-            Entry::Empty | Entry::Damaged => is_cut,
+            Entry::Damaged => is_cut || was_there,
+            Entry::Empty => is_cut,
         };
         verdict.demand(backed, "nothing is sent before it is durable", || {
             format!("n{} says Accepted {} in slot {slot}, its disk does not", node + 1, Show(ballot))

@@ -8,6 +8,7 @@
 //! members 2 4 5                                          these are to vote from now on
 //! retire                                                 who is to vote no more goes for ever, if nobody needs it any more
 //! pause 2 300ms | slow-disk 2 300ms | sync-error 2 | damage 2 slot 3 | damage 2 snapshot | clock 2 +5000ms
+//! lose-end 2 3                                           the last three writes of a node that is down are gone
 //! cut 1 2 | cut 1 > 2 | isolate 3 | split 1 2 | 3 4 5 | lose Accept 1 > 3 | heal
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
 //! run 500ms
@@ -15,6 +16,7 @@
 //! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
 //! expect leader 1 | expect leader not 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
 //! expect lease 1 at 2 | expect no lease 1 at 2
+//! expect stopped 2
 //! expect answer c1: receipt of seq 1 in state 1 | expect no answer c1
 //! trace off | trace on                                     what is not worth reading
 //! ```
@@ -73,6 +75,7 @@ pub enum Step {
     SyncError(usize),
     Damage(usize, Slot),
     DamageSnapshot(usize),
+    LoseEnd(usize, usize),
     Clock(usize, i64),
     Cut(usize, usize),
     CutBoth(usize, usize),
@@ -96,6 +99,8 @@ pub enum Expectation {
     Leader(Option<usize>),
     /// Another node than this leads.
     OtherLeader(usize),
+    /// A node does not run.
+    Stopped(usize),
     /// A node has chosen so far.
     Chosen(usize, Slot),
     /// A node is in this state.
@@ -149,6 +154,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["slow-disk", node, takes] => Step::SlowDisk(node_of(node)?, ms(takes)?),
         ["sync-error", node] => Step::SyncError(node_of(node)?),
         ["damage", node, "snapshot"] => Step::DamageSnapshot(node_of(node)?),
+        ["lose-end", node, writes] => Step::LoseEnd(node_of(node)?, writes.parse().ok()?),
         ["damage", node, "slot", slot] => Step::Damage(node_of(node)?, slot.parse().ok()?),
         ["clock", node, by] => Step::Clock(node_of(node)?, by.strip_suffix("ms")?.parse().ok()?),
         ["cut", from, ">", to] => Step::Cut(node_of(from)?, node_of(to)?),
@@ -191,6 +197,7 @@ fn expected(words: &[&str]) -> Option<Expectation> {
     let expectation = match words {
         ["leader", node] => Expectation::Leader(Some(node_of(node)?)),
         ["leader", "not", node] => Expectation::OtherLeader(node_of(node)?),
+        ["stopped", node] => Expectation::Stopped(node_of(node)?),
         ["no", "leader"] => Expectation::Leader(None),
         ["chosen", slot, "at", node] => Expectation::Chosen(node_of(node)?, slot.parse().ok()?),
         ["state", state_ndx, "at", node] => Expectation::State(node_of(node)?, state_ndx.parse().ok()?),
