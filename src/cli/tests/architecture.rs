@@ -136,7 +136,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("synod-paxos", &[]),
     ("synod-machine", &["serde", "bytes", "imbl", "thiserror"]),
     ("synod-zone", &["bytes", "thiserror"]),
-    ("synod-delivery", &["bytes"]),
+    ("synod-delivery", &["serde", "bytes", "thiserror"]),
     ("synod-app-kv", &["serde", "bytes", "imbl"]),
     ("synod-app-zones", &["serde", "bytes", "imbl"]),
     ("synod-history", &["thiserror"]),

@@ -37,7 +37,7 @@ fn lived() -> Machine {
 
 fn restored(cluster: ClusterId, view: &View) -> Machine {
     Machine::restore(cluster, view.app_ndx, &view.snapshot(), Box::new(Tally::default()))
-        .expect("it was made by a machine")
+        .expect("it is the snapshot of a state")
 }
 
 #[test]

@@ -102,6 +102,17 @@ pub const CONTENT_COLLECTED_MAX: usize = 65_536;
 pub const CONTENT_PIECES_SERVED_MAX: usize = 2 * CONTENT_PIECES_ASKED_MAX;
 /// Answers on what a node holds that another one gets in 100 ms.
 pub const CONTENT_ANSWERS_MAX: usize = 512;
+/// Messages of one life of a node that are under way in the delivery toolbox, not yet at all to whom they are owed; and
+/// numbers behind a watermark that are remembered one by one, as the bits of a word.
+pub const TOOLBOX_WINDOW_MAX: u64 = 64;
+/// Bytes that one of these messages says; with all that goes along, it fits into a UDP datagram.
+pub const TOOLBOX_PAYLOAD_BYTES_MAX: usize = 32 << 10;
+/// Lives of one node whose messages are remembered; those of the earliest one are forgotten first.
+pub const TOOLBOX_LIVES_MAX: usize = 4;
+/// Messages that are sent again, or relayed, to one node in one tick.
+pub const TOOLBOX_BURST_MAX: usize = 16;
+/// Subscriptions at one node.
+pub const TOOLBOX_SUBSCRIPTIONS_MAX: usize = 1024;
 /// Bytes that files leave free on their disk, for the log.
 pub const CONTENT_DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Damaged files that a node keeps for whoever looks into it.
