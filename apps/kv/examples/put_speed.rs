@@ -35,7 +35,7 @@ fn run(what: &str, decrees: &[Decree]) {
     let start = Instant::now();
     let mut view = machine.view();
     for (slot, decree) in (1..).zip(decrees) {
-        machine.apply(Slot(slot), decree);
+        machine.apply(Slot(slot), decree).expect("its level is known");
         // The one before is dropped, as when a reader's pointer is replaced.
         view = machine.view();
     }

@@ -15,8 +15,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use synod_types::limits::{ADMINISTRATORS_MAX, APPS_MAX, GENESIS_BYTES_MAX, MEMBERS_MAX, NAME_BYTES_MAX};
 use synod_types::name::is_name;
+use synod_types::versions::LEVELS;
 use synod_types::{
-    AppNdx, ClusterId, CommanderId, Configuration, Digest, Epoch, NodeId, Slot, StateNdx, TimeMs,
+    AppNdx, ClusterId, CommanderId, Configuration, Digest, Epoch, Level, NodeId, Slot, StateNdx, TimeMs,
 };
 
 use crate::key::{Algorithm, PublicKey};
@@ -42,6 +43,9 @@ pub struct Genesis {
     pub administrators: Vec<GenesisAdministrator>,
     /// How many administrators must sign each change of who commands; in the document only where it is not 1.
     pub signatures_needed: u32,
+    /// By which rules every application begins; in the document only where it is not 1, so that those that were written before
+    /// there were levels are what they were.
+    pub level: Level,
     /// The applications.
     pub apps: Vec<GenesisApp>,
     /// With which states it begins, where that is not with nothing.
@@ -152,7 +156,7 @@ impl GenesisAdministrator {
 }
 
 impl Genesis {
-    /// Founds a cluster that never was before, where each administrator changes alone who commands. [`Genesis::parse`] of
+    /// Founds a cluster that never was before, on the newest level, where each administrator changes alone who commands. [`Genesis::parse`] of
     /// its bytes says whether it can be.
     pub fn new(
         name: impl Into<String>,
@@ -162,7 +166,18 @@ impl Genesis {
         apps: Vec<GenesisApp>,
     ) -> Genesis {
         let (name, nonce) = (name.into(), random::bytes());
-        Genesis { name, created, nonce, nodes, administrators, signatures_needed: 1, apps, origin: None }
+        let level = Level::NEWEST;
+        Genesis {
+            name,
+            created,
+            nonce,
+            nodes,
+            administrators,
+            signatures_needed: 1,
+            level,
+            apps,
+            origin: None,
+        }
     }
 
     /// The state with which an application begins, if it does not begin with nothing.
@@ -219,6 +234,7 @@ impl Genesis {
             nodes: self.nodes.iter().map(|node| holder(&node.name, &node.key)).collect(),
             administrators: self.administrators.iter().map(|admin| holder(&admin.name, &admin.key)).collect(),
             signatures_needed: self.signatures_needed,
+            level: self.level.0,
             apps: self
                 .apps
                 .iter()
@@ -251,6 +267,8 @@ struct Document {
     administrators: Vec<HolderText>,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     signatures_needed: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    level: u32,
     apps: Vec<AppText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<OriginText>,
@@ -404,6 +422,13 @@ impl Document {
                 ),
             );
         }
+        if !LEVELS.contains(self.level) {
+            let level = self.level;
+            mistakes.add(
+                "level",
+                format_args!("is {level}, and this program knows level {LEVELS}: install a newer program"),
+            );
+        }
         check_apps(&self.apps, mistakes);
         let origin = match &self.origin {
             None => None,
@@ -423,6 +448,7 @@ impl Document {
                 .map(|(text, key)| Some(GenesisAdministrator { name: text.name, key: key? }))
                 .collect::<Option<_>>()?,
             signatures_needed: self.signatures_needed,
+            level: Level(self.level),
             apps: apps
                 .map(|text| GenesisApp { ndx: AppNdx(text.ndx), name: text.name, kind: text.kind })
                 .collect(),
@@ -572,6 +598,22 @@ mod tests {
                     );
                     assert!(!is_possible);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_that_this_program_does_not_know_is_named() {
+        let mut genesis = genesis(1, 1, 1);
+        assert_eq!(genesis.level, Level::NEWEST, "a new cluster has the newest rules");
+        for (level, is_known) in [(0, false), (1, true), (2, true), (77, false)] {
+            genesis.level = Level(level);
+            let text = String::from_utf8(genesis.to_bytes()).unwrap();
+            assert_eq!(text.contains("\"level\""), level != 1, "what is silent is on level 1: {text}");
+            let mistakes = mistakes(&genesis);
+            assert_eq!(mistakes.is_empty(), is_known, "{mistakes:?}");
+            if !is_known {
+                assert!(mistakes[0].starts_with(&format!("level: is {level}, and this program knows")));
             }
         }
     }

@@ -4,23 +4,25 @@
 //! the communication key is the session's, and whether the id may open a session at all, is for who runs the session.
 
 use synod_types::session::{Hello, SessionErrorCode};
-use synod_types::{ClusterId, Digest};
+use synod_types::{ClusterId, Digest, Program};
 
 use crate::key::PublicKey;
 use crate::random;
 use crate::signing_key::SigningKey;
 
-/// Makes a Hello. `communication_key` and `address` are empty and `directory` is zeros for a commander; `exporter` is what TLS exports under
+/// Makes a Hello of this program. `communication_key` and `address` are empty and `directory` is zeros for a commander; `exporter` is what TLS exports under
 /// [`Hello::EXPORTER_LABEL`].
 pub fn sign_hello(
     key: &SigningKey,
     cluster: &ClusterId,
+    program: &Program,
     communication_key: &[u8],
     address: &str,
     directory: [u8; 16],
     exporter: &[u8; 32],
 ) -> Hello {
     let mut hello = Hello {
+        program: program.clone(),
         id: key.id(),
         signing_key: key.public().spki_der().to_vec(),
         communication_key: communication_key.to_vec(),
@@ -64,9 +66,25 @@ mod tests {
     fn a_hello_proves_its_key() {
         for algorithm in [Algorithm::Ed25519, Algorithm::Rsa2048] {
             let key = SigningKey::generate(algorithm);
-            let hello = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", [5; 16], &EXPORTER);
+            let hello = sign_hello(
+                &key,
+                &CLUSTER,
+                &Program::of_node(),
+                b"communication key",
+                "node-1:7000",
+                [5; 16],
+                &EXPORTER,
+            );
             assert_eq!(verify_hello(&hello, &CLUSTER, &EXPORTER).unwrap(), *key.public());
-            let again = sign_hello(&key, &CLUSTER, b"communication key", "node-1:7000", [5; 16], &EXPORTER);
+            let again = sign_hello(
+                &key,
+                &CLUSTER,
+                &Program::of_node(),
+                b"communication key",
+                "node-1:7000",
+                [5; 16],
+                &EXPORTER,
+            );
             assert_ne!(hello.salt, again.salt);
         }
     }
@@ -74,7 +92,7 @@ mod tests {
     #[test]
     fn a_hello_is_for_one_session_of_one_cluster() {
         let key = SigningKey::generate(Algorithm::Ed25519);
-        let hello = sign_hello(&key, &CLUSTER, b"key", "address", [0; 16], &EXPORTER);
+        let hello = sign_hello(&key, &CLUSTER, &Program::of_node(), b"key", "address", [0; 16], &EXPORTER);
         let bad = Err(SessionErrorCode::BadSignature);
         assert_eq!(verify_hello(&hello, &ClusterId(Digest([9; 32])), &EXPORTER), bad);
         assert_eq!(verify_hello(&hello, &CLUSTER, &[9; 32]), bad);
@@ -84,7 +102,7 @@ mod tests {
     fn every_field_is_signed() {
         let key = SigningKey::generate(Algorithm::Ed25519);
         let other = SigningKey::generate(Algorithm::Ed25519);
-        let hello = sign_hello(&key, &CLUSTER, b"key", "address", [0; 16], &EXPORTER);
+        let hello = sign_hello(&key, &CLUSTER, &Program::of_node(), b"key", "address", [0; 16], &EXPORTER);
         let changed = |change: &dyn Fn(&mut Hello)| {
             let mut hello = hello.clone();
             change(&mut hello);
@@ -96,6 +114,9 @@ mod tests {
         assert_eq!(changed(&|hello| hello.communication_key.push(0)), bad);
         assert_eq!(changed(&|hello| hello.address.push('0')), bad);
         assert_eq!(changed(&|hello| hello.salt[0] ^= 1), bad);
+        assert_eq!(changed(&|hello| hello.program.wire.max += 1), bad);
+        assert_eq!(changed(&|hello| hello.program.levels.max += 1), bad);
+        assert_eq!(changed(&|hello| hello.program.version.push('1')), bad);
         assert_eq!(changed(&|hello| hello.signature[0] ^= 1), bad);
         assert_eq!(changed(&|hello| hello.signature.clear()), bad);
         let imposter = |hello: &mut Hello| {

@@ -15,8 +15,8 @@ use synod_types::limits::{
     BACKEND_CLOSE_MS_MAX, BACKEND_HELLO_MS_MAX, COMMAND_BYTES_MAX, CONTENT_PIECE_BYTES, HELLO_FRAME_BYTES_MAX,
 };
 use synod_types::request::{Reply, Request, RequestFrame};
-use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
-use synod_types::{CommanderId, SignedCommand, wire};
+use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode, Welcome};
+use synod_types::{CommanderId, Program, SignedCommand, wire};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -151,7 +151,8 @@ impl Session {
         };
         let _open = Open::new(self.shared.clone());
         debug!(peer = %connection.remote_address(), ?commander, "a commander's session begins");
-        self.outbox.push(Reply::Control(Control::Ack { your_msg_n: 1 }));
+        let welcome = Welcome { your_msg_n: 1, program: Program::of_commander() };
+        self.outbox.push(Reply::Control(Control::Welcome(Box::new(welcome))));
         let outbox = self.outbox.clone();
         let reading = async {
             loop {
@@ -199,13 +200,13 @@ impl Session {
             let description = "a commander has no communication key";
             return Err(broken(1, SessionErrorCode::WrongCommunicationKey, description));
         }
-        match synod_auth::verify_hello(hello, &self.shared.cluster, &exporter) {
-            Ok(_) => Ok(CommanderId(hello.id)),
-            Err(code) => {
-                let description = "the Hello does not prove its key for this cluster over this TLS session";
-                Err(broken(1, code, description))
-            }
+        if let Err(code) = synod_auth::verify_hello(hello, &self.shared.cluster, &exporter) {
+            let description = "the Hello does not prove its key for this cluster over this TLS session";
+            return Err(broken(1, code, description));
         }
+        let common = Program::of_commander().wire.common(hello.program.wire);
+        common.map_err(|why| broken(1, SessionErrorCode::NoCommonVersion, why))?;
+        Ok(CommanderId(hello.id))
     }
 
     /// Reads what has arrived and does what it asks.
@@ -267,8 +268,8 @@ impl Session {
                 Request::Control(Control::Hello(_)) => {
                     return Err(broken(number, SessionErrorCode::SecondHello, "a session has one Hello"));
                 }
-                Request::Control(Control::Ack { .. }) => {
-                    let description = "nothing was sent that an Ack answers";
+                Request::Control(Control::Ack { .. } | Control::Welcome(_)) => {
+                    let description = "nothing was sent that this answers";
                     return Err(broken(number, SessionErrorCode::UnexpectedFrame, description));
                 }
             }

@@ -17,7 +17,7 @@ use synod_types::limits::{
 };
 use synod_types::request::{Reply, Request, RequestFrame};
 use synod_types::session::{Control, SessionErrorCode};
-use synod_types::{AppNdx, ClusterId, Digest, RefusalCode, Seq, SignedCommand, wire};
+use synod_types::{AppNdx, ClusterId, Digest, Program, RefusalCode, Seq, SignedCommand, Versions, wire};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -63,6 +63,20 @@ async fn a_hello_is_for_this_cluster_this_session_and_its_own_key() {
     raw.ask(Request::Control(Control::Hello(hello))).await;
     raw.ends_with(SessionErrorCode::WrongId, 1).await;
     assert_eq!(backend.counters().sessions, 0);
+}
+
+#[tokio::test]
+async fn both_ends_need_a_wire_version_in_common() {
+    let House { tls, backend, key, .. } = house(Behaviour::Execute);
+    let program = |min, max| Program { wire: Versions { min, max }, ..Program::of_commander() };
+    let mut raw = Raw::connect(&tls, &backend).await;
+    let hello = raw.hello_of(&key, CLUSTER, &program(7, 9));
+    raw.ask(hello).await;
+    raw.ends_with(SessionErrorCode::NoCommonVersion, 1).await;
+    let mut raw = Raw::connect(&tls, &backend).await;
+    let hello = raw.hello_of(&key, CLUSTER, &program(1, 9));
+    raw.ask(hello).await;
+    assert!(matches!(raw.reply().await, Some(Reply::Control(Control::Welcome(_)))));
 }
 
 #[tokio::test]

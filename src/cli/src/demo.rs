@@ -18,7 +18,7 @@ use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, ExecuteError, SubmitError};
 use synod_gateway::{ClusterStatus, GroupRole, NodeState};
 use synod_node::config::Address;
-use synod_types::{AppNdx, Outcome, Receipt, StateNdx};
+use synod_types::{AppNdx, Level, Outcome, Receipt, StateNdx};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
@@ -228,6 +228,7 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         apps: default_apps(),
         administrators: 1,
         signatures_needed: 1,
+        level: Level::NEWEST,
         retry_delay: Some(RETRY_DELAY),
         layout: Layout::default(),
         data_dir: None,

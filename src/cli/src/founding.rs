@@ -19,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
-use synod_types::{AppNdx, ClusterId, CommanderId, NodeId};
+use synod_types::{AppNdx, ClusterId, CommanderId, Level, NodeId};
 
 pub use crate::founding::node_files::{Layout, NodeFiles, NodePlan};
 use crate::founding::node_files::{NodeText, Peer, create, in_client_file, server_names};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub administrators: usize,
     /// How many of them must sign each change of who commands.
     pub signatures_needed: u32,
+    /// By which rules its applications begin.
+    pub level: Level,
     /// The `retry_delay` of every node; `None`: the default.
     pub retry_delay: Option<Duration>,
     /// Where the files of a node are.
@@ -172,7 +174,7 @@ fn genesis(plan: &Plan, keys: &[SigningKey], administrators: &[(String, SigningK
         .collect();
     let genesis =
         Genesis::new(plan.name.clone(), time::now(), nodes.collect(), administrators, plan.apps.clone());
-    Genesis { signatures_needed: plan.signatures_needed, ..genesis }
+    Genesis { signatures_needed: plan.signatures_needed, level: plan.level, ..genesis }
 }
 
 /// What a configuration says of who wrote it.
@@ -258,6 +260,7 @@ mod tests {
             apps: default_apps(),
             administrators: 1,
             signatures_needed: 1,
+            level: Level::NEWEST,
             retry_delay: None,
             layout: Layout::default(),
             data_dir: None,

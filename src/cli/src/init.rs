@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::json;
 use synod_app_zones::ZonesApp;
 use synod_auth::GenesisApp;
-use synod_types::AppNdx;
+use synod_types::versions::LEVELS;
+use synod_types::{AppNdx, Level};
 
 use crate::exit::Failure;
 use crate::founding::nodes::NodeArgs;
@@ -52,6 +53,9 @@ pub(crate) struct Init {
     /// How many administrators must sign each change of who commands; for ever
     #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=64))]
     signatures: u32,
+    /// The level by whose rules it begins; a lower one only where nodes with an older program are to take part
+    #[arg(long, default_value_t = LEVELS.max, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEVELS.min)..=i64::from(LEVELS.max)))]
+    level: u32,
     /// An application: its number, its name and its kind (kv or zones); may be repeated
     #[arg(long = "app", value_name = "NDX=NAME:KIND", default_values = ["1=kv:kv", "2=zones:zones"])]
     apps: Vec<AppPlan>,
@@ -108,6 +112,7 @@ impl Init {
             apps: self.apps.iter().map(|AppPlan(app)| app.clone()).collect(),
             administrators: self.admins.into(),
             signatures_needed: self.signatures,
+            level: Level(self.level),
             retry_delay: None,
             layout: self.nodes.layout(),
             data_dir: self.data_dir.clone(),

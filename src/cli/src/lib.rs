@@ -39,6 +39,7 @@ mod submit;
 mod survivors;
 mod table;
 mod time;
+mod upgrade;
 pub mod watcher;
 mod write;
 mod zone;
@@ -48,6 +49,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use synod_types::Program;
 use tracing_subscriber::EnvFilter;
 
 use crate::output::Output;
@@ -76,6 +78,7 @@ enum Command {
     Commander(commander::Commander),
     Member(member::Member),
     Leader(leader::Leader),
+    Upgrade(upgrade::Upgrade),
     Kv(kv::Kv),
     Zone(zone::Zone),
     Submit(submit::Submit),
@@ -91,18 +94,23 @@ enum Command {
 
 /// Reads the arguments, does what they say, and says how it ended.
 pub fn main() -> ExitCode {
+    main_as(Program::of_node())
+}
+
+/// The same, where a node says of itself that it has this program: for tests of upgrades.
+pub fn main_as(program: Program) -> ExitCode {
     #[cfg(feature = "failpoints")]
     synod_journal::failpoint::obey_environment();
     let cli = Cli::parse();
     let output = cli.output;
-    match cli.run() {
+    match cli.run(program) {
         Ok(code) => code,
         Err(error) => exit::report(&error, output),
     }
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self, program: Program) -> anyhow::Result<ExitCode> {
         let output = self.output;
         // A node logs as its configuration says; the tools log nothing unless they are asked to.
         if !matches!(self.command, Command::Node(_)) {
@@ -114,7 +122,7 @@ impl Cli {
         match self.command {
             Command::Demo(demo) => block_on(demo.run(output))?,
             Command::Init(init) => init.run(output),
-            Command::Node(node) => node.run(output),
+            Command::Node(node) => node.run(program, output),
             Command::Health(health) => block_on(health.run(output))?,
             Command::Keygen(keygen) => keygen.run(output),
             Command::Key(key) => key.run(output),
@@ -122,6 +130,7 @@ impl Cli {
             Command::Commander(commander) => block_on(commander.run(output))?,
             Command::Member(member) => block_on(member.run(output))?,
             Command::Leader(leader) => block_on(leader.run(output))?,
+            Command::Upgrade(upgrade) => block_on(upgrade.run(output))?,
             Command::Kv(kv) => block_on(kv.run(output))?,
             Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,

@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::Config;
 use synod_node::config::LogFilter;
+use synod_types::Program;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -60,8 +61,8 @@ enum LogFormat {
 }
 
 impl Node {
-    pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.config)?;
+    pub(crate) fn run(self, program: Program, output: Output) -> anyhow::Result<ExitCode> {
+        let config = Config { program, ..Config::load(&self.config)? };
         if self.check {
             let text = format!("{} is in order: node {}", self.config.display(), config.me.id);
             output.print(&json!({ "ok": true, "node": config.me.id }), text)?;

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use synod_gateway::{CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_gateway::{
+    CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus,
+    VersionRange,
+};
 use synod_types::limits::CERTIFICATE_WARNING_DAYS;
-use synod_types::{AppNdx, Digest, NodeId, StateNdx};
+use synod_types::{AppNdx, Digest, NodeId, StateNdx, Versions};
 
 use self::diverged::Diverged;
 use crate::cert::{day, days_left};
@@ -26,6 +29,9 @@ use crate::table::{Table, printable};
 /// One row for each node and application: the node's role in the application's group, its stateNdx, how many chosen
 /// slots it has not applied yet, the hash chain at its stateNdx, and how it sees the other nodes. A chain that is not
 /// the same at the same stateNdx is marked with "!": those nodes have executed different commands, which must never be.
+///
+/// PROGRAM is the version of the node's program, and the levels by whose rules it can execute; LEVEL is the one by whose rules the
+/// application is executed. `synod upgrade` says more.
 ///
 /// Of the certificate that a node shows to other nodes and commanders, and of each authority that it trusts: the first digits of
 /// the fingerprint, and the day until which it is valid. What has less than 30 days left is warned of.
@@ -68,7 +74,11 @@ impl Status {
                 "certificate": certificate.certificate,
                 "notAfterMs": certificate.not_after_ms,
             })).collect::<Vec<_>>(),
-            "warnings": of_members(&answered).into_iter().chain(of_disks(&answered)).collect::<Vec<_>>(),
+            "warnings": of_members(&answered)
+                .into_iter()
+                .chain(of_programs(&answered))
+                .chain(of_disks(&answered))
+                .collect::<Vec<_>>(),
             "diverged": diverged,
         });
         output.print(&json, text(&answered, &disagreeing, &diverged))?;
@@ -199,8 +209,19 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
     if let Some(status) = answered.iter().find_map(|(_, status)| status.as_ref().ok()) {
         text.push_str(&format!("cluster {} ({})\n\n", status.cluster_name, status.cluster_id.short()));
     }
-    let mut table =
-        Table::new(&["NODE", "APP", "ROLE", "STATENDX", "LAG", "CHAIN", "CERTIFICATE", "CA", "SEES"]);
+    let mut table = Table::new(&[
+        "NODE",
+        "PROGRAM",
+        "APP",
+        "LEVEL",
+        "ROLE",
+        "STATENDX",
+        "LAG",
+        "CHAIN",
+        "CERTIFICATE",
+        "CA",
+        "SEES",
+    ]);
     let mut missing = String::new();
     for (node, status) in answered {
         match status {
@@ -209,7 +230,9 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
                     let mark = if disagreeing.contains(&(app.app_ndx, app.state_ndx)) { "!" } else { "" };
                     table.row([
                         if n == 0 { status.node_name.clone() } else { String::new() },
+                        if n == 0 { program(status) } else { String::new() },
                         format!("{} {}", app.app_ndx, app.name),
+                        app.level.to_string(),
                         role(app.role).to_owned(),
                         app.state_ndx.to_string(),
                         app.lag.to_string(),
@@ -221,7 +244,8 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
                 }
             }
             Err(why) => {
-                table.row([node.name.clone(), "-".to_owned(), "unreachable".to_owned()]);
+                let dash = || "-".to_owned();
+                table.row([node.name.clone(), dash(), dash(), dash(), "unreachable".to_owned()]);
                 missing.push_str(&format!("\n{}: {}", node.name, printable(why)));
             }
         }
@@ -234,7 +258,7 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
-    for line in of_disks(answered) {
+    for line in of_programs(answered).into_iter().chain(of_disks(answered)) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
     for one in diverged {
@@ -247,6 +271,36 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
         ));
     }
     text
+}
+
+/// A node's program, with the levels by whose rules it can execute.
+fn program(status: &ClusterStatus) -> String {
+    let own = status.nodes.iter().find(|node| node.id == status.node_id);
+    match own.and_then(|own| own.program.as_ref()) {
+        Some(ProgramStatus { version, levels: VersionRange { min, max }, .. }) => {
+            printable(&format!("{version} ({})", Versions { min: *min, max: *max }))
+        }
+        None => printable(&status.version),
+    }
+}
+
+/// Nodes that do not speak with each other since their programs are too far apart, and a switch that can be made.
+fn of_programs(answered: &[Answered]) -> Vec<String> {
+    let statuses = || answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let mut lines = Vec::new();
+    for status in statuses() {
+        for node in &status.nodes {
+            let line = |why| format!("! {} has no session with {}: {why}", status.node_name, node.name);
+            lines.extend(node.refused.as_ref().map(line));
+        }
+    }
+    let nodes = || statuses().flat_map(|status| &status.nodes).filter(|node| node.is_member);
+    let known = nodes().filter_map(|node| node.program.as_ref()).map(|program| program.levels.max).max();
+    let is_behind = |newest| statuses().flat_map(|status| &status.apps).any(|app| app.level < newest);
+    lines.extend(known.filter(|newest| is_behind(*newest)).map(|newest| {
+        format!("! a member has a program for level {newest}, and not every application is on it: synod upgrade status")
+    }));
+    lines
 }
 
 /// Nodes on whose disks something was damaged.
@@ -297,6 +351,11 @@ mod tests {
         CertificateStatus { certificate: of, fingerprint, not_after_ms: TimeMs(not_after_ms) }
     }
 
+    fn program() -> ProgramStatus {
+        let range = |max| VersionRange { min: 1, max };
+        ProgramStatus { version: "0.1.0".to_owned(), wire: range(1), levels: range(2) }
+    }
+
     fn answered(n: u8, role: GroupRole, state_ndx: u64, chain: u8) -> Answered {
         let id = |n: u8| NodeId(Digest([n; 32]));
         let name = |n: u8| format!("node{n}");
@@ -313,8 +372,12 @@ mod tests {
                 NodeState::Up
             },
             rtt_us: (m < 3 && m != n).then_some(1234),
+            program: Some(program()),
+            wire: None,
+            refused: None,
         };
         let app = AppStatus {
+            level: 2,
             app_ndx: AppNdx(1),
             name: "kv".to_owned(),
             kind: "kv".to_owned(),
@@ -361,13 +424,29 @@ mod tests {
         let expected = "\
 cluster demo (cccccccccccc)
 
-NODE   APP   ROLE         STATENDX  LAG  CHAIN         CERTIFICATE          CA                   SEES
-node1  1 kv  leader       42        0    070707070707  01010101 2036-11-22  cacacaca 2046-09-08  node2 1.23 ms, node3 DOWN
-node2  1 kv  follower     40        2    080808080808  02020202 2036-11-22  cacacaca 2046-09-08  node1 1.23 ms, node3 DOWN
-node3  -     unreachable
+NODE   PROGRAM      APP   LEVEL  ROLE         STATENDX  LAG  CHAIN         CERTIFICATE          CA                   SEES
+node1  0.1.0 (1-2)  1 kv  2      leader       42        0    070707070707  01010101 2036-11-22  cacacaca 2046-09-08  node2 1.23 ms, node3 DOWN
+node2  0.1.0 (1-2)  1 kv  2      follower     40        2    080808080808  02020202 2036-11-22  cacacaca 2046-09-08  node1 1.23 ms, node3 DOWN
+node3  -            -     -      unreachable
 
 node3: http://h:3 is not reachable: refused";
         assert_eq!(text(&all, &disagreeing, &[]), expected);
+    }
+
+    #[test]
+    fn a_switch_that_is_due_is_said_and_so_is_who_is_refused() {
+        let mut all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 42, 7)];
+        assert_eq!(of_programs(&all), [""; 0]);
+        let Ok(one) = &mut all[0].1 else { unreachable!() };
+        one.apps[0].level = 1;
+        one.nodes[1].refused = Some("no wire version in common".to_owned());
+        let text = text(&all, &[], &[]);
+        for line in [
+            "! node1 has no session with node2: no wire version in common",
+            "! a member has a program for level 2, and not every application is on it: synod upgrade status",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 
     #[test]
@@ -376,6 +455,7 @@ node3: http://h:3 is not reachable: refused";
         let [Ok(one), Ok(two)] = all.each_mut().map(|(_, status)| status.as_mut()) else { unreachable!() };
         (one.epoch, two.epoch, two.apps[0].epoch) = (Epoch(1), Epoch(1), Epoch(1));
         let applicant = |n: u8, was_member| synod_gateway::ApplicantStatus {
+            program: None,
             id: NodeId(Digest([n; 32])),
             name: format!("node{n}"),
             address: "h:1".to_owned(),

@@ -79,6 +79,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("synod-sim", "src/sim", &["synod-types", "synod-paxos", "synod-machine", "synod-app-kv"]),
+    ("synod-golden", "tests/golden", &[]),
     ("synod-history", "tests/history", &["synod-types"]),
     (
         "synod-cluster",

@@ -14,7 +14,7 @@ use synod_types::frame::FrameReader;
 use synod_types::limits::{BACKEND_SESSION_BYTES_MAX, BACKEND_SESSION_COMMANDS_MAX, FRAME_BYTES_MAX};
 use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
 use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
-use synod_types::wire;
+use synod_types::{Program, wire};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -62,6 +62,8 @@ pub(crate) struct Room {
 /// One session with one node.
 pub(crate) struct Session {
     connection: Connection,
+    /// The wire version that both ends speak.
+    wire: u32,
     state: Mutex<State>,
     /// There is something to write.
     ready: Notify,
@@ -94,8 +96,8 @@ impl Session {
         connection
             .export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, &[])
             .map_err(|_| Lost::new("the TLS session exports no key"))?;
-        let hello =
-            synod_auth::sign_hello(commander.key(), &commander.cluster(), b"", "", [0; 16], &exporter);
+        let (key, cluster, program) = (commander.key(), commander.cluster(), Program::of_commander());
+        let hello = synod_auth::sign_hello(key, &cluster, &program, b"", "", [0; 16], &exporter);
         let mut numbers = MsgCounter::default();
         let request = Request::Control(Control::Hello(Box::new(hello)));
         let mut out = Vec::new();
@@ -113,15 +115,22 @@ impl Session {
                 None => reader.read().await?,
             }
         };
-        match first {
-            Reply::Control(Control::Ack { your_msg_n: 1 }) => {}
+        let theirs = match first {
+            Reply::Control(Control::Welcome(welcome)) if welcome.your_msg_n == 1 => welcome.program,
             Reply::Control(Control::Error { code, description, .. }) => {
                 return Err(OpenError::Refused { code, description });
             }
-            _ => return Err(Lost::new("the node answered the Hello with something else than an Ack").into()),
-        }
+            _ => {
+                return Err(
+                    Lost::new("the node answered the Hello with something else than a Welcome").into()
+                );
+            }
+        };
+        // The node has found it, too, or would not have said Welcome.
+        let wire = program.wire.common(theirs.wire).map_err(Lost::new)?;
         let session = Arc::new(Session {
             connection,
+            wire,
             state: Mutex::new(State { numbers, ..State::default() }),
             ready: Notify::new(),
             room: Arc::new(Semaphore::new(BACKEND_SESSION_BYTES_MAX)),
@@ -153,6 +162,9 @@ impl Session {
         let mut state = self.state();
         if let Some(lost) = &state.ended {
             return Err(lost.clone());
+        }
+        if request.since() > self.wire {
+            return Err(Lost::new("the node's program is too old for this request"));
         }
         let msg_n = self.put(&mut state, request);
         state.waiting.insert(msg_n, Waiting { answer, _room: room });
@@ -303,8 +315,8 @@ fn on_reply(reply: Reply, answers: &mut Vec<(u64, Reply)>) -> Result<(), Lost> {
         Reply::Control(Control::Error { code, description, .. }) => {
             Err(Lost::new(format!("the node ends the session ({code:?}): {description}")))
         }
-        Reply::Control(Control::Hello(_) | Control::KeepAlive) => {
-            Err(Lost::new("the node said something that only a commander says"))
+        Reply::Control(Control::Hello(_) | Control::Welcome(_) | Control::KeepAlive) => {
+            Err(Lost::new("the node said something that does not belong here"))
         }
     }
 }

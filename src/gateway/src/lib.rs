@@ -32,6 +32,6 @@ pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use snapshots::Snapshots;
 pub use status::{
     AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
-    NodeState, NodeStatus, ScrubStatus,
+    NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};

@@ -128,10 +128,48 @@ pub struct NodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub rtt_us: Option<u64>,
+    /// Its program, as it said last; absent: it has not said since this node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub program: Option<ProgramStatus>,
+    /// The wire version in which this node speaks to it; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub wire: Option<u32>,
+    /// Why there is no session with it, where that is because the two programs have no wire version in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub refused: Option<String>,
+}
+
+/// What a node's program is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramStatus {
+    /// Its version.
+    pub version: String,
+    /// The wire versions that it speaks with other nodes.
+    pub wire: VersionRange,
+    /// The levels by whose rules it can execute.
+    pub levels: VersionRange,
+}
+
+/// All versions from one to another, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionRange {
+    /// The oldest.
+    pub min: u32,
+    /// The newest.
+    pub max: u32,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn first_level() -> u32 {
+    1
 }
 
 /// A node that asks to become a member, with a certificate of an authority that is trusted.
@@ -146,6 +184,10 @@ pub struct ApplicantStatus {
     pub name: String,
     /// Where it says that it is reached, as `host:port`.
     pub address: String,
+    /// Its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub program: Option<ProgramStatus>,
     /// Whether it was a member and was removed.
     #[serde(default)]
     pub was_member: bool,
@@ -181,6 +223,9 @@ pub struct AppStatus {
     pub kind: String,
     /// What this node is in its group.
     pub role: GroupRole,
+    /// The level by whose rules this node executes it now.
+    #[serde(default = "first_level")]
+    pub level: u32,
     /// The epoch to which this node knows it to have come.
     #[serde(default)]
     #[schema(value_type = u64)]

@@ -306,7 +306,7 @@ fn checksum(key: &[u8], rest: &[u8]) -> u32 {
 mod tests {
     use std::sync::Arc;
 
-    use synod_types::{Batch, Digest, NodeId, SignedCommand, TimeMs};
+    use synod_types::{Batch, Configuration, Digest, Epoch, NodeId, SignedCommand, TimeMs};
 
     use super::*;
 
@@ -354,6 +354,36 @@ mod tests {
         .map(|entry| format!("{} {}\n", hex::encode(entry.key), hex::encode(entry.value)))
         .collect();
         assert_eq!(lines.concat(), include_str!("../tests/golden/records-v2.hex"));
+    }
+
+    /// The other kinds of record and of decree, in the same version.
+    #[test]
+    fn the_rest_is_golden_too_and_is_read() {
+        let seal = Configuration { epoch: Epoch(2), members: vec![NodeId(Digest([8; 32]))] };
+        let kinds = [Decree::Noop, Decree::Seal(Arc::new(seal))].map(|decree| Record::Accepted {
+            app: APP,
+            slot: Slot(258),
+            ballot: ballot(),
+            decree,
+        });
+        let [noop, seal] = kinds.clone();
+        let records = [
+            ("cut", Record::Cut { app: APP, slot: Slot(258) }),
+            ("accepted.noop", noop),
+            ("accepted.seal", seal),
+        ];
+        let made = records.iter().flat_map(|(name, record)| {
+            let [entry] = &encode(record)[..] else { panic!("a small record has one part") };
+            [(format!("{name}.key"), entry.key.clone()), (format!("{name}.value"), entry.value.clone())]
+        });
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/records-v2-more.hex");
+        let kept = synod_golden::holds(file, made.collect::<Vec<_>>());
+        for (name, record) in ["accepted.noop", "accepted.seal"].iter().zip(kinds) {
+            let (key, value) = (kept[&format!("{name}.key")].clone(), kept[&format!("{name}.value")].clone());
+            let (found, decree, _) = decode(&[Entry { key, value }]).unwrap();
+            let Record::Accepted { ballot, decree: expected, .. } = record else { unreachable!() };
+            assert_eq!((found, decree), (ballot, expected));
+        }
     }
 
     #[test]

@@ -11,6 +11,10 @@
 //! crc32 8 hex digits, over the lines above
 //! ```
 //!
+//! **The format** is that of everything in the directory that names no version of its own: where files are, and what is in the
+//! small ones beside the log. A program that changes any of it writes the next number; it reads all earlier ones, and an older
+//! program refuses what it does not know. The first line and the last one stay as they are for ever, so that it can.
+//!
 //! "creating" is what a crash leaves while the log is made: nothing was ever promised on it. Once it says "created", a
 //! log that is missing is a loss, and the node must not come up as if it had never promised anything. "moving" says that a whole
 //! copy in `log.new` takes the place of the log, which goes to `log.damaged` ([`crate::rebuilding`]).
@@ -23,7 +27,10 @@ use synod_types::{ClusterId, NodeId};
 
 use crate::failpoint::{Point, reach};
 
-const FIRST_LINE: &str = "synod data directory, format 1";
+/// The first line but for the number behind it.
+const FIRST_LINE: &str = "synod data directory, format ";
+/// The format that this program writes; it is the only one so far, and so the only one that it reads.
+const FORMAT: u32 = 1;
 pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
 pub(crate) const LOCK: &str = "lock";
@@ -67,8 +74,16 @@ pub enum StampError {
         /// What the configuration says.
         expected: NodeId,
     },
+    /// The directory has what this program does not know.
+    #[error("the data directory {} has format {found}, and this program reads format {FORMAT}: install a newer program on this node, and start it again", .dir.display())]
+    UnknownFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// What the stamp says.
+        found: u32,
+    },
     /// The stamp is there and cannot be understood.
-    #[error("the stamp of the data directory {} is damaged or of another version; restore the file, or replace the node by a new one with an empty data_dir", .0.display())]
+    #[error("the stamp of the data directory {} is damaged; restore the file, or replace the node by a new one with an empty data_dir", .0.display())]
     Unreadable(PathBuf),
     /// There is data, and no stamp says whose.
     #[error("the directory {} holds {found:?} and no stamp, so it is not a data directory or its stamp was lost; give this node an empty data_dir, or restore the stamp", .dir.display())]
@@ -146,8 +161,7 @@ impl DataDir {
         let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, phase: Phase::Creating, _lock: lock };
         match reach(Point::StampRead).and_then(|()| fs::read(&path)) {
             Ok(bytes) => {
-                let (found, phase) =
-                    decode(&bytes).ok_or_else(|| StampError::Unreadable(dir.to_path_buf()))?;
+                let (found, phase) = read(&bytes, dir)?;
                 data_dir.phase = phase;
                 data_dir.check(found)?;
             }
@@ -320,19 +334,51 @@ fn first_stranger(dir: &Path) -> io::Result<Option<String>> {
 
 fn encode(stamp: Stamp, phase: Phase) -> Vec<u8> {
     let log = phase.word();
-    let lines = format!("{FIRST_LINE}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
+    let lines = format!("{FIRST_LINE}{FORMAT}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
+    sealed(&lines)
+}
+
+/// Lines with the last one behind them.
+fn sealed(lines: &str) -> Vec<u8> {
     format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes()
 }
 
-/// Whose directory it is, and what there is of its log; `None`: the stamp is damaged.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Stamp, Phase)> {
+/// Whose directory it is, and what there is of its log, as these bytes of its stamp say.
+pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, Phase), StampError> {
+    let dir = dir.to_path_buf();
+    match decode(bytes) {
+        Some(Found::Stamp(found, phase)) => Ok((found, phase)),
+        Some(Found::UnknownFormat(found)) => Err(StampError::UnknownFormat { dir, found }),
+        None => Err(StampError::Unreadable(dir)),
+    }
+}
+
+/// What a stamp says.
+enum Found {
+    /// Whose directory it is, and what there is of its log.
+    Stamp(Stamp, Phase),
+    /// It is whole, and of a format that this program does not know.
+    UnknownFormat(u32),
+}
+
+/// Reads a stamp; `None`: it is damaged.
+fn decode(bytes: &[u8]) -> Option<Found> {
     let text = std::str::from_utf8(bytes).ok()?;
+    // Before anything is believed, the number too: damage is no newer format.
+    let lines = &text[..text.rfind("crc32 ")?];
+    if sealed(lines) != bytes {
+        return None;
+    }
+    let format = lines.lines().next()?.strip_prefix(FIRST_LINE)?.parse().ok()?;
+    if format != FORMAT {
+        return Some(Found::UnknownFormat(format));
+    }
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let stamp = Stamp { cluster: field("cluster")?.parse().ok()?, node: field("node")?.parse().ok()? };
     let log = field("log")?;
     let phase = Phase::ALL.into_iter().find(|phase| phase.word() == log)?;
     // What is not exactly what would have been written is damaged.
-    (encode(stamp, phase) == bytes).then_some((stamp, phase))
+    (encode(stamp, phase) == bytes).then_some(Found::Stamp(stamp, phase))
 }
 
 #[cfg(test)]
@@ -389,6 +435,23 @@ mod tests {
             let opened = DataDir::open(dir.path(), stamp(1, 2));
             assert!(matches!(opened, Err(StampError::Unreadable(_))), "{damaged:?}");
         }
+    }
+
+    #[test]
+    fn the_stamp_is_golden_and_a_newer_one_is_refused_by_its_number() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        for phase in Phase::ALL {
+            let name = format!("stamp-1-{}", phase.word());
+            synod_golden::holds_file(golden.join(&name), &encode(stamp(1, 2), phase));
+            let kept = fs::read(golden.join(&name)).unwrap();
+            let Some(Found::Stamp(found, then)) = decode(&kept) else { panic!("{name} is not read") };
+            assert_eq!((found, then), (stamp(1, 2), phase));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let newer = sealed("synod data directory, format 7\nwhatever comes then\n");
+        fs::write(dir.path().join(STAMP), newer).unwrap();
+        let text = error(dir.path(), stamp(1, 2));
+        assert!(text.contains("has format 7, and this program reads format 1: install a newer"), "{text}");
     }
 
     #[test]

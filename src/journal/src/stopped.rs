@@ -69,7 +69,7 @@ impl StoppedLog {
     /// [`StoppedError`].
     pub fn copy(dir: &Path, scratch: &Path) -> Result<StoppedLog, StoppedError> {
         let stamp = match reach(Point::LookStampRead).and_then(|()| fs::read(dir.join(stamp::STAMP))) {
-            Ok(bytes) => stamp::decode(&bytes).ok_or_else(|| StampError::Unreadable(dir.to_owned()))?.0,
+            Ok(bytes) => stamp::read(&bytes, dir)?.0,
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 return Err(StoppedError::NotOne { dir: dir.to_owned(), what: stamp::STAMP });
             }

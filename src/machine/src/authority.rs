@@ -3,7 +3,8 @@
 //!
 //! A commander has a role, perhaps scopes, and perhaps a time from which and until which it is valid; time is that of the
 //! decrees, so that every replica decides alike. Where genesis asks for several signatures, no administrator changes alone
-//! who commands: see [`changes`]. One application keeps who the cluster's [`members`] are, too.
+//! who commands: see [`changes`]. One application keeps who the cluster's [`members`] are, too. The
+//! **level** says by which rules decrees are executed: each application has its own, since it must change at one slot of its own log.
 //!
 //! Nothing here looks inside a key: that a key is well-formed is checked where a command enters, and a key that is
 //! not simply never signs anything.
@@ -21,7 +22,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
 use synod_types::limits::{COMMANDERS_MAX, ROTATIONS_MAX};
-use synod_types::{CommanderId, Digest, Epoch, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, Digest, Epoch, Level, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use changes::Changes;
 pub use changes::PendingChange;
@@ -42,12 +43,15 @@ pub struct Founders {
     pub signatures_needed: u32,
     /// The cluster's first members, where this application keeps who they are; else nobody.
     pub members: Vec<Member>,
+    /// By which rules it begins.
+    pub level: Level,
 }
 
 impl Founders {
-    /// Each of these administrators changes alone who commands.
+    /// Each of these administrators changes alone who commands, by the newest rules.
     pub fn each_alone(administrators: &[(CommanderId, Bytes, String)]) -> Founders {
-        Founders { administrators: administrators.to_vec(), signatures_needed: 1, members: Vec::new() }
+        let administrators = administrators.to_vec();
+        Founders { administrators, signatures_needed: 1, members: Vec::new(), level: Level::NEWEST }
     }
 }
 
@@ -57,6 +61,8 @@ impl Founders {
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     signatures_needed: u32,
+    /// By which rules the application's decrees are executed.
+    level: Level,
     /// `None`: another application keeps them.
     members: Option<Arc<Members>>,
     /// Who is to lead the application's group, where an administrator has said so.
@@ -73,7 +79,7 @@ impl Authority {
     /// Over [`COMMANDERS_MAX`], or if more signatures are needed than there are administrators: genesis is checked where
     /// it is read.
     pub fn founded_by(founders: &Founders) -> Authority {
-        let Founders { administrators, signatures_needed, members } = founders;
+        let Founders { administrators, signatures_needed, members, level } = founders;
         assert!(administrators.len() <= COMMANDERS_MAX, "genesis names too many administrators");
         let enough = usize::try_from(*signatures_needed).is_ok_and(|needed| needed <= administrators.len());
         assert!(enough, "genesis asks for more signatures than it names administrators");
@@ -83,6 +89,7 @@ impl Authority {
         };
         Authority {
             signatures_needed: *signatures_needed,
+            level: *level,
             members: (!members.is_empty()).then(|| Arc::new(Members::founded_by(members))),
             commanders: administrators.iter().map(commander).collect(),
             ..Authority::default()
@@ -146,6 +153,7 @@ impl Authority {
                 AuthorityOp::Rotate { .. } => Ok(()),
                 AuthorityOp::Member(_) => administrators_only("change the members"),
                 AuthorityOp::Lead { .. } => administrators_only("say who leads"),
+                AuthorityOp::Raise { .. } => administrators_only("raise the level"),
                 _ => administrators_only("change who commands"),
             },
         }
@@ -166,12 +174,11 @@ impl Authority {
     fn execute(&mut self, context: &Context, op: AuthorityOp) -> Result<AuthorityReply, Refusal> {
         self.changes.lapse(context.time);
         match op {
-            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_)
-                if self.signatures_needed > 1 =>
-            {
-                self.propose(context, Arc::new(op))
-            }
-            AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_) => {
+            _ if op.needs_signatures() && self.signatures_needed > 1 => self.propose(context, Arc::new(op)),
+            AuthorityOp::Grant(_)
+            | AuthorityOp::Revoke { .. }
+            | AuthorityOp::Member(_)
+            | AuthorityOp::Raise { .. } => {
                 self.make(context, &op)?;
                 self.note(context, Step::Made, Arc::new(op));
                 Ok(AuthorityReply::Done)
@@ -256,7 +263,7 @@ impl Authority {
         }
     }
 
-    /// Grants, revokes, or changes the members.
+    /// Grants, revokes, changes the members, or raises the level.
     fn make(&mut self, context: &Context, op: &AuthorityOp) -> Result<(), Refusal> {
         match op {
             AuthorityOp::Grant(grant) => {
@@ -291,15 +298,27 @@ impl Authority {
                         "another application keeps the members: the one with the lowest number",
                     ));
                 };
+                // It may have been proposed by earlier rules.
+                op.check(self.level)?;
                 Arc::make_mut(members).apply(op)
+            }
+            AuthorityOp::Raise { to } => {
+                let level = self.level;
+                if *to != level.next() {
+                    let text = format!(
+                        "the application is on level {level}: from there it goes to level {}, not to level {to}",
+                        level.next()
+                    );
+                    return Err(Refusal::new(RefusalCode::Conflict, text));
+                }
+                self.level = *to;
+                Ok(())
             }
             AuthorityOp::Rotate { .. }
             | AuthorityOp::Approve { .. }
             | AuthorityOp::Withdraw { .. }
             | AuthorityOp::Lead { .. } => {
-                unreachable!(
-                    "only grants, revocations and changes of the members are made, at once or after they were signed"
-                )
+                unreachable!("only what may need signatures is made, at once or after it was signed")
             }
         }
     }
@@ -383,6 +402,28 @@ impl Authority {
         self.signatures_needed
     }
 
+    /// By which rules the application's decrees are executed.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The level to which this operation would raise the application, by itself or as a signature of what was proposed.
+    pub fn raises(&self, op: &AuthorityOp) -> Option<Level> {
+        match op {
+            AuthorityOp::Raise { to } => Some(*to),
+            AuthorityOp::Approve { change, .. } => match *self.changes.find(*change).ok()?.op {
+                AuthorityOp::Raise { to } => Some(to),
+                _ => None,
+            },
+            AuthorityOp::Grant(_)
+            | AuthorityOp::Revoke { .. }
+            | AuthorityOp::Rotate { .. }
+            | AuthorityOp::Withdraw { .. }
+            | AuthorityOp::Member(_)
+            | AuthorityOp::Lead { .. } => None,
+        }
+    }
+
     /// The cluster's members as they are wanted, if this application keeps them.
     pub fn members(&self) -> Option<&Members> {
         self.members.as_deref()
@@ -426,11 +467,15 @@ impl Authority {
         }
     }
 
-    /// The opposite of [`Authority::to_record`], for a record of unknown origin.
+    /// The opposite of [`Authority::to_record`], for a record of unknown origin. The level stands beside it.
     ///
     /// # Errors
     /// A sentence on what cannot be, for states up to `state_ndx`.
-    pub fn from_record(record: AuthorityRecord, state_ndx: StateNdx) -> Result<Authority, &'static str> {
+    pub fn from_record(
+        record: AuthorityRecord,
+        level: Level,
+        state_ndx: StateNdx,
+    ) -> Result<Authority, &'static str> {
         let AuthorityRecord { signatures_needed, members, leader, commanders, pending, log } = record;
         members.as_ref().map_or(Ok(()), Members::check)?;
         if commanders.len() > COMMANDERS_MAX {
@@ -447,6 +492,7 @@ impl Authority {
         }
         let authority = Authority {
             signatures_needed,
+            level,
             members: members.map(Arc::new),
             leader,
             commanders: commanders.into_iter().map(|known| (known.id, Arc::new(known))).collect(),
@@ -479,7 +525,7 @@ impl Authority {
     }
 }
 
-/// An application's authority in a snapshot.
+/// An application's authority in a snapshot, but for the level, which the snapshot itself names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AuthorityRecord {
     /// How many administrators must sign.

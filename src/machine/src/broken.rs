@@ -14,6 +14,8 @@ pub enum Fault {
     NoTimeAgain,
     /// A snapshot is made without the sessions.
     SnapshotWithoutSessions,
+    /// A program goes by the newest rules that it knows, though the application is not on that level.
+    RuleBeforeLevel,
 }
 
 /// Which fault is switched on.

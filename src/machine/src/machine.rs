@@ -10,12 +10,17 @@
 //! So stateNdx counts executed commands and expiries. Batches with commands end nothing: a keep-alive that came to the
 //! leader before the tick was due is executed before it, however long a disk took. A tick at which nothing has run out
 //! leaves the state as it is.
+//!
+//! By which rules all this goes is the application's **level**, which is part of its authority and raised by a command. Every
+//! replica switches between the same two commands. A program that does not know the level stops before it executes anything
+//! of it: [`UnknownLevel`].
 
 use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
+use synod_types::versions::LEVELS;
 use synod_types::{
-    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Outcome, Receipt, Refusal,
-    RefusalCode, Seq, SignedCommand, Slot, TimeMs, wire,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Level, Outcome, Receipt,
+    Refusal, RefusalCode, Seq, SignedCommand, Slot, TimeMs, UnknownLevel, Versions, wire,
 };
 
 use crate::application::{Application, Context, Moment};
@@ -46,6 +51,8 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Machine {
     state: View,
+    /// By the rules of which levels this program can execute.
+    levels: Versions,
     broken: Broken,
 }
 
@@ -62,7 +69,7 @@ impl Machine {
     ) -> Machine {
         let mut state = View::new(cluster, app, application);
         state.authority = Authority::founded_by(founders);
-        Machine { state, broken: Broken::NOT }
+        Machine { state, levels: LEVELS, broken: Broken::NOT }
     }
 
     /// The machine that made `snapshot`. `application` is an empty one of the right kind; it takes the state that the
@@ -77,7 +84,17 @@ impl Machine {
         application: Box<dyn Application>,
     ) -> Result<Machine, SnapshotError> {
         let state = View::restore(cluster, app, snapshot, application)?;
-        Ok(Machine { state, broken: Broken::NOT })
+        Ok(Machine { state, levels: LEVELS, broken: Broken::NOT })
+    }
+
+    /// The same machine, of a program that knows these levels alone.
+    ///
+    /// # Errors
+    /// [`UnknownLevel`] if it is on another one.
+    pub fn with_levels(self, levels: Versions) -> Result<Machine, UnknownLevel> {
+        let machine = Machine { levels, ..self };
+        machine.check_level()?;
+        Ok(machine)
     }
 
     /// A machine that waits for its first state, and begins with this value of the hash chain.
@@ -99,12 +116,37 @@ impl Machine {
         Machine { broken, ..self }
     }
 
+    /// By the rules of which levels this program can execute.
+    pub fn levels(&self) -> Versions {
+        self.levels
+    }
+
     /// Applies what was chosen for `slot`; one answer per command, in order, or one if something has run out.
+    ///
+    /// # Errors
+    /// [`UnknownLevel`] if the decree raises the application to a level that this program does not know. The machine is as it
+    /// was, and this program must go no further.
     ///
     /// # Panics
     /// If `slot` is not the one behind the last applied slot.
-    pub fn apply(&mut self, slot: Slot, decree: &Decree) -> Vec<Applied> {
+    pub fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<Vec<Applied>, UnknownLevel> {
         assert_eq!(slot, self.state.applied.next(), "slots are applied in order, each once");
+        let before = decree.commands().iter().any(may_raise).then(|| self.state.fork());
+        let applied = self.execute_all(slot, decree);
+        if let Err(unknown) = self.check_level() {
+            self.state = before.expect("nothing else raises the level");
+            return Err(unknown);
+        }
+        Ok(applied)
+    }
+
+    fn check_level(&self) -> Result<(), UnknownLevel> {
+        let (app, level, known) = (self.state.app_ndx, self.state.level(), self.levels);
+        if known.contains(level.0) { Ok(()) } else { Err(UnknownLevel { app, level, known }) }
+    }
+
+    /// Executes a decree, as far as this program knows the rules.
+    fn execute_all(&mut self, slot: Slot, decree: &Decree) -> Vec<Applied> {
         self.state.applied = slot;
         match decree {
             // Behind both another leader has another term.
@@ -119,7 +161,12 @@ impl Machine {
                 self.pass_time(batch.term, batch.time);
                 let ends = decree.is_tick() || self.broken.is(Fault::BatchesExpire);
                 let mut applied: Vec<Applied> = ends.then(|| self.expire()).flatten().into_iter().collect();
-                applied.extend(batch.commands.iter().map(|signed| self.apply_command(signed)));
+                for signed in &batch.commands {
+                    if self.check_level().is_err() {
+                        break;
+                    }
+                    applied.push(self.apply_command(signed));
+                }
                 applied
             }
         }
@@ -216,7 +263,9 @@ impl Machine {
         match operation {
             Operation::App(operation) => state.app.apply(&context, operation),
             Operation::Authority(operation) => {
-                let op = AuthorityOp::decode_for(&*state.app, operation)?;
+                let too_early = self.broken.is(Fault::RuleBeforeLevel);
+                let level = if too_early { Level(self.levels.max) } else { state.level() };
+                let op = AuthorityOp::decode_for(&*state.app, level, operation)?;
                 let reply = state.authority.apply(&context, op)?;
                 Ok(wire::encode(&reply).into())
             }
@@ -255,6 +304,12 @@ impl Machine {
     pub fn digest(&self) -> Digest {
         self.state.digest()
     }
+}
+
+/// Whether a command may raise the level, as its first byte says.
+fn may_raise(signed: &SignedCommand) -> bool {
+    let body = CommandBody::decode(&signed.body);
+    body.is_ok_and(|body| matches!(Operation::split(&body.operation), Some(Operation::Authority(_))))
 }
 
 /// What is to be done for a command that is not refused.

@@ -5,8 +5,8 @@ use std::fmt;
 
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
-    AppNdx, Ballot, ClusterId, CommandId, CommanderId, Configuration, ContentTicket, Digest, Epoch, Receipt,
-    Refusal, RefusalCode, Seq, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, ClusterId, CommandId, CommanderId, Configuration, ContentTicket, Digest, Epoch, Level,
+    Receipt, Refusal, RefusalCode, Seq, Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
@@ -77,6 +77,18 @@ impl View {
         }
     }
 
+    /// By which rules the next command is executed.
+    pub fn level(&self) -> Level {
+        self.authority.level()
+    }
+
+    /// The level to which a command would raise the application, if it is executed in this state. A leader orders it only
+    /// where every member's program knows that level: the others would have to stop.
+    pub fn raises(&self, body: &CommandBody) -> Option<Level> {
+        let Some(Operation::Authority(operation)) = Operation::split(&body.operation) else { return None };
+        self.authority.raises(&AuthorityOp::decode(operation).ok()?)
+    }
+
     /// The epoch of the next slot.
     pub fn epoch(&self) -> Epoch {
         self.configuration.as_ref().map_or(Epoch(0), |configuration| configuration.epoch)
@@ -95,7 +107,9 @@ impl View {
         self.sessions.check_not_stale(body.commander, body.seq)?;
         match self.permit(body, now.max(self.time))? {
             Operation::App(operation) => self.app.check(operation),
-            Operation::Authority(operation) => AuthorityOp::decode_for(&*self.app, operation).map(drop),
+            Operation::Authority(operation) => {
+                AuthorityOp::decode_for(&*self.app, self.level(), operation).map(drop)
+            }
         }
     }
 

@@ -103,7 +103,7 @@ impl House {
     }
 
     fn decree(&mut self, decree: &Decree) -> Vec<Applied> {
-        self.machine.apply(self.machine.state().applied.next(), decree)
+        self.machine.apply(self.machine.state().applied.next(), decree).expect("its level is known")
     }
 
     fn batch(&mut self, number: u64, time: u64, commands: Vec<SignedCommand>) -> Vec<Applied> {

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use synod_types::NodeId;
 use synod_types::limits::{APPLICANT_SILENT_MS_MAX, APPLICANTS_MAX};
+use synod_types::{NodeId, Program};
 
 /// A node that is no member and would be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub struct Applicant {
     pub name: String,
     /// Where it says that it can be reached: `host:port`. Nobody has tried.
     pub address: String,
+    /// What its program is.
+    pub program: Program,
     /// When it called first.
     pub first_seen: SystemTime,
     /// When it called last.
@@ -67,6 +69,7 @@ impl Applicants {
         id: NodeId,
         name: &str,
         address: &str,
+        program: &Program,
         conflict: Option<Conflict>,
         now: SystemTime,
     ) -> bool {
@@ -82,8 +85,15 @@ impl Applicants {
             called.listed.pop_front();
         }
         let first_seen = before.map_or(now, |before| before.first_seen);
-        let (name, address) = (name.to_owned(), address.to_owned());
-        called.listed.push_back(Applicant { id, name, address, first_seen, last_seen: now, conflict });
+        called.listed.push_back(Applicant {
+            id,
+            name: name.to_owned(),
+            address: address.to_owned(),
+            program: program.clone(),
+            first_seen,
+            last_seen: now,
+            conflict,
+        });
         is_news
     }
 
@@ -130,7 +140,7 @@ mod tests {
     }
 
     fn call(applicants: &Applicants, number: usize, seconds: u64) -> bool {
-        applicants.on_call(id(number), "n", "host:1", None, at(seconds))
+        applicants.on_call(id(number), "n", "host:1", &Program::of_node(), None, at(seconds))
     }
 
     fn listed(applicants: &Applicants, seconds: u64) -> Vec<NodeId> {
@@ -168,13 +178,14 @@ mod tests {
     fn the_newest_call_says_what_is_listed_and_a_new_conflict_is_news() {
         let applicants = Applicants::default();
         let conflict = Some(Conflict { known: id(2) });
-        assert!(applicants.on_call(id(1), "old", "host:1", None, at(0)));
-        assert!(applicants.on_call(id(1), "new", "host:2", conflict, at(1)));
-        assert!(!applicants.on_call(id(1), "new", "host:2", conflict, at(2)));
+        assert!(applicants.on_call(id(1), "old", "host:1", &Program::of_node(), None, at(0)));
+        assert!(applicants.on_call(id(1), "new", "host:2", &Program::of_node(), conflict, at(1)));
+        assert!(!applicants.on_call(id(1), "new", "host:2", &Program::of_node(), conflict, at(2)));
         let expected = Applicant {
             id: id(1),
             name: "new".to_owned(),
             address: "host:2".to_owned(),
+            program: Program::of_node(),
             first_seen: at(0),
             last_seen: at(2),
             conflict,

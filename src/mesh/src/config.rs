@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_auth::TlsIdentity;
+use synod_types::host_port::{self, is_host_port};
 use synod_types::limits::{ADDRESS_BYTES_MAX, MESH_NODES_MAX};
-use synod_types::{ClusterId, NodeId};
+use synod_types::{ClusterId, NodeId, Program};
 
 /// What a node has to know to join the mesh.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct MeshConfig {
     pub directories: Arc<dyn Directories>,
     /// The shortest wait before a peer is called again; the longest is ten times as long.
     pub retry_delay: Duration,
+    /// What this program is, as the others are told it in the Hello.
+    pub program: Program,
     /// Bytes a second of [`Priority::Bulk`](crate::Priority::Bulk) to all peers together, not 0.
     pub catch_up_rate: u32,
     /// All other nodes of the cluster, to begin with; see [`crate::Mesh::set_peers`].
@@ -109,14 +112,16 @@ pub enum MeshError {
     /// The same node twice, or this node itself among the others.
     #[error("node {0} is configured twice; each node's key must be its own")]
     DuplicateNode(NodeId),
-    /// An address that no Hello can carry.
+    /// This node's own address is none.
     #[error("{0:?} is not an address of the form host:port with at most {ADDRESS_BYTES_MAX} bytes")]
     BadAddress(String),
 }
 
 impl MeshConfig {
     pub(crate) fn check(&self) -> Result<(), MeshError> {
-        check_address(&self.address)?;
+        if host_port::split(&self.address).is_err() {
+            return Err(MeshError::BadAddress(self.address.clone()));
+        }
         check_peers(self.identity.node_id(), &self.peers)
     }
 }
@@ -133,19 +138,19 @@ pub(crate) fn check_peers(own: NodeId, peers: &[PeerConfig]) -> Result<(), MeshE
             return Err(MeshError::DuplicateNode(peer.id));
         }
         seen.push(peer.id);
-        check_address(&peer.address)?;
     }
     Ok(())
 }
 
-fn check_address(address: &str) -> Result<(), MeshError> {
-    if is_address(address) { Ok(()) } else { Err(MeshError::BadAddress(address.to_owned())) }
-}
-
-/// Whether this is `host:port`, as far as that can be told without resolving the host.
-pub(crate) fn is_address(text: &str) -> bool {
-    let is_whole = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
-    text.len() <= ADDRESS_BYTES_MAX
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
-        && text.rsplit_once(':').is_some_and(is_whole)
+/// Those that can be called. One that cannot must not cost this node its sessions with the others, so it is named and left out.
+pub(crate) fn callable(mut peers: Vec<PeerConfig>) -> Vec<PeerConfig> {
+    peers.retain(|peer| {
+        let is_callable = is_host_port(&peer.address);
+        if !is_callable {
+            tracing::error!(%peer, "a node cannot be called: its address is not host:port; replace this member by itself, with \
+                another address, or give the address in the configuration (synod member list)");
+        }
+        is_callable
+    });
+    peers
 }

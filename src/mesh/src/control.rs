@@ -1,4 +1,4 @@
-//! The control stream of a session: numbered Hello, Ack, Error, KeepAlive and Bye, alike at both ends.
+//! The control stream of a session: numbered Hello, Welcome, Ack, Error, KeepAlive and Bye, alike at both ends.
 //!
 //! Data never travels here. Whatever does not follow the rules becomes a [`Violation`], which ends the session.
 
@@ -126,6 +126,10 @@ impl ControlStream {
                         Control::Hello(_) => {
                             let code = SessionErrorCode::SecondHello;
                             return Err(Violation::of_frame(code, msg_n, "the session has its Hello").into());
+                        }
+                        Control::Welcome(_) => {
+                            let code = SessionErrorCode::UnexpectedFrame;
+                            return Err(Violation::of_frame(code, msg_n, "a Welcome, and no Hello waits").into());
                         }
                     }
                 }

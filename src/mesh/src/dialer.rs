@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
-use synod_types::NodeId;
 use synod_types::limits::{MESH_ADDRESSES_MAX, MESH_ADMISSION_WAIT_MS_MAX, MESH_OPENING_MS_MAX};
 use synod_types::session::{Control, SessionErrorCode};
+use synod_types::{NodeId, Program};
 use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::config::PeerConfig;
 use crate::control::{ControlStream, KeepAlive};
-use crate::identity::{own_hello, peer_key};
+use crate::identity::{check_program, own_hello, peer_key};
 use crate::leaving::Leaving;
 use crate::mesh::Shared;
 use crate::pace::Pace;
@@ -40,6 +40,9 @@ pub(crate) struct Dialer {
 struct Session {
     connection: Connection,
     control: ControlStream,
+    /// The peer's program, and the wire version that it and this one have in common.
+    program: Program,
+    wire: u32,
     /// In the order of [`Priority::ALL`].
     data: [SendStream; 3],
 }
@@ -144,7 +147,7 @@ impl Dialer {
         let (send, recv) = connection.open_bi().await?;
         let mut control = ControlStream::new(send, recv);
         match self.greet(&connection, &mut control).await {
-            Ok(data) => Ok(Session { connection, control, data }),
+            Ok((program, wire, data)) => Ok(Session { connection, control, program, wire, data }),
             Err(end) => {
                 part(&connection, &mut control, &end).await;
                 Err(end)
@@ -152,18 +155,18 @@ impl Dialer {
         }
     }
 
-    /// Says Hello, waits for the Ack, and opens the streams for data.
+    /// Says Hello, waits to be welcome, and opens the streams for data.
     async fn greet(
         &self,
         connection: &Connection,
         control: &mut ControlStream,
-    ) -> Result<[SendStream; 3], SessionEnd> {
-        let Shared { identity, cluster, address, directory, .. } = &*self.shared;
-        let hello = own_hello(identity, cluster, address, *directory, connection);
+    ) -> Result<(Program, u32, [SendStream; 3]), SessionEnd> {
+        let Shared { identity, cluster, program, address, directory, .. } = &*self.shared;
+        let hello = own_hello(identity, cluster, program, address, *directory, connection);
         let number = control.say(Control::Hello(Box::new(hello))).await?;
         let answer = control.next().await?;
-        match answer.control {
-            Control::Ack { your_msg_n } if your_msg_n == number => {}
+        let theirs = match answer.control {
+            Control::Welcome(welcome) if welcome.your_msg_n == number => welcome.program,
             Control::Error { code, description, .. } => {
                 return Err(SessionEnd::Refused { code, description });
             }
@@ -171,19 +174,26 @@ impl Dialer {
                 let code = SessionErrorCode::UnexpectedFrame;
                 return Err(Violation::of_frame(code, answer.msg_n, "the Hello was not answered").into());
             }
-        }
+        };
+        check_program(&theirs)?;
+        // Who is called has found it, too, or would not have said Welcome.
+        let wire = program
+            .wire
+            .common(theirs.wire)
+            .map_err(|why| Violation::of_frame(SessionErrorCode::NoCommonVersion, answer.msg_n, why))?;
         let [first, second, third] = Priority::ALL.map(|priority| open_data(connection, priority));
-        Ok([first.await?, second.await?, third.await?])
+        Ok((theirs, wire, [first.await?, second.await?, third.await?]))
     }
 
     /// Writes what is queued until the session ends.
     async fn keep(&self, session: Session, config: &PeerConfig) -> SessionEnd {
-        let Session { connection, mut control, data: [mut first, mut second, mut third] } = session;
+        let Session { connection, mut control, program, wire, data: [mut first, mut second, mut third] } =
+            session;
         let peer = &self.peer;
-        peer.on_outbound_up(&connection);
+        tracing::info!(peer = %config, wire, program = program.version, levels = %program.levels, "session opened");
+        peer.on_outbound_up(&connection, program, wire);
         // Trust may have changed since the handshake, when nobody knew yet of this connection.
         peer.close_untrusted(&self.shared.identity);
-        tracing::info!(peer = %config, "session opened");
         let mut sent = peer.sent_frames();
         let idle = || {
             let now = peer.sent_frames();

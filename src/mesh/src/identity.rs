@@ -3,8 +3,9 @@
 use quinn::Connection;
 use rustls::pki_types::CertificateDer;
 use synod_auth::{CertificateFacts, PublicKey, TlsIdentity, public_key_of, sign_hello, verify_hello};
+use synod_types::limits::PROGRAM_BYTES_MAX;
 use synod_types::session::{Hello, SessionErrorCode};
-use synod_types::{ClusterId, NodeId};
+use synod_types::{ClusterId, NodeId, Program};
 
 use crate::session::Violation;
 
@@ -28,12 +29,13 @@ pub(crate) fn peer_name(connection: &Connection) -> Option<String> {
 pub(crate) fn own_hello(
     identity: &TlsIdentity,
     cluster: &ClusterId,
+    program: &Program,
     address: &str,
     directory: [u8; 16],
     connection: &Connection,
 ) -> Hello {
     let key = identity.public_key().spki_der();
-    sign_hello(identity.signing_key(), cluster, key, address, directory, &exporter(connection))
+    sign_hello(identity.signing_key(), cluster, program, key, address, directory, &exporter(connection))
 }
 
 /// Checks the Hello of who opened this connection with the key `peer`.
@@ -53,6 +55,7 @@ pub(crate) fn check_hello(
         let description = "the communication key is not the key of the certificate";
         return refuse(SessionErrorCode::WrongCommunicationKey, description);
     }
+    check_program(&hello.program).map_err(|violation| Violation { your_msg_n: Some(msg_n), ..violation })?;
     match verify_hello(hello, cluster, &exporter(connection)) {
         Ok(_) => Ok(()),
         Err(SessionErrorCode::BadSignature) => {
@@ -61,6 +64,14 @@ pub(crate) fn check_hello(
         }
         Err(code) => refuse(code, "the Hello does not verify"),
     }
+}
+
+/// Checks what the other end says of its program.
+pub(crate) fn check_program(program: &Program) -> Result<(), Violation> {
+    if program.version.len() <= PROGRAM_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Violation::unexpected("the version of the program is too long"))
 }
 
 /// The 32 bytes that only the two ends of this TLS session know.

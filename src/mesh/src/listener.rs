@@ -15,17 +15,17 @@ use quinn::{Connection, Endpoint, Incoming, RecvStream};
 use synod_auth::{PublicKey, Unverified};
 use synod_places::{Place, Places};
 use synod_types::frame::FrameReader;
+use synod_types::host_port::is_host_port;
 use synod_types::limits::{
     FRAME_BYTES_MAX, MESH_NODES_MAX, MESH_OPENING_MAX, MESH_OPENING_MS_MAX, MESH_OPENING_PER_ADDRESS_MAX,
 };
-use synod_types::session::{Control, SessionErrorCode};
-use synod_types::{Message, NodeId, wire};
+use synod_types::session::{Control, Hello, SessionErrorCode, Welcome};
+use synod_types::{Message, NodeId, Program, wire};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::applicants::Conflict;
-use crate::config::is_address;
 use crate::control::{ControlStream, KeepAlive};
 use crate::identity::{check_hello, peer_key, peer_name};
 use crate::leaving::Leaving;
@@ -205,8 +205,15 @@ where
         };
         check_hello(&hello, msg_n, &caller.key, &self.shared.cluster, connection)?;
         // Not before: it may have been accepted, or removed, since it called.
-        let Some(peer) = self.shared.peer(caller.id) else {
-            return Err(self.apply(caller, &hello.address, msg_n));
+        let peer = self.shared.peer(caller.id);
+        if let Some(peer) = &peer {
+            peer.set_program(&hello.program);
+        }
+        let Program { wire, .. } = &self.shared.program;
+        wire.common(hello.program.wire)
+            .map_err(|why| Violation::of_frame(SessionErrorCode::NoCommonVersion, msg_n, why))?;
+        let Some(peer) = peer else {
+            return Err(self.apply(caller, &hello, msg_n));
         };
         let directories = Arc::clone(&self.shared.directories);
         let (id, directory) = (caller.id, hello.directory);
@@ -217,14 +224,16 @@ where
                                node: synod member replace";
             return Err(Violation::of_frame(SessionErrorCode::OtherDirectory, msg_n, description).into());
         }
-        control.say(Control::Ack { your_msg_n: msg_n }).await?;
+        let welcome = Welcome { your_msg_n: msg_n, program: self.shared.program.clone() };
+        control.say(Control::Welcome(Box::new(welcome))).await?;
         Ok(peer)
     }
 
     /// Remembers a node that is no member and has said a genuine Hello; what it is told.
-    fn apply(&self, caller: &Caller, address: &str, msg_n: u64) -> SessionEnd {
+    fn apply(&self, caller: &Caller, hello: &Hello, msg_n: u64) -> SessionEnd {
         let Some(name) = caller.name.as_deref() else { return SessionEnd::Stranger };
-        if !is_address(address) {
+        let Hello { address, program, .. } = hello;
+        if !is_host_port(address) {
             let description = "the address is not of the form host:port";
             return Violation::of_frame(SessionErrorCode::UnexpectedFrame, msg_n, description).into();
         }
@@ -233,7 +242,7 @@ where
             (SessionErrorCode::Rejected, "an administrator has rejected this node".to_owned())
         } else {
             let conflict = self.shared.conflict(name);
-            let is_news = applicants.on_call(id, name, address, conflict, SystemTime::now());
+            let is_news = applicants.on_call(id, name, address, program, conflict, SystemTime::now());
             match conflict {
                 Some(Conflict { known }) => {
                     if is_news {

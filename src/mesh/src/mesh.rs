@@ -10,13 +10,13 @@ use arc_swap::ArcSwap;
 use quinn::{ClientConfig, Endpoint};
 use synod_auth::{TlsIdentity, Unverified};
 use synod_types::limits::MESH_PARTING_MS_MAX;
-use synod_types::{ClusterId, Message, NodeId};
+use synod_types::{ClusterId, Message, NodeId, Program};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::applicants::{Applicant, Applicants, Conflict};
-use crate::config::{Directories, MeshConfig, MeshError, PeerConfig, check_peers};
+use crate::config::{Directories, MeshConfig, MeshError, PeerConfig, callable, check_peers};
 use crate::dialer::Dialer;
 use crate::leaving::{Leave, Leaving};
 use crate::listener::Listener;
@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     pub(crate) identity: Arc<TlsIdentity>,
     pub(crate) address: String,
+    pub(crate) program: Program,
     pub(crate) directory: [u8; 16],
     pub(crate) directories: Arc<dyn Directories>,
     pub(crate) retry_delay: Duration,
@@ -187,13 +188,14 @@ impl Mesh {
             directory,
             directories,
             retry_delay,
+            program,
             catch_up_rate,
             peers,
         } = config;
         let (endpoint, client) = transport::bind(listen, &identity)?;
         let local_address = transport::local_address(&endpoint);
         let (leave, leaving) = Leave::new();
-        let peers: Vec<_> = peers.into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
+        let peers: Vec<_> = callable(peers).into_iter().map(|peer| Arc::new(Peer::new(peer))).collect();
         let counters = Counters::default();
         let peers = ArcSwap::from_pointee(peers);
         let applicants = Applicants::default();
@@ -201,6 +203,7 @@ impl Mesh {
             cluster,
             identity,
             address,
+            program,
             directory,
             directories,
             retry_delay,
@@ -227,7 +230,8 @@ impl Mesh {
 
     /// From now on these are all other nodes. Who was among them before is called where it is now, and where that is the
     /// same, its sessions go on. Who is new is called. Who is gone is not sent to and not listened to from now on; it is
-    /// told so, and its sessions are closed within a second. Once the mesh is closed, nothing is changed.
+    /// told so, and its sessions are closed within a second. One whose address is none is named in the log, and is none of them. Once
+    /// the mesh is closed, nothing is changed.
     ///
     /// # Errors
     /// [`MeshError`] if the peers contradict each other; nothing is changed then.
@@ -237,7 +241,7 @@ impl Mesh {
         let Some(running) = &mut *running else { return Ok(()) };
         running.reap();
         let before = self.shared.peers.load_full();
-        let now = peers.into_iter().map(|config| match find(&before, config.id) {
+        let now = callable(peers).into_iter().map(|config| match find(&before, config.id) {
             Some(known) => {
                 known.set_config(config);
                 known.clone()

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use quinn::Connection;
 use synod_auth::TlsIdentity;
-use synod_types::NodeId;
 use synod_types::session::SessionErrorCode;
+use synod_types::{NodeId, Program, Versions};
 use tokio::sync::{Notify, watch};
 
 use crate::config::PeerConfig;
@@ -56,18 +57,28 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// Bytes that wait to be written.
     pub queued_bytes: usize,
-    /// Messages to the peer that were dropped: there was no session, or no room.
+    /// Messages to the peer that were dropped: there was no session, or one that is too old for them, or no room.
     pub dropped: u64,
     /// Why the last session that this node opened ended or did not begin.
     pub last_error: Option<String>,
     /// With which code the peer refused the last session, if it did.
     pub refused: Option<SessionErrorCode>,
+    /// What its program is, as it said last; `None`: it has not said since this node started.
+    pub program: Option<Program>,
+    /// The wire version of the session that this node opened.
+    pub wire: Option<u32>,
 }
 
 impl PeerStatus {
     /// Whether messages flow in both directions.
     pub fn is_up(&self) -> bool {
         self.outbound == LinkState::Up && self.inbound == LinkState::Up
+    }
+
+    /// The levels by which its program can execute, if there is a session with it now: it may come back with another one.
+    pub fn levels(&self) -> Option<Versions> {
+        let is_there = self.outbound == LinkState::Up || self.inbound == LinkState::Up;
+        self.program.as_ref().filter(|_| is_there).map(|program| program.levels)
     }
 }
 
@@ -82,6 +93,7 @@ pub(crate) struct Peer {
     came_up: Notify,
     outbound: Mutex<Outbound>,
     inbound: Mutex<Option<(Connection, SystemTime)>>,
+    program: ArcSwapOption<Program>,
     sent: Traffic,
     received: Traffic,
     dropped: AtomicU64,
@@ -104,6 +116,7 @@ struct Outbound {
     sessions: u64,
     last_error: Option<String>,
     refused: Option<SessionErrorCode>,
+    wire: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -125,8 +138,14 @@ fn count(number: usize) -> u64 {
 
 impl Peer {
     pub(crate) fn new(config: PeerConfig) -> Peer {
-        let outbound =
-            Outbound { state: LinkState::Down, session: None, sessions: 0, last_error: None, refused: None };
+        let outbound = Outbound {
+            state: LinkState::Down,
+            session: None,
+            sessions: 0,
+            last_error: None,
+            refused: None,
+            wire: None,
+        };
         Peer {
             id: config.id,
             standing: watch::Sender::new(Standing { config: Arc::new(config), is_removed: false }),
@@ -134,6 +153,7 @@ impl Peer {
             came_up: Notify::new(),
             outbound: Mutex::new(outbound),
             inbound: Mutex::new(None),
+            program: ArcSwapOption::empty(),
             sent: Traffic::default(),
             received: Traffic::default(),
             dropped: AtomicU64::new(0),
@@ -212,13 +232,20 @@ impl Peer {
         self.outbound().state = LinkState::Connecting;
     }
 
-    /// The session that this node opened is acknowledged.
-    pub(crate) fn on_outbound_up(&self, connection: &Connection) {
+    /// The peer says what its program is.
+    pub(crate) fn set_program(&self, program: &Program) {
+        self.program.store(Some(Arc::new(program.clone())));
+    }
+
+    /// The session that this node opened has begun, in this wire version.
+    pub(crate) fn on_outbound_up(&self, connection: &Connection, program: Program, wire: u32) {
+        self.program.store(Some(Arc::new(program)));
         let mut outbound = self.outbound();
         outbound.state = LinkState::Up;
         outbound.session = Some((connection.clone(), SystemTime::now()));
         outbound.sessions += 1;
-        self.queues.iter().for_each(Queue::open);
+        outbound.wire = Some(wire);
+        self.queues.iter().for_each(|queue| queue.open(wire));
     }
 
     /// The session that this node opened has ended, or did not begin. Says whether that is news.
@@ -227,6 +254,7 @@ impl Peer {
         self.dropped.fetch_add(count(forgotten), Ordering::Relaxed);
         let mut outbound = self.outbound();
         outbound.state = LinkState::Down;
+        outbound.wire = None;
         let was_up = outbound.session.take().is_some();
         outbound.refused = match end {
             SessionEnd::Refused { code, .. } => Some(*code),
@@ -304,6 +332,8 @@ impl Peer {
             dropped: self.dropped.load(Ordering::Relaxed),
             last_error: outbound.last_error.clone(),
             refused: outbound.refused,
+            program: self.program.load_full().map(Arc::unwrap_or_clone),
+            wire: outbound.wire,
         }
     }
 

@@ -20,6 +20,8 @@ const COPIED_BYTES_MAX: usize = 8 << 10;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     priority: Priority,
+    /// The wire version that brought the message.
+    since: u32,
     bytes: Bytes,
 }
 
@@ -31,7 +33,12 @@ impl Frame {
     pub fn of(message: &Message) -> Result<Frame, FrameTooLarge> {
         let mut bytes = Vec::new();
         wire::put(&mut bytes, FRAME_BYTES_MAX, message)?;
-        Ok(Frame { priority: Priority::of(message), bytes: bytes.into() })
+        Ok(Frame { priority: Priority::of(message), since: message.since(), bytes: bytes.into() })
+    }
+
+    /// The oldest wire version in which it can be said.
+    pub fn since(&self) -> u32 {
+        self.since
     }
 
     /// How urgent it is.
@@ -49,17 +56,18 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    open: bool,
+    /// The wire version of the session; `None`: there is no session.
+    wire: Option<u32>,
     frames: VecDeque<Bytes>,
     bytes: usize,
 }
 
 impl Queue {
-    /// Takes a frame, or says `false`: there is no session, or no room.
+    /// Takes a frame, or says `false`: there is no session, or one that is too old for it, or no room.
     pub(crate) fn push(&self, frame: Frame) -> bool {
         let mut waiting = self.lock();
         let bytes = waiting.bytes + frame.bytes.len();
-        if !waiting.open || bytes > PEER_QUEUE_BYTES_MAX {
+        if waiting.wire.is_none_or(|wire| frame.since > wire) || bytes > PEER_QUEUE_BYTES_MAX {
             return false;
         }
         let was_empty = waiting.frames.is_empty();
@@ -73,9 +81,9 @@ impl Queue {
         true
     }
 
-    /// Frames are taken from now on.
-    pub(crate) fn open(&self) {
-        self.lock().open = true;
+    /// Frames are taken from now on that this wire version has.
+    pub(crate) fn open(&self, wire: u32) {
+        self.lock().wire = Some(wire);
     }
 
     /// Bytes that wait.
@@ -162,23 +170,36 @@ mod tests {
     use super::*;
 
     fn frame(byte: u8, len: usize) -> Frame {
-        Frame { priority: Priority::Bulk, bytes: vec![byte; len].into() }
+        Frame { priority: Priority::Bulk, since: 1, bytes: vec![byte; len].into() }
     }
 
     #[test]
     fn a_shut_queue_takes_nothing() {
         let queue = Queue::default();
         assert!(!queue.push(frame(1, 1)));
-        queue.open();
+        queue.open(1);
         assert!(queue.push(frame(1, 1)));
         assert_eq!(queue.shut(), 1);
         assert!(!queue.push(frame(1, 1)));
     }
 
     #[test]
+    fn what_is_newer_than_the_session_is_dropped() {
+        let queue = Queue::default();
+        queue.open(2);
+        for (since, is_taken) in [(1, true), (2, true), (3, false)] {
+            assert_eq!(queue.push(Frame { since, ..frame(1, 1) }), is_taken, "{since}");
+        }
+        assert_eq!(queue.bytes(), 2);
+        assert_eq!(queue.shut(), 2);
+        queue.open(3);
+        assert!(queue.push(Frame { since: 3, ..frame(1, 1) }));
+    }
+
+    #[test]
     fn the_limit_is_exact() {
         let queue = Queue::default();
-        queue.open();
+        queue.open(1);
         assert!(queue.push(frame(1, PEER_QUEUE_BYTES_MAX - 1)));
         assert!(!queue.push(frame(2, 2)));
         assert!(queue.push(frame(3, 1)));
@@ -190,7 +211,7 @@ mod tests {
     #[test]
     fn frames_leave_in_order_and_small_ones_together() {
         let queue = Queue::default();
-        queue.open();
+        queue.open(1);
         let lens = [3, 5, COPIED_BYTES_MAX + 1, 7, COPIED_BYTES_MAX];
         let mut expected = Vec::new();
         for (byte, len) in (0..).zip(lens) {
@@ -207,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_pushed_while_waiting_is_taken() {
         let queue = std::sync::Arc::new(Queue::default());
-        queue.open();
+        queue.open(1);
         let reader = tokio::spawn({
             let queue = queue.clone();
             async move {

@@ -158,7 +158,9 @@ impl SessionEnd {
             | SessionErrorCode::WrongId
             | SessionErrorCode::WrongCommunicationKey
             | SessionErrorCode::UnexpectedFrame
-            | SessionErrorCode::Busy => false,
+            | SessionErrorCode::Busy
+            | SessionErrorCode::NoCommonVersion
+            | SessionErrorCode::Other(_) => false,
         }
     }
 

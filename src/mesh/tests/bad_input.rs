@@ -6,13 +6,13 @@ mod world;
 
 use std::time::Duration;
 
-use by_hand::{ByHand, called, caller};
+use by_hand::{ByHand, called, caller, welcome};
 use quinn::{Endpoint, VarInt};
 use synod_auth::sign_hello;
 use synod_mesh::{LinkState, Priority};
 use synod_types::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode};
-use synod_types::{ClusterId, Digest, wire};
+use synod_types::{ClusterId, Digest, Program, wire};
 use world::{CLUSTER, Node, Seat, World, eventually, message};
 
 /// A member that speaks by hand, and the node that it calls.
@@ -44,7 +44,7 @@ impl Bench {
     async fn opened(&self) -> ByHand {
         let mut session = self.connect().await;
         session.greet(&self.member.identity, "localhost:1").await;
-        session.hear_ack().await;
+        session.hear_welcome().await;
         session
     }
 }
@@ -86,7 +86,15 @@ async fn each_wrong_hello_has_its_error() {
         (SessionErrorCode::WrongId, {
             Box::new(|hello, session| {
                 let exporter = session.exporter();
-                sign_hello(other.signing_key(), &CLUSTER, &hello.communication_key, "", [0; 16], &exporter)
+                sign_hello(
+                    other.signing_key(),
+                    &CLUSTER,
+                    &Program::of_node(),
+                    &hello.communication_key,
+                    "",
+                    [0; 16],
+                    &exporter,
+                )
             })
         }),
         (SessionErrorCode::WrongCommunicationKey, {
@@ -96,6 +104,7 @@ async fn each_wrong_hello_has_its_error() {
                 sign_hello(
                     bench.member.identity.signing_key(),
                     &CLUSTER,
+                    &Program::of_node(),
                     key,
                     &hello.address,
                     [0; 16],
@@ -118,7 +127,15 @@ async fn each_wrong_hello_has_its_error() {
         (SessionErrorCode::BadSignature, {
             Box::new(|hello, _| {
                 let key = hello.communication_key;
-                sign_hello(bench.member.identity.signing_key(), &CLUSTER, &key, "", [0; 16], &[9; 32])
+                sign_hello(
+                    bench.member.identity.signing_key(),
+                    &CLUSTER,
+                    &Program::of_node(),
+                    &key,
+                    "",
+                    [0; 16],
+                    &[9; 32],
+                )
             })
         }),
     ];
@@ -260,6 +277,7 @@ async fn who_is_called_has_to_follow_the_rules_as_well() {
     let called = Called::new();
     for (msg_n, control, code) in [
         (2, Control::Ack { your_msg_n: 1 }, SessionErrorCode::WrongMsgN),
+        (1, Control::Ack { your_msg_n: 1 }, SessionErrorCode::UnexpectedFrame),
         (1, Control::Ack { your_msg_n: 2 }, SessionErrorCode::UnexpectedFrame),
         (1, Control::KeepAlive, SessionErrorCode::UnexpectedFrame),
     ] {
@@ -281,7 +299,7 @@ async fn who_is_called_has_to_follow_the_rules_as_well() {
 async fn who_does_not_answer_keep_alives_is_dead() {
     let called = Called::new();
     let mut session = called.greeted().await;
-    session.say(1, Control::Ack { your_msg_n: 1 }).await;
+    session.say(1, welcome()).await;
     for msg_n in 2..=4 {
         assert_eq!(session.hear().await, ControlFrame { msg_n, control: Control::KeepAlive });
     }

@@ -16,8 +16,8 @@ use synod_auth::sign_hello;
 use synod_mesh::LinkState;
 use synod_types::frame::FrameReader;
 use synod_types::limits::HELLO_FRAME_BYTES_MAX;
-use synod_types::session::{Control, ControlFrame, Hello};
-use synod_types::wire;
+use synod_types::session::{Control, ControlFrame, Hello, Welcome};
+use synod_types::{Program, wire};
 use world::{CLUSTER, Node, Seat, World, eventually, within};
 use wrong_certificates::Shown;
 
@@ -45,7 +45,15 @@ async fn call(shown: &Shown, seat: &Seat, member: &Seat) -> Option<Control> {
     let mut exporter = [0; 32];
     connection.export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, b"").unwrap();
     let key = member.identity.public_key().spki_der();
-    let hello = sign_hello(member.identity.signing_key(), &CLUSTER, key, "localhost:1", [0; 16], &exporter);
+    let hello = sign_hello(
+        member.identity.signing_key(),
+        &CLUSTER,
+        &Program::of_node(),
+        key,
+        "localhost:1",
+        [0; 16],
+        &exporter,
+    );
     let mut bytes = Vec::new();
     let frame = ControlFrame { msg_n: 1, control: Control::Hello(Box::new(hello)) };
     wire::put(&mut bytes, HELLO_FRAME_BYTES_MAX, &frame).unwrap();
@@ -73,7 +81,9 @@ async fn who_calls_with_a_wrong_certificate_gets_no_session() {
             eventually("the stranger is counted", counted).await;
             assert_eq!(node.peer(member.id()).inbound, LinkState::Down, "{}", shown.what);
         } else {
-            assert_eq!(answer, Some(Control::Ack { your_msg_n: 1 }), "{}", shown.what);
+            let welcome = Welcome { your_msg_n: 1, program: Program::of_node() };
+            let welcome = Control::Welcome(Box::new(welcome));
+            assert_eq!(answer, Some(welcome), "{}", shown.what);
             eventually("its session ends", || node.peer(member.id()).inbound == LinkState::Down).await;
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use synod_gateway::AppPublisher;
 use synod_machine::{Applied, Machine};
-use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot, StateNdx};
+use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot, StateNdx, UnknownLevel};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use crate::driver::Next;
 use crate::intake::Intake;
 use crate::snapshots::pace::Pace;
 use crate::snapshots::{Ask, Snapshots};
+use crate::tasks::Fatal;
 
 /// Decrees that are applied before their state is published and their commands are answered.
 const DECREES_MAX: usize = 64;
@@ -36,13 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Applies the decrees of one application until the driver is gone. `obtain` gives a file, however long that takes, and
-/// `None` if the node stops.
+/// `None` if the node stops. At a level that this program does not know it goes no further, and the node ends.
 pub(crate) async fn run<F>(
     machine: Machine,
     publisher: Arc<AppPublisher>,
     intake: Arc<Intake>,
     chains: Arc<Chains>,
-    snapshots: (Snapshots, Pace),
+    beside: Beside,
     chosen: mpsc::UnboundedReceiver<Next>,
     obtain: impl Fn(ContentKey) -> F,
 ) where
@@ -52,7 +53,7 @@ pub(crate) async fn run<F>(
     let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
     let results = Results { app, counters: BTreeMap::new() };
     let machine = Some(machine);
-    let (snapshots, pace) = snapshots;
+    let Beside { snapshots, pace, fatal } = beside;
     let mut applier = Applier {
         machine,
         publisher,
@@ -60,6 +61,7 @@ pub(crate) async fn run<F>(
         chains,
         snapshots,
         pace,
+        fatal,
         chosen,
         applied: Vec::new(),
         is_installed: false,
@@ -75,6 +77,16 @@ pub(crate) async fn run<F>(
     }
 }
 
+/// What an applier tells of what it does.
+pub(crate) struct Beside {
+    /// Take what is due.
+    pub snapshots: Snapshots,
+    /// Says when one is.
+    pub pace: Pace,
+    /// Ends the node.
+    pub fatal: Fatal,
+}
+
 struct Applier {
     /// `None` only while a thread has it.
     machine: Option<Machine>,
@@ -83,6 +95,7 @@ struct Applier {
     chains: Arc<Chains>,
     snapshots: Snapshots,
     pace: Pace,
+    fatal: Fatal,
     chosen: mpsc::UnboundedReceiver<Next>,
     /// What became of commands whose state is not published yet.
     applied: Vec<Applied>,
@@ -125,7 +138,13 @@ impl Applier {
         let count = self.chosen.recv_many(&mut all, DECREES_MAX).await;
         for next in all {
             match next {
-                Next::Decree(slot, decree) => self.apply(slot, &decree),
+                Next::Decree(slot, decree) => {
+                    if let Err(unknown) = self.apply(slot, &decree) {
+                        self.fatal.raise(unknown.to_string());
+                        // The node stops, and this task with it.
+                        std::future::pending().await
+                    }
+                }
                 Next::Install(machine) => {
                     self.pace.restart(machine.state().time);
                     self.machine = Some(*machine);
@@ -136,9 +155,9 @@ impl Applier {
         count > 0
     }
 
-    fn apply(&mut self, slot: Slot, decree: &Decree) {
+    fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<(), UnknownLevel> {
         let begun = Instant::now();
-        let applied = self.machine().apply(slot, decree);
+        let applied = self.machine().apply(slot, decree)?;
         self.apply_seconds.record(begun.elapsed());
         applied.iter().for_each(|one| self.results.count(one));
         self.applied.extend(applied);
@@ -147,6 +166,7 @@ impl Applier {
             let view = self.machine().view();
             self.snapshots.tell(Ask::Due(Arc::new(view)));
         }
+        Ok(())
     }
 
     /// Publishes the state, and then answers.

@@ -37,6 +37,7 @@ pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Optio
         administrators: administrators.collect(),
         signatures_needed: genesis.signatures_needed,
         members: genesis.nodes.iter().filter(|_| keeps_members).map(first_member).collect(),
+        level: genesis.level,
     };
     let machine = Machine::new(cluster, app.ndx, &founders, new(&app.kind)?);
     Some(match genesis.origin_of(app.ndx) {

@@ -23,8 +23,8 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use synod_types::NodeId;
 use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THREADS_MAX};
+use synod_types::{NodeId, Program};
 
 pub use address::{Address, AddressError};
 pub use dns::{Dns, DnsTls};
@@ -75,6 +75,8 @@ pub struct Config {
     pub verify_threads: NonZero<usize>,
     /// What is logged.
     pub log: LogFilter,
+    /// The program that runs; no configuration says anything of it.
+    pub program: Program,
 }
 
 /// This node.
@@ -419,6 +421,7 @@ impl Draft {
             worker_threads: self.worker_threads.unwrap_or(cores),
             verify_threads: self.verify_threads.unwrap_or(half),
             log: self.log.unwrap_or_default(),
+            program: Program::of_node(),
         })
     }
 }

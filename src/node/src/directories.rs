@@ -109,6 +109,25 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_files_of_names_are_golden() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(OWN), format!("{}\n", "07".repeat(16))).unwrap();
+        let (name, directories) = super::Directories::open(dir.path()).unwrap();
+        assert_eq!(name, [7; 16]);
+        for n in 1..=2 {
+            assert!(directories.is_known(NodeId(Digest([n; 32])), [n; 16]));
+        }
+        for (file, kept) in [(OWN, "directory-name"), (OTHERS, "directory-names")] {
+            synod_golden::holds_file(golden.join(kept), &fs::read(dir.path().join(file)).unwrap());
+            fs::copy(golden.join(kept), dir.path().join(file)).unwrap();
+        }
+        let (name, directories) = super::Directories::open(dir.path()).unwrap();
+        assert_eq!(name, [7; 16]);
+        assert!(!directories.is_known(NodeId(Digest([1; 32])), [9; 16]), "it is remembered");
+    }
+
     fn node(n: u8) -> NodeId {
         NodeId(Digest([n; 32]))
     }

@@ -89,6 +89,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn evidence_is_golden() {
+        let evidence = Evidence {
+            app_ndx: 7,
+            state_ndx: 40,
+            is_exact: true,
+            chain: Some("ab".repeat(32)),
+            others: vec!["node1".to_owned(), "node3".to_owned()],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        evidence.write(dir.path()).unwrap();
+        let made = fs::read(at(dir.path(), DIVERGED, AppNdx(7))).unwrap();
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/diverged.json");
+        synod_golden::holds_file(golden, &made);
+        fs::copy(golden, at(dir.path(), DIVERGED, AppNdx(7))).unwrap();
+        assert_eq!(Evidence::find(dir.path(), AppNdx(7)), Some(evidence));
+    }
+
+    #[test]
     fn evidence_stays_until_it_is_repaired_and_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let evidence = Evidence {

@@ -17,7 +17,7 @@ use synod_paxos::{Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, 
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
     AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Refusal,
-    RefusalCode, SignedCommand, Slot, StateNdx, TimeMs,
+    RefusalCode, SignedCommand, Slot, StateNdx, TimeMs, Versions,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -34,6 +34,7 @@ use crate::snapshots::{Ask, Snapshots};
 use crate::space::{self, Space};
 use crate::states::States;
 use crate::tasks::Fatal;
+use crate::upgrade::LevelGate;
 
 /// The core counts in these.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -135,6 +136,8 @@ pub(crate) struct Ways {
     pub roster: Arc<Roster>,
     /// Whether disks have room.
     pub space: Arc<Space>,
+    /// By the rules of which levels this program can execute.
+    pub levels: Versions,
     /// Ends the node.
     pub fatal: Fatal,
     /// Where it is written down that this node differs.
@@ -400,15 +403,20 @@ impl Driver {
         let Some(term) = &mut state.term else { return refused };
         let now = term.now(self.clocks.read());
         let view = state.door.view();
-        if term.is_reached_by(view.applied) {
-            commands.retain(|command| match admit(&view, command, now) {
+        let is_reached = term.is_reached_by(view.applied);
+        let (known, own) = (self.ways.roster.load_full(), self.ways.levels);
+        let gate = LevelGate { app, view: &view, is_reached, known: &known, own };
+        let mesh = &self.ways.mesh;
+        commands.retain(|command| {
+            let admitted = if is_reached { admit(&view, command, now) } else { Ok(()) };
+            match admitted.and_then(|()| gate.check(command, || mesh.peers())) {
                 Ok(()) => true,
                 Err(refusal) => {
                     refused.push((command.id(), refusal));
                     false
                 }
-            });
-        }
+            }
+        });
         if !commands.is_empty() {
             self.step(Event::Propose { app, commands, now });
         }

@@ -37,6 +37,7 @@ mod space;
 mod states;
 mod status;
 mod tasks;
+mod upgrade;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};

@@ -21,12 +21,12 @@ use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
-use synod_types::{AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot};
+use synod_types::{AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot, UnknownLevel, Versions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::applier;
+use crate::applier::{self, Beside};
 use crate::apps;
 use crate::certificates::Certificates;
 use crate::chains::Chains;
@@ -50,7 +50,7 @@ use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::origin;
 use crate::snapshots::pace::{Every, Pace};
-use crate::snapshots::restoring::restore;
+use crate::snapshots::restoring::{RestoreError, restore};
 use crate::snapshots::shown::Shown;
 use crate::snapshots::{self, Ask, Snapshots};
 use crate::space::{self, Space};
@@ -169,6 +169,17 @@ pub enum StartError {
     /// The DNS port does not open.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// A level is beyond this program.
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
+    /// What is on the disk is beyond this program.
+    #[error("application {app}: its snapshot is of a newer program than this one: {why}")]
+    TooNew {
+        /// Which application.
+        app: AppNdx,
+        /// What is.
+        why: RestoreError,
+    },
     /// The operating system gives no threads.
     #[error("cannot start the verifying threads: {0}")]
     Threads(std::io::Error),
@@ -243,8 +254,11 @@ impl Node {
             let state = recovered.entry(app.ndx).or_default();
             let mut kept: Vec<Kept> =
                 kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
-            let found =
-                Found { genesis: &genesis, cluster, app, kept: &kept, chunks: &chunks, journal: &journal };
+            let levels = config.program.levels;
+            let found = {
+                let (genesis, chunks, journal) = (&genesis, &chunks, &journal);
+                Found { genesis, cluster, app, kept: &kept, chunks, journal, levels }
+            };
             let Replayed { snapshot, mut machine, pace, due } = found.replay(state, config.snapshots)?;
             let origin = genesis.origin_of(app.ndx).copied();
             origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
@@ -326,7 +340,7 @@ impl Node {
         let mut driven = BTreeMap::new();
         for Room { app, machine, pace, publisher, questions } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
-            let snapshots = (snapshots.clone(), pace);
+            let beside = Beside { snapshots: snapshots.clone(), pace, fatal: fatal.clone() };
             let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
             driven.insert(app, App::new(Arc::clone(&publisher), chosen, Arc::clone(&chains)));
             let files = content.clone();
@@ -335,7 +349,7 @@ impl Node {
                 async move { files.obtain(key).await }
             };
             let intake = Arc::clone(&intake);
-            let applying = applier::run(machine, publisher, intake, chains, snapshots, decrees, obtain);
+            let applying = applier::run(machine, publisher, intake, chains, beside, decrees, obtain);
             tasks.spawn(format!("applier of application {app}"), applying);
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
@@ -353,6 +367,7 @@ impl Node {
             inputs: inputs.clone(),
             roster: Arc::clone(&roster),
             space: Arc::clone(&space),
+            levels: config.program.levels,
             fatal: fatal.clone(),
             data_dir: config.data_dir.clone(),
         };
@@ -387,6 +402,8 @@ impl Node {
             inputs,
             journal: journal.clone(),
             archiver: archiver.clone(),
+            levels: config.program.levels,
+            fatal: fatal.clone(),
             apps: snapshot_apps,
             jobs: JoinSet::new(),
         };
@@ -410,6 +427,7 @@ impl Node {
         let status = Arc::new(StatusSource {
             cluster,
             cluster_name: genesis.name.clone(),
+            program: config.program.clone(),
             node,
             name,
             roster,
@@ -586,6 +604,8 @@ struct Found<'a> {
     kept: &'a [Kept],
     chunks: &'a Content,
     journal: &'a Journal,
+    /// By the rules of which levels this program can execute.
+    levels: Versions,
 }
 
 /// What that comes to.
@@ -604,12 +624,13 @@ impl Found<'_> {
     fn replay(&self, recovered: &mut Recovered, every: Every) -> Result<Replayed, StartError> {
         let begun = Instant::now();
         let Found { app, .. } = *self;
-        let newest = self.newest_snapshot(recovered);
+        let newest = self.newest_snapshot(recovered)?;
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
             None => apps::machine(self.genesis, self.cluster, app)
-                .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?,
+                .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?
+                .with_levels(self.levels)?,
         };
         let mut pace = Pace::new(every, machine.state().time);
         let (mut due, mut told) = (None, Instant::now());
@@ -634,7 +655,7 @@ impl Found<'_> {
                 break;
             }
             for (at, _, decree) in decrees {
-                machine.apply(at, &decree);
+                machine.apply(at, &decree)?;
                 if pace.on_applied(&decree, machine.state().time) {
                     due = Some(machine.view());
                 }
@@ -673,15 +694,18 @@ impl Found<'_> {
     }
 
     /// The state of the newest snapshot that can be read, if the log goes on where it ends.
-    fn newest_snapshot(&self, recovered: &Recovered) -> Option<Machine> {
-        let usable = self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut);
-        usable.into_iter().find_map(|kept| {
+    fn newest_snapshot(&self, recovered: &Recovered) -> Result<Option<Machine>, StartError> {
+        for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
             let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
-            let origin = self.genesis.origin_of(self.app.ndx);
-            let restored = restore(self.cluster, kept.checkpoint(), &self.app.kind, origin, read);
-            let slot = kept.checkpoint().slot;
-            restored.map_err(|why| error!(app = %self.app.ndx, %slot, %why, "a snapshot cannot be used")).ok()
-        })
+            let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
+            match restore(self.cluster, kept.checkpoint(), &self.app.kind, self.levels, origin, read) {
+                Ok(machine) => return Ok(Some(machine)),
+                // It is whole: going on without it would be to forget what this node knows.
+                Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),
+                Err(why) => error!(%app, slot = %kept.checkpoint().slot, %why, "a snapshot cannot be used"),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -761,6 +785,7 @@ async fn mesh_config(
         directory,
         directories: Arc::new(directories),
         retry_delay: config.retry_delay,
+        program: config.program.clone(),
         catch_up_rate: config.catch_up_rate,
         peers,
     })

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use synod_gateway::{AppDoor, AppStatus, ApplicantStatus, ClusterStatus, GroupRole, NodeState, NodeStatus};
+use synod_gateway::{
+    AppDoor, AppStatus, ApplicantStatus, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus,
+    VersionRange,
+};
 use synod_machine::Member;
-use synod_mesh::Mesh;
+use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::RoleName;
-use synod_types::{AppNdx, ClusterId, Epoch, NodeId};
+use synod_types::session::SessionErrorCode;
+use synod_types::{AppNdx, ClusterId, Epoch, NodeId, Program, Versions};
 
 use crate::certificates::Certificates;
 use crate::driver::Groups;
@@ -19,6 +23,7 @@ use crate::scrub::Findings;
 pub(crate) struct StatusSource {
     pub cluster: ClusterId,
     pub cluster_name: String,
+    pub program: Program,
     pub node: NodeId,
     pub name: String,
     pub roster: Arc<Roster>,
@@ -38,7 +43,7 @@ impl StatusSource {
             cluster_name: self.cluster_name.clone(),
             node_id: self.node,
             node_name: self.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.program.version.clone(),
             epoch: known.members.configuration().epoch,
             nodes: self.nodes(&known),
             applicants: self.applicants(&known),
@@ -60,8 +65,22 @@ impl StatusSource {
             };
             let rtt_us = peer.and_then(|peer| u64::try_from(peer.rtt?.as_micros()).ok());
             let is_member = known.members.iter().any(|member| member.id == id);
-            let (name, address) = (node.name.clone(), node.address.clone());
-            NodeStatus { id, name, address, is_member, state, rtt_us }
+            let program = if id == self.node {
+                Some(&self.program)
+            } else {
+                peer.and_then(|peer| peer.program.as_ref())
+            };
+            NodeStatus {
+                id,
+                name: node.name.clone(),
+                address: node.address.clone(),
+                is_member,
+                state,
+                rtt_us,
+                program: program.map(program_status),
+                wire: peer.and_then(|peer| peer.wire),
+                refused: peer.and_then(no_common_version),
+            }
         };
         known.nodes.iter().map(status).collect()
     }
@@ -71,6 +90,7 @@ impl StatusSource {
             id: one.id,
             name: one.name,
             address: one.address,
+            program: Some(program_status(&one.program)),
             was_member: known.members.removed().iter().any(|former| former.id == one.id),
             conflict: one.conflict.map(|conflict| {
                 format!("its name is known with another key, {}: has it lost its own?", conflict.known)
@@ -95,6 +115,7 @@ impl StatusSource {
                     RoleName::Follower if !group.is_voter => GroupRole::Learner,
                     RoleName::Follower => GroupRole::Follower,
                 }),
+                level: view.level().0,
                 epoch: known.voters.get(&app_ndx).map_or(Epoch(0), |voters| voters.epoch),
                 voters: known.voters(app_ndx).to_vec(),
                 diverged: door.fence().map(|fence| fence.state_ndx),
@@ -109,4 +130,16 @@ impl StatusSource {
         };
         self.doors.iter().map(status).collect()
     }
+}
+
+fn program_status(program: &Program) -> ProgramStatus {
+    let range = |Versions { min, max }| VersionRange { min, max };
+    let Program { wire, levels, version } = program;
+    ProgramStatus { version: version.clone(), wire: range(*wire), levels: range(*levels) }
+}
+
+/// Why there is no session with a peer, if that is because its program is too old or too new.
+fn no_common_version(peer: &PeerStatus) -> Option<String> {
+    let is_it = peer.refused == Some(SessionErrorCode::NoCommonVersion);
+    peer.last_error.clone().filter(|_| is_it)
 }

@@ -11,8 +11,8 @@ use synod_app_kv::{Kv, KvAnswer, KvOp, KvQuery};
 use synod_auth::{Algorithm, SigningKey, Unverified, Verified, Verifier};
 use synod_machine::{Application, Founders, Machine};
 use synod_types::{
-    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Receipt, Seq, SignedCommand,
-    TimeMs, wire,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Level, Receipt, Seq,
+    SignedCommand, TimeMs, wire,
 };
 
 const CLUSTER: ClusterId = ClusterId(Digest([5; 32]));
@@ -103,6 +103,7 @@ impl Replica {
         let founders = Founders {
             administrators: keys.iter().map(administrator).collect(),
             signatures_needed: 1,
+            level: Level::NEWEST,
             members: Vec::new(),
         };
         let machine = Machine::new(CLUSTER, APP, &founders, kv());
@@ -125,7 +126,7 @@ impl Replica {
         let term = Ballot { number: self.random.random_range(1..5), ..Ballot::ZERO };
         let decree = Decree::Batch(Arc::new(Batch { term, time: TimeMs(self.time), commands }));
         let slot = self.machine.state().applied.next();
-        let applied = self.machine.apply(slot, &decree);
+        let applied = self.machine.apply(slot, &decree).expect("its level is known");
         applied.into_iter().map(|one| (one.result, one.repeated)).collect()
     }
 

@@ -60,6 +60,8 @@ impl Answer {
     }
 }
 
+/// How many of 1,000 commands of an administrator raise the level, or depend on it, where there are upgrades.
+const UPGRADES_PER_MILLE: u64 = 100;
 /// Leases that a client remembers.
 const LEASES_MAX: usize = 4;
 
@@ -72,6 +74,8 @@ pub struct Habits {
     pub repeats_per_mille: u64,
     /// How many of 1,000 operations on keys are on leases instead.
     pub leases_per_mille: u64,
+    /// Whether administrators raise the level, and order what depends on it.
+    pub upgrades: bool,
 }
 
 /// What a client does now.
@@ -208,6 +212,9 @@ impl Client {
             && random.chance(habits.repeats_per_mille)
         {
             return old.clone();
+        }
+        if habits.upgrades && !self.others.is_empty() && random.chance(UPGRADES_PER_MILLE) {
+            return self.sign(operations::on_a_level(random), None, None);
         }
         let administers = !self.others.is_empty() && (self.seq.0 < 3 || random.chance(100));
         let operation = if !administers {

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod network;
 pub mod node;
 pub mod operations;
+pub mod programs;
 pub mod queue;
 pub mod random;
 pub mod run;

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use synod_machine::{Founders, Machine};
 use synod_paxos::{Config, Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::INTAKE_COMMANDS_MAX;
+use synod_types::versions::LEVELS;
 use synod_types::{
     AppNdx, Certificate, Checkpoint, ClusterId, CommandBody, CommandId, CommanderId, Configuration,
-    ContentKey, Decree, Digest, GroupMessage, Message, NodeId, Receipt, Recovered, Refusal, RefusalCode,
-    SignedCommand, Slot,
+    ContentKey, Decree, Digest, GroupMessage, Level, Message, NodeId, Receipt, Recovered, Refusal,
+    RefusalCode, SignedCommand, Slot, UnknownLevel, Versions,
 };
 
 use crate::broken::{DriverFault, Mistake};
@@ -20,6 +21,7 @@ use crate::client::{Answer, Caller, Request};
 use crate::clock::Clock;
 use crate::disk::{Disk, Entry, Snapshot, Write, group};
 use crate::operations;
+use crate::programs::Programs;
 use crate::trace::{node_id, node_index};
 
 /// How often a command is passed on before it goes back to where it entered.
@@ -54,6 +56,8 @@ pub enum Output {
     Chosen(AppNdx, Slot, Decree),
     /// For the trace: another node leads, or none.
     Leader(AppNdx, Option<NodeId>, bool),
+    /// An application is on a level that the node's program does not know: the node has stopped.
+    TooOld(UnknownLevel),
 }
 
 /// What stays the same over a node's incarnations.
@@ -65,6 +69,8 @@ pub struct Setting {
     pub nodes: usize,
     /// The core's numbers.
     pub config: Config,
+    /// By which rules the applications begin.
+    pub level: Level,
     /// Who may command from the beginning, for each application.
     pub administrators: Vec<Vec<Administrator>>,
     /// Decrees between two snapshots of a machine.
@@ -86,6 +92,8 @@ pub struct Node {
     pub sync_ms: RangeInclusive<u64>,
     /// Whether its next sync fails.
     pub sync_fails: bool,
+    /// The levels that its program knows; another program comes with a restart.
+    pub levels: Versions,
     /// Until when it does nothing.
     pub paused_until_ms: u64,
     /// How often it was started.
@@ -105,6 +113,7 @@ struct Running {
     ticks: u64,
     reads: BTreeMap<ReadId, Caller>,
     read_last: u64,
+    programs: Programs,
     /// What to tell the core once the effects of the present event are performed.
     later: Vec<Event>,
     /// The last slot that was looked at, of each application.
@@ -154,6 +163,7 @@ impl Node {
             disk,
             sync_ms,
             sync_fails: false,
+            levels: LEVELS,
             paused_until_ms: 0,
             incarnation: 0,
             wanted: Configuration::default(),
@@ -199,7 +209,7 @@ impl Node {
         lost_its_end || promises.into_iter().any(|is_damaged| is_damaged)
     }
 
-    /// Starts with what is on the disk.
+    /// Starts with what is on the disk, unless that is beyond its program.
     pub fn start(&mut self, around: &mut Surroundings<'_>) {
         self.incarnation += 1;
         self.sync_fails = false;
@@ -216,7 +226,10 @@ impl Node {
             }
             around.checks.protocol.on_recover(node, app, &recovered, &self.disk, &mut around.checks.verdict);
             around.checks.state.on_start(node, app);
-            let machine = self.rebuild(app, &recovered, around);
+            let machine = match self.rebuild(app, &recovered, around) {
+                Ok(machine) => machine,
+                Err(unknown) => return around.outputs.push(Output::TooOld(unknown)),
+            };
             recovered.configuration = machine.state().configuration.clone();
             groups.push(Group {
                 app,
@@ -238,6 +251,7 @@ impl Node {
             ticks: 0,
             reads: BTreeMap::new(),
             read_last: 0,
+            programs: Programs::new(self.setting.nodes),
             later: Vec::new(),
             scrubbed: vec![Slot(0); self.setting.config.apps.len()],
         });
@@ -277,23 +291,35 @@ impl Node {
     }
 
     /// The machine as of what is chosen, from the last snapshot and the journal.
-    fn rebuild(&self, app: AppNdx, recovered: &Recovered, around: &mut Surroundings<'_>) -> Machine {
+    fn rebuild(
+        &self,
+        app: AppNdx,
+        recovered: &Recovered,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Machine, UnknownLevel> {
         let node = self.setting.index;
         let founders = Founders::each_alone(&self.setting.administrators[group(app)]);
+        let founders = Founders { level: self.setting.level, ..founders };
         let mut machine = Machine::new(CLUSTER, app, &founders, operations::application());
         if let Some(snapshot) = self.usable_snapshot(app, recovered)
             && let Some(restored) = self.restore(app, snapshot, around)
         {
             machine = restored;
         }
-        let mut machine = machine.with(self.setting.mistake.map(Mistake::machine).unwrap_or_default());
+        let mut machine = self.programmed(machine)?;
         let first = machine.state().applied.next();
         for slot in (first.0..=recovered.chosen.0).map(Slot) {
             let Entry::Held(_, decree) = self.disk.durable(app).entry(slot) else { break };
-            let applied = machine.apply(slot, decree);
+            let applied = machine.apply(slot, decree)?;
             around.checks.on_applied(node, app, decree, &machine, &applied);
         }
-        machine
+        Ok(machine)
+    }
+
+    /// The same machine, as this node's program executes it.
+    fn programmed(&self, machine: Machine) -> Result<Machine, UnknownLevel> {
+        let broken = self.setting.mistake.map(Mistake::machine).unwrap_or_default();
+        Ok(machine.with_levels(self.levels)?.with(broken))
     }
 
     fn restore(&self, app: AppNdx, snapshot: &Snapshot, around: &mut Surroundings<'_>) -> Option<Machine> {
@@ -321,12 +347,20 @@ impl Node {
         }
     }
 
-    /// A message arrived.
-    pub fn on_message(&mut self, from: usize, message: Message, around: &mut Surroundings<'_>) {
+    /// A message arrived, of a program that knew these levels.
+    pub fn on_message(
+        &mut self,
+        from: usize,
+        levels: Versions,
+        message: Message,
+        around: &mut Surroundings<'_>,
+    ) {
+        if let Some(running) = &mut self.running {
+            running.programs.hear(from, levels, around.now_ms);
+        }
         match message {
             Message::Forward { app, hops, commands } => self.on_forward(from, app, hops, commands, around),
-            // Kept here until executed, and tried again in time.
-            Message::ForwardRefused { .. } => {}
+            Message::ForwardRefused { app, refused } => self.on_forward_refused(app, &refused, around),
             // The key-value application refers to no files, and nobody here asks how far the others are.
             Message::Content(_)
             | Message::Chunk(_)
@@ -407,6 +441,10 @@ impl Node {
         let Some(snapshot) = snapshot else { return };
         let slot = snapshot.applied;
         let Some(machine) = self.restore(app, &snapshot, around) else { return };
+        let machine = match self.programmed(machine) {
+            Ok(machine) => machine,
+            Err(unknown) => return self.give_up(unknown, around),
+        };
         let configuration = machine.state().configuration.clone().unwrap_or_default();
         if self.disk.snapshot(app).is_none_or(|own| own.applied < slot) {
             self.disk.keep_snapshot(app, snapshot);
@@ -455,7 +493,65 @@ impl Node {
         }
     }
 
+    /// The program is too old for what it has met.
+    fn give_up(&mut self, unknown: UnknownLevel, around: &mut Surroundings<'_>) {
+        self.running = None;
+        around.outputs.push(Output::TooOld(unknown));
+    }
+
+    /// Refuses those commands that raise an application, which this node leads, to a level that some member is not known to
+    /// know; gives the others.
+    fn hold_back(
+        &mut self,
+        app: AppNdx,
+        commands: Vec<SignedCommand>,
+        around: &mut Surroundings<'_>,
+    ) -> Vec<SignedCommand> {
+        let (index, levels, wanted) = (self.setting.index, self.levels, self.wanted.members.clone());
+        let Some(running) = &mut self.running else { return commands };
+        let group = &mut running.groups[group(app)];
+        if group.term.is_none() {
+            return commands;
+        }
+        running.programs.hear(index, levels, around.now_ms);
+        let voters = running.core.configurations().remove(&app).unwrap_or_default().members;
+        let members = || wanted.iter().chain(&voters).copied();
+        let (kept, held): (Vec<_>, Vec<_>) = commands.into_iter().partition(|command| {
+            let body = CommandBody::decode(&command.body).expect("clients of a world make commands");
+            let level = group.machine.state().raises(&body);
+            level.is_none_or(|level| running.programs.all_know(level, members(), around.now_ms))
+        });
+        for command in held {
+            let id = command.id();
+            if let Some((from, _)) = group.forwarded.remove(&id) {
+                let refusal = Refusal::new(RefusalCode::Conflict, "a member's program is too old");
+                let message = Message::ForwardRefused { app, refused: vec![(id, refusal)] };
+                around.outputs.push(Output::Send(node_index(from), message));
+            }
+            group.refuse(id, around.outputs);
+        }
+        kept
+    }
+
+    /// Another node does not order these. What it refuses for good is over; the rest stays here, and is tried again in time.
+    fn on_forward_refused(
+        &mut self,
+        app: AppNdx,
+        refused: &[(CommandId, Refusal)],
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let for_good = refused.iter().filter(|(_, refusal)| refusal.code == RefusalCode::Conflict);
+        for (id, _) in for_good {
+            running.groups[group(app)].refuse(*id, around.outputs);
+        }
+    }
+
     fn propose(&mut self, app: AppNdx, commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
+        let commands = self.hold_back(app, commands, around);
+        if commands.is_empty() {
+            return;
+        }
         let reading = self.read_clock(around);
         let Some(running) = &mut self.running else { return };
         let now = match &mut running.groups[group(app)].term {
@@ -639,7 +735,10 @@ impl Node {
         if let Some(term) = &mut group.term {
             term.on_chosen(slot, &decree);
         }
-        let applied = group.machine.apply(slot, &decree);
+        let applied = match group.machine.apply(slot, &decree) {
+            Ok(applied) => applied,
+            Err(unknown) => return self.give_up(unknown, around),
+        };
         checks.on_applied(node, app, &decree, &group.machine, &applied);
         outputs.push(Output::Chosen(app, slot, decree));
         for applied in applied {
@@ -655,6 +754,7 @@ impl Node {
         // A snapshot that the log does not reach durably would leave a hole in it after a crash.
         if is_due && self.disk.is_whole(app, slot) {
             let bytes = group.machine.snapshot();
+            checks.state.on_snapshot(node, app, slot, &bytes, &mut checks.verdict);
             if !keeps_nothing {
                 self.disk.keep_snapshot(app, Snapshot { applied: slot, bytes });
             }
@@ -692,10 +792,16 @@ impl Node {
         around.checks.protocol.on_installed(node, app, slot, &mut around.checks.verdict);
         let snapshot = self.disk.snapshot(app).filter(|snapshot| snapshot.applied == slot);
         let restored = snapshot.and_then(|snapshot| self.restore(app, snapshot, around));
-        let (Some(machine), Some(running)) = (restored, &mut self.running) else { return };
+        let programmed = restored.map(|machine| self.programmed(machine));
+        let machine = match programmed {
+            None => return,
+            Some(Ok(machine)) => machine,
+            Some(Err(unknown)) => return self.give_up(unknown, around),
+        };
+        let Some(running) = &mut self.running else { return };
         around.checks.state.on_installed(node, app, &machine, &mut around.checks.verdict);
         let group = &mut running.groups[group(app)];
-        group.machine = machine.with(self.setting.mistake.map(Mistake::machine).unwrap_or_default());
+        group.machine = machine;
         around.outputs.push(Output::Installed(app, slot));
         group.answer_executed(around.outputs);
         group.answer_readers(around.outputs);
@@ -718,6 +824,13 @@ impl Group {
             outputs.extend(answers.map(|(caller, answer)| Output::Answer(caller, answer)));
             false
         });
+    }
+
+    /// Tells whoever waits for a command that it is not going to be ordered.
+    fn refuse(&mut self, command: CommandId, outputs: &mut Vec<Output>) {
+        let callers = self.pending.remove(&command).map_or_else(Vec::new, |pending| pending.callers);
+        let answer = Answer::Refused(RefusalCode::Conflict);
+        outputs.extend(callers.into_iter().map(|caller| Output::Answer(caller, answer.clone())));
     }
 
     /// Answers the reads whose slot is applied.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use synod_app_kv::{
     Kv, KvAnswer, KvChange, KvCompare, KvCondition, KvOp, KvQuery, KvRelation, KvSettings, KvTxn, lock,
 };
-use synod_machine::{Application, AuthorityOp, Grant, Role, View};
-use synod_types::StateNdx;
+use synod_machine::authority::MemberOp;
+use synod_machine::{Application, AuthorityOp, Grant, Member, Role, View};
 use synod_types::limits::KV_LEASE_MS_MIN;
+use synod_types::{Digest, Level, NodeId, StateNdx};
 
 use crate::client::commander_of;
 use crate::random::Random;
@@ -155,4 +156,20 @@ pub fn grant(key: Bytes) -> Bytes {
 /// Lets a key write no longer.
 pub fn revoke(key: &[u8]) -> Bytes {
     AuthorityOp::Revoke { commander: commander_of(key) }.encode().into()
+}
+
+/// Raises the application to the next level, or adds a member at an address that only the first one takes. Who votes in a world
+/// is not in its applications' states, so it comes to a refusal either way, and the level says to which.
+pub fn on_a_level(random: &mut Random) -> Bytes {
+    if random.chance(300) {
+        return raise(Level::HOST_PORT);
+    }
+    let address = random.pick(&["a b:7101", "h:0", "h:7101"]).to_string();
+    let member = Member { id: NodeId(Digest::of(&[b"newcomer"])), name: "newcomer".to_owned(), address };
+    AuthorityOp::Member(MemberOp::Add(member)).encode().into()
+}
+
+/// Raises the application to this level.
+pub fn raise(to: Level) -> Bytes {
+    AuthorityOp::Raise { to }.encode().into()
 }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use synod_types::Versions;
+use synod_types::versions::LEVELS;
+
+use crate::disk::CrashLoss;
 use crate::network::Weather;
-use crate::swarm::{FaultKind, Plan, rough_road};
+use crate::swarm::{FaultKind, Plan, program, rough_road};
 use crate::world::World;
 
 /// How far a wall clock jumps.
@@ -35,6 +39,12 @@ impl Storm {
     /// The storm of `plan`; its first fault comes in time.
     pub fn begin(plan: Plan, world: &mut World) -> Storm {
         let mut storm = Storm { may_rot: plan.bit_rot, plan, alarms: BTreeMap::new(), last: 0 };
+        if storm.plan.upgrades {
+            for node in 0..storm.plan.nodes {
+                let levels = program(&mut world.random);
+                storm.install(node, levels, world);
+            }
+        }
         if !storm.plan.faults.is_empty() {
             storm.next(world);
         }
@@ -64,7 +74,16 @@ impl Storm {
         }
     }
 
-    /// No further faults; everything is mended but nodes that are down, and roads and disks are good.
+    /// Restarts a node with a program that knows these levels.
+    fn install(&mut self, node: usize, levels: Versions, world: &mut World) {
+        world.crash(node, self.plan.crash_loss);
+        world.install(node, levels);
+        let in_ms = world.random.within(1..=300);
+        self.set_alarm(in_ms, Alarm::Start(node), world);
+    }
+
+    /// No further faults; everything is mended but nodes that are down, and roads and disks are good. Nobody has an old program
+    /// any more.
     pub fn end(&mut self, world: &mut World) {
         self.alarms.clear();
         world.calm_clients();
@@ -74,6 +93,12 @@ impl Storm {
             node.sync_ms = 0..=3;
             node.sync_fails = false;
             node.paused_until_ms = 0;
+        }
+        for node in 0..self.plan.nodes {
+            if world.nodes[node].levels != LEVELS {
+                world.crash(node, CrashLoss::Nothing);
+                world.install(node, LEVELS);
+            }
         }
     }
 
@@ -193,6 +218,10 @@ impl Storm {
             FaultKind::Members => {
                 world.retire();
                 world.change_members();
+            }
+            FaultKind::Install => {
+                let levels = program(&mut world.random);
+                self.install(any, levels, world);
             }
             FaultKind::LostDisk => {
                 world.lose_disk(any);

@@ -4,6 +4,9 @@
 
 use std::ops::RangeInclusive;
 
+use synod_types::Versions;
+use synod_types::versions::LEVELS;
+
 use crate::clock::Clock;
 use crate::disk::CrashLoss;
 use crate::network::Weather;
@@ -50,11 +53,13 @@ pub enum FaultKind {
     Rot,
     /// Others are to vote from now on, and who was removed before may go for ever.
     Members,
+    /// A node is restarted with another program, a newer one or an older one again.
+    Install,
     /// A voter's disk is lost, if the others can go on without it: it does not come back, and others are to vote.
     LostDisk,
 }
 
-const ALL_FAULTS: [FaultKind; 20] = [
+const ALL_FAULTS: [FaultKind; 21] = [
     FaultKind::Crash,
     FaultKind::RestartLeader,
     FaultKind::CrashAll,
@@ -74,6 +79,7 @@ const ALL_FAULTS: [FaultKind; 20] = [
     FaultKind::HandOver,
     FaultKind::Rot,
     FaultKind::Members,
+    FaultKind::Install,
     FaultKind::LostDisk,
 ];
 
@@ -130,6 +136,8 @@ pub struct Plan {
     pub client_delay_ms: RangeInclusive<u64>,
     /// How many of 1,000 messages of clients are lost.
     pub client_loss_per_mille: u64,
+    /// Whether the cluster begins on the first level, with nodes of which some have an old program.
+    pub upgrades: bool,
     /// What goes wrong.
     pub faults: Vec<FaultKind>,
     /// Time between two faults.
@@ -183,6 +191,7 @@ impl Plan {
             leases_per_mille: *random.pick(&[0, 300, 900]),
             client_delay_ms: 1..=10,
             client_loss_per_mille: *random.pick(&[0, 0, 20, 150]),
+            upgrades: faults.contains(&FaultKind::Install),
             faults,
             gap_ms,
             lasting_ms: 50..=lasting_ms,
@@ -220,6 +229,7 @@ impl Plan {
             leases_per_mille: 0,
             client_delay_ms: 1..=1,
             client_loss_per_mille: 0,
+            upgrades: false,
             faults: Vec::new(),
             gap_ms: 0..=0,
             lasting_ms: 0..=0,
@@ -241,6 +251,12 @@ fn weather(random: &mut Random, violence: u64) -> Weather {
         weather.straggler_ms = *random.pick(&[100, 1000, 5000]);
     }
     weather
+}
+
+/// The levels that a program knows which a node gets: the newer one, or the one before.
+pub fn program(random: &mut Random) -> Versions {
+    let max = if random.chance(600) { LEVELS.max } else { LEVELS.max - 1 };
+    Versions { max, ..LEVELS }
 }
 
 /// A road as it is in [`FaultKind::RoughRoads`].

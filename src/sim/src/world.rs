@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use synod_paxos::Config;
-use synod_types::{AppNdx, Checkpoint, Configuration, Epoch, Message, RefusalCode, Slot};
+use synod_types::{AppNdx, Checkpoint, Configuration, Epoch, Level, Message, RefusalCode, Slot, Versions};
 
 use crate::broken::Mistake;
 use crate::checks::protocol::NodeSet;
@@ -26,7 +26,7 @@ const REPEATS_PER_MILLE: u64 = 40;
 #[derive(Clone, Debug)]
 enum Happening {
     Tick { node: usize, incarnation: u32 },
-    Deliver { from: usize, to: usize, message: Message },
+    Deliver { from: usize, to: usize, levels: Versions, message: Message },
     Synced { node: usize, incarnation: u32 },
     Fetched { node: usize, incarnation: u32, of: Checkpoint, from: Option<(usize, Snapshot)> },
     Request { node: usize, caller: Caller, request: Request },
@@ -104,6 +104,7 @@ impl World {
                 index,
                 nodes: plan.nodes,
                 config,
+                level: if plan.upgrades { Level::FIRST } else { Level::NEWEST },
                 administrators: administrators.clone(),
                 snapshot_slots: plan.snapshot_slots,
                 kept_slots: plan.kept_slots,
@@ -125,6 +126,7 @@ impl World {
                 reads_per_mille: plan.reads_per_mille,
                 repeats_per_mille: REPEATS_PER_MILLE,
                 leases_per_mille: plan.leases_per_mille,
+                upgrades: plan.upgrades,
             },
             plan,
             random,
@@ -162,7 +164,7 @@ impl World {
         self.events += 1;
         match happening {
             Happening::Tick { node, incarnation } => self.on_tick(node, incarnation),
-            Happening::Deliver { from, to, message } => self.on_deliver(from, to, message),
+            Happening::Deliver { from, to, levels, message } => self.on_deliver(from, to, levels, message),
             Happening::Synced { node, incarnation } => self.on_synced(node, incarnation),
             Happening::Fetched { node, incarnation, of, from } => {
                 self.on_fetched(node, incarnation, of, from)
@@ -210,9 +212,19 @@ impl World {
         }
         self.note(format_args!("n{} starts", node + 1));
         self.with_node(node, |node, around| node.start(around));
+        if !self.nodes[node].is_up() {
+            return;
+        }
         let incarnation = self.nodes[node].incarnation;
         let at_ms = self.nodes[node].clock.next_tick_ms(self.now_ms);
         self.queue.put(at_ms, Happening::Tick { node, incarnation });
+    }
+
+    /// Gives a node that is down another program.
+    pub fn install(&mut self, node: usize, levels: Versions) {
+        assert!(!self.nodes[node].is_up(), "a program that runs stays what it is");
+        self.note(format_args!("n{} has a program for level {levels}", node + 1));
+        self.nodes[node].levels = levels;
     }
 
     /// Lets a node hand over to another one what it leads.
@@ -298,6 +310,11 @@ impl World {
         }
         self.note(format_args!("n{} crashes", node + 1));
         self.nodes[node].stop();
+        self.lose(node, loss);
+    }
+
+    /// A disk keeps what is durable, and of the rest what `loss` leaves.
+    fn lose(&mut self, node: usize, loss: CrashLoss) {
         let (damaged, minority) = (&mut self.damaged, minority(self.plan.nodes));
         let may_damage = |_, _| take_place(damaged, minority, node);
         let survived = self.nodes[node].disk.crash(loss, &mut self.random, may_damage);
@@ -426,14 +443,14 @@ impl World {
         self.queue.put(at_ms, Happening::Tick { node, incarnation });
     }
 
-    fn on_deliver(&mut self, from: usize, to: usize, message: Message) {
+    fn on_deliver(&mut self, from: usize, to: usize, levels: Versions, message: Message) {
         if let Some(later_ms) = self.paused(to) {
-            return self.queue.put(later_ms, Happening::Deliver { from, to, message });
+            return self.queue.put(later_ms, Happening::Deliver { from, to, levels, message });
         }
         let down = if self.nodes[to].is_up() { "" } else { ", which is down" };
         let line = format_args!("n{} → n{}{down}: {}", from + 1, to + 1, Show(&message));
         self.trace.line(self.now_ms, weight(&message), line);
-        self.with_node(to, |node, around| node.on_message(from, message, around));
+        self.with_node(to, |node, around| node.on_message(from, levels, message, around));
     }
 
     fn on_synced(&mut self, node: usize, incarnation: u32) {
@@ -630,6 +647,10 @@ impl World {
             Output::Installed(app, slot) => {
                 self.note(format_args!("n{} {}installs a snapshot of slot {slot}", node + 1, Show(app)));
             }
+            Output::TooOld(unknown) => {
+                self.note(format_args!("n{} stops: {unknown}", node + 1));
+                self.lose(node, self.plan.crash_loss);
+            }
             Output::Lost(app, slot, is_needed) => {
                 let then = if is_needed { "stops" } else { "keeps its state as a snapshot" };
                 let (node, app) = (node + 1, Show(app));
@@ -653,16 +674,17 @@ impl World {
     fn send(&mut self, from: usize, to: usize, message: Message) {
         let Checks { protocol, verdict, .. } = &mut self.checks;
         let sender = &self.nodes[from];
+        let levels = sender.levels;
         protocol.on_send(from, sender.incarnation, &message, &sender.disk, verdict);
         match self.network.route(self.now_ms, from, to, &message, &mut self.random) {
             [None, _] => {
                 let line = format_args!("n{} → n{} lost: {}", from + 1, to + 1, Show(&message));
                 self.trace.line(self.now_ms, weight(&message), line);
             }
-            [Some(at_ms), None] => self.queue.put(at_ms, Happening::Deliver { from, to, message }),
+            [Some(at_ms), None] => self.queue.put(at_ms, Happening::Deliver { from, to, levels, message }),
             [Some(at_ms), Some(again_ms)] => {
-                self.queue.put(at_ms, Happening::Deliver { from, to, message: message.clone() });
-                self.queue.put(again_ms, Happening::Deliver { from, to, message });
+                self.queue.put(at_ms, Happening::Deliver { from, to, levels, message: message.clone() });
+                self.queue.put(again_ms, Happening::Deliver { from, to, levels, message });
             }
         }
     }
@@ -670,8 +692,8 @@ impl World {
 
 /// Refusals that end a command which was ordered.
 fn is_final(code: RefusalCode) -> bool {
-    use RefusalCode::{Expired, NotPermitted, NotValidNow, Revoked, UnknownCommander};
-    matches!(code, UnknownCommander | Revoked | NotPermitted | NotValidNow | Expired)
+    use RefusalCode::{Conflict, Expired, NotPermitted, NotValidNow, Revoked, UnknownCommander};
+    matches!(code, Conflict | UnknownCommander | Revoked | NotPermitted | NotValidNow | Expired)
 }
 
 fn apps(groups: usize) -> Vec<AppNdx> {

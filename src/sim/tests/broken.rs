@@ -35,11 +35,12 @@ const CORE: [Fault; 18] = [
     Fault::TimeOfProposal,
 ];
 
-const MACHINE: [machine::Fault; 4] = [
+const MACHINE: [machine::Fault; 5] = [
     machine::Fault::BatchesExpire,
     machine::Fault::NoopsDoNotStop,
     machine::Fault::NoTimeAgain,
     machine::Fault::SnapshotWithoutSessions,
+    machine::Fault::RuleBeforeLevel,
 ];
 
 const DRIVER: [DriverFault; 13] = [

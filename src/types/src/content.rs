@@ -171,6 +171,20 @@ pub enum ContentMessage {
     },
 }
 
+impl ContentMessage {
+    /// As [`Message::since`](crate::Message::since).
+    pub(crate) fn since(&self) -> u32 {
+        match self {
+            ContentMessage::Offer { .. }
+            | ContentMessage::Held(_)
+            | ContentMessage::Seek { .. }
+            | ContentMessage::NotHeld { .. }
+            | ContentMessage::PieceRequest { .. }
+            | ContentMessage::Piece { .. } => 1,
+        }
+    }
+}
+
 /// A commander's signed leave to upload a file: the operation of a [`crate::CommandBody`] that is never executed. Its
 /// other fields say, as for a command, for which cluster and application, who, and until when; seq and expected state
 /// mean nothing.

@@ -59,6 +59,8 @@ pub const LOG_PAGE_DECREES_MAX: u64 = 4096;
 pub const LOG_READS_MAX: usize = 2;
 /// Bytes of one frame between nodes or between a node and a commander.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a program's version in a Hello.
+pub const PROGRAM_BYTES_MAX: usize = 64;
 /// Bytes of a frame before the Hello was accepted.
 pub const HELLO_FRAME_BYTES_MAX: usize = 4 << 10;
 /// Bytes that wait to be sent to one peer, per priority.

@@ -5,11 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decree::Decree;
+use crate::format;
 use crate::ids::{AppNdx, ClusterId, Slot};
 use crate::wire::{self, WireError};
 
 /// First bytes of a page: what it is, and in which version.
 pub const DOMAIN: &[u8; 13] = b"synod/log/v2\0";
+/// The same without the version.
+const NAME: &str = "synod/log/v";
 
 /// Decrees of consecutive slots, chosen and applied by the node that gives them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,9 +30,12 @@ pub struct LogPage {
 /// Why bytes are not a page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogPageError {
-    /// They do not begin with [`DOMAIN`].
-    #[error("not a page of a log, or one in a version that this program does not know")]
+    /// They do not begin as a page does.
+    #[error("not a page of a log")]
     WrongDomain,
+    /// It is one in a version that this program does not read.
+    #[error("the page of a log is of version {0}, and this program reads version 2: take a newer program")]
+    UnknownVersion(String),
     /// They do, and what follows is none.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -48,8 +54,10 @@ impl LogPage {
     /// # Errors
     /// [`LogPageError`].
     pub fn decode(bytes: &[u8]) -> Result<LogPage, LogPageError> {
-        let page = bytes.strip_prefix(DOMAIN).ok_or(LogPageError::WrongDomain)?;
-        Ok(wire::decode(page)?)
+        match format::split(NAME, bytes).ok_or(LogPageError::WrongDomain)? {
+            ("2", page) => Ok(wire::decode(page)?),
+            (version, _) => Err(LogPageError::UnknownVersion(version.to_owned())),
+        }
     }
 }
 
@@ -101,6 +109,6 @@ mod tests {
             assert!(LogPage::decode(&bytes[..len]).is_err(), "{len} bytes were taken for a page");
         }
         let another_version = [b"synod/log/v1\0", &bytes[13..]].concat();
-        assert_eq!(LogPage::decode(&another_version), Err(LogPageError::WrongDomain));
+        assert_eq!(LogPage::decode(&another_version), Err(LogPageError::UnknownVersion("1".to_owned())));
     }
 }

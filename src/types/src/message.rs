@@ -92,6 +92,25 @@ pub enum Message {
 }
 
 impl Message {
+    /// The wire version that brought this message: in a session of an older one it is not sent, as if it were lost. A new
+    /// variant of a message, anywhere inside, gets its own line here and raises
+    /// [`MESH_WIRE`](crate::versions::MESH_WIRE); fields of a variant never change.
+    pub fn since(&self) -> u32 {
+        match self {
+            Message::Heartbeat { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::Forward { .. }
+            | Message::ForwardRefused { .. }
+            | Message::States(_)
+            | Message::Checkpoint { .. }
+            | Message::ChainRequest { .. }
+            | Message::Chain { .. }
+            | Message::Disk { .. } => 1,
+            Message::Group { message, .. } => message.since(),
+            Message::Content(message) | Message::Chunk(message) => message.since(),
+        }
+    }
+
     /// The application of which the message speaks, and the commands in it; `None` if it can have none.
     pub fn commands(&self) -> Option<(AppNdx, Vec<&SignedCommand>)> {
         match self {
@@ -268,6 +287,30 @@ pub enum GroupMessage {
         /// The slot.
         slot: Slot,
     },
+}
+
+impl GroupMessage {
+    /// As [`Message::since`].
+    fn since(&self) -> u32 {
+        match self {
+            GroupMessage::Prepare { .. }
+            | GroupMessage::Promise { .. }
+            | GroupMessage::Accept { .. }
+            | GroupMessage::Accepted { .. }
+            | GroupMessage::Nack { .. }
+            | GroupMessage::Learn { .. }
+            | GroupMessage::CatchUpRequest { .. }
+            | GroupMessage::CatchUp { .. }
+            | GroupMessage::ReadIndexRequest { .. }
+            | GroupMessage::ReadIndex { .. }
+            | GroupMessage::Confirm { .. }
+            | GroupMessage::Confirmed { .. }
+            | GroupMessage::Snapshot { .. }
+            | GroupMessage::HandOver { .. }
+            | GroupMessage::RecordRequest { .. }
+            | GroupMessage::Unreadable { .. } => 1,
+        }
+    }
 }
 
 /// What an acceptor holds in one slot, as phase 1 reports it.

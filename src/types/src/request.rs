@@ -56,10 +56,25 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The wire version that brought this request: in a session of an older one it is not sent. A new one raises
+    /// [`COMMANDER_WIRE`](crate::versions::COMMANDER_WIRE).
+    pub fn since(&self) -> u32 {
+        match self {
+            Request::Control(_)
+            | Request::Submit(_)
+            | Request::NextSeq { .. }
+            | Request::Offer { .. }
+            | Request::Piece { .. }
+            | Request::AwaitHeld { .. } => 1,
+        }
+    }
+}
+
 /// A frame from a node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReplyFrame {
-    /// Rises by one per frame, from 1 (the Ack of the Hello).
+    /// Rises by one per frame, from 1 (the Welcome).
     pub msg_n: u64,
     /// What it says.
     pub reply: Reply,

@@ -1,15 +1,22 @@
-//! Sessions between two nodes, and between a commander and a node: Hello, Ack, Error, KeepAlive, Bye.
+//! Sessions between two nodes, and between a commander and a node: Hello, Welcome, Ack, Error, KeepAlive, Bye.
 //!
 //! Each direction numbers its control frames from 1 (`msg_n`). The first frame of who opens the session is a
-//! signed [`Hello`]; everything else is refused before it was acknowledged.
+//! signed [`Hello`]; everything else is refused before it was answered by a [`Welcome`]. Both name the wire versions that their
+//! sender speaks, and the session is in the highest that both do.
+//!
+//! **Hello, Welcome and Error are for ever.** They are what two programs say to each other before they know what else they have
+//! in common, so no version changes a byte of them: what is new is said behind them. `tests/golden/session.hex` holds them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::versions::Program;
 
 /// Who opens a session, and proof that it holds its key and speaks over this very TLS session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
+    /// The sender's program: what it speaks in a session of this kind. A commander has no levels, which are zeros.
+    pub program: Program,
     /// SHA3-256 of `signing_key`: a NodeId or a CommanderId.
     pub id: Digest,
     /// The key that signs this Hello: SubjectPublicKeyInfo, DER.
@@ -31,12 +38,17 @@ impl Hello {
     /// The bytes to sign: the fields with their lengths, and the 32 bytes that both ends derive from the TLS session
     /// (RFC 5705, RFC 8446 section 7.5), so that a Hello cannot be carried to another session.
     pub fn signed_bytes(&self, cluster: &Digest, exporter: &[u8; 32]) -> Vec<u8> {
-        let mut out = b"synod/hello/v2\0".to_vec();
+        let mut out = b"synod/hello/v3\0".to_vec();
         out.extend_from_slice(&cluster.0);
         out.extend_from_slice(exporter);
+        let Program { wire, levels, version } = &self.program;
+        for number in [wire.min, wire.max, levels.min, levels.max] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
         out.extend_from_slice(&self.id.0);
         out.extend_from_slice(&self.directory);
-        for part in [&self.signing_key[..], &self.communication_key, self.address.as_bytes(), &self.salt] {
+        let texts = [self.address.as_bytes(), version.as_bytes()];
+        for part in [&self.signing_key[..], &self.communication_key, texts[0], texts[1], &self.salt] {
             let len = u32::try_from(part.len()).expect("frames are far below 4 GiB");
             out.extend_from_slice(&len.to_be_bytes());
             out.extend_from_slice(part);
@@ -46,6 +58,15 @@ impl Hello {
 
     /// The label under which both ends export the 32 bytes from the TLS session.
     pub const EXPORTER_LABEL: &'static [u8] = b"EXPORTER-synod-hello-v1";
+}
+
+/// The answer to a Hello that is taken: the session begins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The number of the Hello.
+    pub your_msg_n: u64,
+    /// The program that answers. It is not signed: it comes in the TLS session in which its sender has shown its certificate.
+    pub program: Program,
 }
 
 /// What may come in a control stream, beside the payload that the session is for.
@@ -71,6 +92,8 @@ pub enum Control {
     KeepAlive,
     /// Leaving; answered by an Ack.
     Bye,
+    /// Answers a Hello.
+    Welcome(Box<Welcome>),
 }
 
 /// A numbered control frame.
@@ -82,8 +105,10 @@ pub struct ControlFrame {
     pub control: Control,
 }
 
-/// Why a session is refused or ended: mostly, which rule was broken. New ones come last: the place is the code.
+/// Why a session is refused or ended: mostly, which rule was broken. It travels as its number, so that one which is new is an
+/// Error all the same to a program that does not know it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
 pub enum SessionErrorCode {
     /// The first frame was not a Hello.
     MissingHello,
@@ -111,6 +136,47 @@ pub enum SessionErrorCode {
     NameTaken,
     /// Between nodes: whoever calls has another data directory than before, so it has forgotten what it promised.
     OtherDirectory,
+    /// Both ends speak no wire version in common.
+    NoCommonVersion,
+    /// A number that this program does not know; the description says more.
+    Other(u32),
+}
+
+impl SessionErrorCode {
+    /// All that this program knows; the place is the number, and new ones come last.
+    pub const ALL: [SessionErrorCode; 14] = [
+        SessionErrorCode::MissingHello,
+        SessionErrorCode::SecondHello,
+        SessionErrorCode::WrongMsgN,
+        SessionErrorCode::BadSignature,
+        SessionErrorCode::WrongId,
+        SessionErrorCode::WrongCommunicationKey,
+        SessionErrorCode::UnexpectedFrame,
+        SessionErrorCode::Busy,
+        SessionErrorCode::Removed,
+        SessionErrorCode::Pending,
+        SessionErrorCode::Rejected,
+        SessionErrorCode::NameTaken,
+        SessionErrorCode::OtherDirectory,
+        SessionErrorCode::NoCommonVersion,
+    ];
+}
+
+impl From<u32> for SessionErrorCode {
+    fn from(number: u32) -> SessionErrorCode {
+        let known = SessionErrorCode::ALL.iter().zip(0..).find(|(_, place)| *place == number);
+        known.map_or(SessionErrorCode::Other(number), |(code, _)| *code)
+    }
+}
+
+impl From<SessionErrorCode> for u32 {
+    fn from(code: SessionErrorCode) -> u32 {
+        let known = SessionErrorCode::ALL.iter().zip(0..).find(|(known, _)| **known == code);
+        match (code, known) {
+            (SessionErrorCode::Other(number), _) | (_, Some((_, number))) => number,
+            (_, None) => unreachable!("the test of all codes holds that each has its place"),
+        }
+    }
 }
 
 /// Checks the numbers of one direction.

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod other;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -33,7 +34,7 @@ use synod_auth::{Genesis, GenesisApp, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_gateway::{ClusterStatus, NodeState};
 use synod_node::config::Address;
-use synod_types::{AppNdx, Digest, StateNdx};
+use synod_types::{AppNdx, Digest, Level, StateNdx};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -244,24 +245,30 @@ impl Cluster {
 
     /// Founds a cluster with these applications.
     pub fn found_apps(nodes: usize, apps: Vec<GenesisApp>) -> Cluster {
-        Cluster::found_as(nodes, apps, 1, 1, Layout::Together)
+        Cluster::found_as(nodes, apps, (1, 1), Level::NEWEST, Layout::Together)
     }
 
     /// Founds a cluster with so many administrators, of which so many sign each change of who commands.
     pub fn found_by(nodes: usize, administrators: usize, signatures_needed: u32) -> Cluster {
-        Cluster::found_as(nodes, default_apps(), administrators, signatures_needed, Layout::Together)
+        let signatures = (administrators, signatures_needed);
+        Cluster::found_as(nodes, default_apps(), signatures, Level::NEWEST, Layout::Together)
+    }
+
+    /// The same, by the rules of an earlier level.
+    pub fn found_on(nodes: usize, administrators: usize, signatures_needed: u32, level: Level) -> Cluster {
+        Cluster::found_as(nodes, default_apps(), (administrators, signatures_needed), level, Layout::Together)
     }
 
     /// Founds a cluster where each node has a directory of its own.
     pub fn found_apart(nodes: usize) -> Cluster {
-        Cluster::found_as(nodes, default_apps(), 1, 1, Layout::NodeDirectories)
+        Cluster::found_as(nodes, default_apps(), (1, 1), Level::NEWEST, Layout::NodeDirectories)
     }
 
     fn found_as(
         nodes: usize,
         apps: Vec<GenesisApp>,
-        administrators: usize,
-        signatures_needed: u32,
+        (administrators, signatures_needed): (usize, u32),
+        level: Level,
         layout: Layout,
     ) -> Cluster {
         let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
@@ -271,6 +278,7 @@ impl Cluster {
             apps,
             administrators,
             signatures_needed,
+            level,
             retry_delay: Some(Duration::from_millis(50)),
             layout,
             data_dir: None,

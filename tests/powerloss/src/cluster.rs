@@ -14,7 +14,7 @@ use synod_auth::{SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_cluster::{PATIENCE, node_plans};
 use synod_journal::Stamp;
-use synod_types::{ClusterId, NodeId};
+use synod_types::{ClusterId, Level, NodeId};
 
 use crate::recorder;
 
@@ -52,6 +52,7 @@ impl Cluster {
             apps: default_apps(),
             administrators: 1,
             signatures_needed: 1,
+            level: Level::NEWEST,
             retry_delay: Some(Duration::from_millis(50)),
             layout: Layout::default(),
             data_dir: None,

@@ -94,6 +94,10 @@ struct Deed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     members: Option<String>,
+    /// Of a raise: the level that holds from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<u32>,
     /// Of a grant.
     #[serde(flatten)]
     #[schema(value_type = GrantedTerms)]
@@ -126,6 +130,7 @@ impl Deed<'_> {
             AuthorityOp::Rotate { key } => ("rotate", Some(CommanderId(Digest::of(&[key]))), None),
             AuthorityOp::Member(_) => ("members", None, None),
             AuthorityOp::Lead { .. } => ("lead", None, None),
+            AuthorityOp::Raise { .. } => ("level", None, None),
             AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => {
                 unreachable!("the log and what is pending tell of changes, not of signatures alone")
             }
@@ -137,7 +142,11 @@ impl Deed<'_> {
             ),
             _ => None,
         };
-        Deed { what, commander: commander.map(|id| id.to_string()), members, terms }
+        let level = match op {
+            AuthorityOp::Raise { to } => Some(to.0),
+            _ => None,
+        };
+        Deed { what, commander: commander.map(|id| id.to_string()), members, level, terms }
     }
 }
 

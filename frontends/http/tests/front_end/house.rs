@@ -14,7 +14,7 @@ use synod_gateway::{
 use synod_http::{HttpConfig, HttpServer};
 use synod_machine::{Application, Context, Founders, Machine, QueryError, RestoreError, View};
 use synod_types::{
-    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, NodeId, Refusal, Seq,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Level, NodeId, Refusal, Seq,
     SignedCommand, Slot, StateNdx, TimeMs,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,7 +55,8 @@ impl House {
         });
         let administrators: Vec<_> = std::iter::once(ada).chain(others).collect();
         let signatures_needed = u32::try_from(administrators.len()).unwrap();
-        let founders = Founders { administrators, signatures_needed, members: Vec::new() };
+        let founders =
+            Founders { administrators, signatures_needed, members: Vec::new(), level: Level::NEWEST };
         let machine = Machine::new(CLUSTER, AppNdx(1), &founders, Box::new(Kv::new()));
         let (door, publisher, questions) = AppDoor::open("config", machine.view());
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
@@ -119,7 +120,7 @@ impl House {
     }
 
     fn apply(&mut self, decree: Decree) {
-        let applied = self.machine.apply(self.slot().next(), &decree);
+        let applied = self.machine.apply(self.slot().next(), &decree).unwrap();
         assert!(applied.iter().all(|applied| applied.result.is_ok()), "{applied:?}");
         self.log.decrees.lock().unwrap().push((self.slot(), decree));
         self.publisher.publish(self.machine.view());
@@ -160,6 +161,9 @@ pub fn status() -> ClusterStatus {
             is_member: true,
             state: NodeState::Own,
             rtt_us: None,
+            program: None,
+            wire: None,
+            refused: None,
         }],
         epoch: synod_types::Epoch(0),
         applicants: Vec::new(),

@@ -138,7 +138,7 @@ impl ZonesHouse {
             Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         let (machine, publisher) = self.machines.get_mut(&app).unwrap();
         let slot = machine.state().applied.next();
-        let applied = machine.apply(slot, &Decree::Batch(batch.into()));
+        let applied = machine.apply(slot, &Decree::Batch(batch.into())).unwrap();
         assert!(matches!(applied[0].result.as_ref().unwrap().outcome, Outcome::Done(_)), "{applied:?}");
         for key in machine.wanted() {
             let file = self.stored.files.lock().unwrap()[&key].clone();

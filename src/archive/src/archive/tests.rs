@@ -213,3 +213,21 @@ fn an_archive_may_begin_further_on() {
         Err(ReadError::Hole { from: Slot(9), to: Slot(10), .. })
     ));
 }
+
+/// What it was compressed to is the library's business, so a segment is only read again; its pages are golden by themselves.
+#[test]
+fn a_segment_that_was_written_once_is_read() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/1-3.gz");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !Path::new(golden).exists() {
+        let dir = tempfile::tempdir().unwrap();
+        archived(dir.path(), &[(1, 3)]);
+        std::fs::create_dir_all(Path::new(golden).parent().unwrap()).unwrap();
+        std::fs::copy(path(dir.path(), "1-3.gz"), golden).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("1")).unwrap();
+    std::fs::copy(golden, path(dir.path(), "1-3.gz")).unwrap();
+    let (found, end) = slots(dir.path());
+    assert_eq!(found, [1, 2, 3]);
+    end.unwrap();
+}

@@ -9,8 +9,8 @@ use synod_backend::{ALPN, Backend};
 use synod_types::frame::FrameReader;
 use synod_types::limits::FRAME_BYTES_MAX;
 use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
-use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode};
-use synod_types::{ClusterId, RefusalCode, SignedCommand, wire};
+use synod_types::session::{Control, Hello, MsgCounter, SessionErrorCode, Welcome};
+use synod_types::{ClusterId, Program, RefusalCode, SignedCommand, wire};
 
 use super::{CLUSTER, Tls, soon};
 
@@ -41,14 +41,20 @@ impl Raw {
         let mut raw = Raw::connect(tls, backend).await;
         let hello = raw.hello(key, CLUSTER);
         raw.ask(hello).await;
-        assert_eq!(raw.reply().await, Some(Reply::Control(Control::Ack { your_msg_n: 1 })));
+        let welcome = Welcome { your_msg_n: 1, program: Program::of_commander() };
+        assert_eq!(raw.reply().await, Some(Reply::Control(Control::Welcome(Box::new(welcome)))));
         raw
     }
 
     pub fn hello(&self, key: &SigningKey, cluster: ClusterId) -> Request {
+        self.hello_of(key, cluster, &Program::of_commander())
+    }
+
+    pub fn hello_of(&self, key: &SigningKey, cluster: ClusterId, program: &Program) -> Request {
         let mut exporter = [0; 32];
         self.connection.export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, &[]).unwrap();
-        Request::Control(Control::Hello(Box::new(sign_hello(key, &cluster, b"", "", [0; 16], &exporter))))
+        let hello = sign_hello(key, &cluster, program, b"", "", [0; 16], &exporter);
+        Request::Control(Control::Hello(Box::new(hello)))
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {

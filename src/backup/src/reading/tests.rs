@@ -150,7 +150,8 @@ fn a_manifest_that_lies_is_found() {
         read(&std::fs::read(&path).unwrap()).map(drop).unwrap_err().to_string()
     };
     let other = ClusterId(Digest([1; 32]));
-    let cases: [(&str, &dyn Fn(&mut Manifest)); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Manifest);
+    let cases: [(&str, Change<'_>); 6] = [
         ("founds another cluster", &|manifest| manifest.cluster = other),
         ("the state of application 2 is not", &|manifest| manifest.apps[1].state.digest = Digest([1; 32])),
         ("more or fewer bytes", &|manifest| manifest.apps[1].state.bytes += 1),

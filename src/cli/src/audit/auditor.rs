@@ -126,6 +126,8 @@ pub(crate) enum Kind {
     BadSnapshot,
     /// Who is said to have signed that snapshot did not.
     BadCertificate,
+    /// From here on the log goes by rules that this program does not know.
+    UnknownLevel,
 }
 
 impl Kind {
@@ -145,6 +147,7 @@ impl Kind {
             Kind::BeforeTheBeginning => "before-the-beginning",
             Kind::BadSnapshot => "bad-snapshot",
             Kind::BadCertificate => "bad-certificate",
+            Kind::UnknownLevel => "unknown-level",
         }
     }
 }
@@ -288,7 +291,15 @@ impl Auditor {
             return Err(self.broken(slot, kind, text));
         }
         self.totals.slots += 1;
-        let applied = self.machine.apply(slot, &decree);
+        let applied = match self.machine.apply(slot, &decree) {
+            Ok(applied) => applied,
+            Err(unknown) => {
+                let text = format!(
+                    "{unknown}: what is before is in order, and what follows is for a newer program to audit"
+                );
+                return Err(self.broken(slot, Kind::UnknownLevel, text));
+            }
+        };
         let mut changes = Vec::with_capacity(applied.len());
         let mut signed = decree.commands().iter();
         let mut learn = false;

@@ -140,7 +140,7 @@ pub(crate) fn explanations(body: &CommandBody, answer: &[u8]) -> Vec<Value> {
             AuthorityOp::Revoke { commander } => Some(commander),
             AuthorityOp::Rotate { key } => Some(CommanderId(Digest::of(&[&key]))),
             AuthorityOp::Approve { .. } | AuthorityOp::Withdraw { .. } => None,
-            AuthorityOp::Member(_) | AuthorityOp::Lead { .. } => None,
+            AuthorityOp::Member(_) | AuthorityOp::Lead { .. } | AuthorityOp::Raise { .. } => None,
         };
         for about in [about, None] {
             all.push(crate::commander::explained(answer, about, String::new(), "").0);
@@ -159,6 +159,7 @@ fn authority(op: &AuthorityOp) -> Told {
         AuthorityOp::Member(op) => op.to_string(),
         AuthorityOp::Lead { node: Some(node) } => format!("have {} lead", node.short()),
         AuthorityOp::Lead { node: None } => "have any node lead".to_owned(),
+        AuthorityOp::Raise { to } => format!("raise to level {to}"),
     };
     Told::new(text, Vec::new())
 }

@@ -59,6 +59,8 @@ pub(super) struct Deed {
     pub(super) commander: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) members: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) level: Option<u32>,
     #[serde(flatten)]
     pub(super) terms: Option<Terms>,
 }
@@ -205,7 +207,13 @@ pub(super) mod tests {
     #[test]
     fn what_is_shown_of_a_change_is_what_is_signed() {
         let op = AuthorityOp::Revoke { commander: synod_types::CommanderId::default() };
-        let deed = Deed { what: "revoke".to_owned(), commander: "00".to_owned(), members: None, terms: None };
+        let deed = Deed {
+            what: "revoke".to_owned(),
+            commander: "00".to_owned(),
+            members: None,
+            level: None,
+            terms: None,
+        };
         let waiting = Waiting {
             change: 9,
             time_ms: 1,

@@ -157,6 +157,7 @@ fn pending_text(pending: &current::Pending, names: &Commanders, app: &str) -> an
 fn deed(deed: &Deed, names: &Commanders) -> String {
     match &deed.terms {
         Some(terms) => granted(terms, &deed.commander),
+        None if let Some(level) = deed.level => format!("raise to level {level}"),
         None => match (&deed.members, deed.what.as_str()) {
             (Some(members), _) => members.clone(),
             (None, "rotate") => format!("rotate to {}", names.shown(&deed.commander)),
@@ -181,6 +182,7 @@ pub(super) fn operation(op: &AuthorityOp, names: &Commanders) -> String {
         AuthorityOp::Member(op) => op.to_string(),
         AuthorityOp::Lead { node: Some(node) } => format!("have {} lead", node.short()),
         AuthorityOp::Lead { node: None } => "have any node lead".to_owned(),
+        AuthorityOp::Raise { to } => format!("raise to level {to}"),
     }
 }
 
@@ -245,6 +247,7 @@ stateNdx 18
                 what: what.to_owned(),
                 commander: "99aabbccddeeff00".to_owned(),
                 members: None,
+                level: None,
                 terms,
             },
         };

@@ -18,7 +18,7 @@ use synod_machine::{Members, Succession, View};
 use synod_node::apps;
 use synod_node::config::Address;
 use synod_node::seed::Seed;
-use synod_types::{AppNdx, ClusterId, Digest, NodeId};
+use synod_types::{AppNdx, ClusterId, Digest, Level, NodeId};
 
 use super::node_files::{create, server_names};
 use super::nodes::NodeArgs;
@@ -58,6 +58,13 @@ pub(crate) struct Before<'a> {
     pub(crate) cluster: ClusterId,
     /// The states of all its applications, in the order of genesis.
     pub(crate) views: &'a [View],
+}
+
+impl Before<'_> {
+    /// What the genesis document of the new cluster says; each state is on the level that it names itself.
+    fn level(&self) -> Level {
+        self.views.iter().map(View::level).min().unwrap_or(Level::NEWEST)
+    }
 }
 
 /// A node of the new cluster.
@@ -112,6 +119,7 @@ impl HeirArgs {
             apps: before.genesis.apps.clone(),
             administrators: 0,
             signatures_needed: before.genesis.signatures_needed,
+            level: before.level(),
             retry_delay: None,
             layout,
             data_dir: self.node_data_dir.clone(),
@@ -208,8 +216,12 @@ fn genesis(name: &str, before: &Before<'_>, heirs: &[Heir]) -> Genesis {
     let genesis = Genesis::new(name, time::now(), nodes, administrators, apps);
     let epoch = Succession::epoch_behind(before.views);
     let origin = Origin { cluster: before.cluster, epoch, apps: Vec::new() };
-    let genesis =
-        Genesis { signatures_needed: before.genesis.signatures_needed, origin: Some(origin), ..genesis };
+    let genesis = Genesis {
+        signatures_needed: before.genesis.signatures_needed,
+        level: before.level(),
+        origin: Some(origin),
+        ..genesis
+    };
     // What a state is worth does not depend on the cluster's id, which depends on it.
     let succession = apps::succession(&genesis, ClusterId::default()).expect("it was given an origin");
     let app = |view: &View| {

@@ -138,12 +138,23 @@ pub(super) mod tests {
 
     pub(in super::super) fn node(n: u8, is_member: bool, state: NodeState) -> NodeStatus {
         let (name, address) = (format!("node{n}"), format!("h{n}:7101"));
-        NodeStatus { id: id(n), name, address, is_member, state, rtt_us: None }
+        NodeStatus {
+            id: id(n),
+            name,
+            address,
+            is_member,
+            state,
+            rtt_us: None,
+            program: None,
+            wire: None,
+            refused: None,
+        }
     }
 
     /// One application, `epoch` of which these vote in.
     pub(in super::super) fn app(ndx: u32, role: GroupRole, epoch: u64, voters: &[u8]) -> AppStatus {
         AppStatus {
+            level: 1,
             app_ndx: AppNdx(ndx),
             name: if ndx == 1 { "kv" } else { "zones" }.to_owned(),
             kind: "kv".to_owned(),
@@ -190,6 +201,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn applicant(n: u8, name: &str, conflict: Option<&str>) -> ApplicantStatus {
         ApplicantStatus {
+            program: None,
             id: id(n),
             name: name.to_owned(),
             address: format!("h{n}:7101"),

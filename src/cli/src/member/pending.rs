@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use synod_gateway::ProgramStatus;
+use synod_types::Versions;
 
 use super::census::{Applied, Census, ID_DIGITS_MIN};
 use crate::connection::Connection;
@@ -66,6 +68,15 @@ fn text(applied: &[Applied], census: &Census) -> String {
         line(format!("{} at {}", applicant.name, applicant.address));
         line(format!("  id          {}", applicant.id));
         line(format!("  has asked   {}", told_by.join(", ")));
+        if let Some(ProgramStatus { version, levels, .. }) = &applicant.program {
+            line(format!("  program     {version}, level {}", Versions { min: levels.min, max: levels.max }));
+            let level = census.statuses().flat_map(|status| &status.apps).map(|app| app.level).max();
+            if let Some(level) = level.filter(|level| levels.max < *level) {
+                line(format!(
+                    "  ! the cluster is on level {level}: this program would stop there; install a newer one first"
+                ));
+            }
+        }
         if let Some(conflict) = &applicant.conflict {
             line(format!("  ! conflict  {conflict}"));
         }

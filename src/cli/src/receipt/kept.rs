@@ -310,6 +310,12 @@ mod tests {
             "01".repeat(32)
         );
         assert_eq!(kept.to_json().to_string(), line);
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/receipt-v1.json");
+        synod_golden::holds_file(golden, format!("{line}\n").as_bytes());
+        assert_eq!(
+            load(std::path::Path::new(golden)).unwrap(),
+            [KeptReceipt::new(ClusterId(Digest([1; 32])), &self::command(), &done())]
+        );
         let refusal = Refusal::new(RefusalCode::Conflict, "no");
         let refused = KeptReceipt::of_wire(&receipt(Outcome::Refused(refusal)));
         let directory = tempfile::tempdir().unwrap();

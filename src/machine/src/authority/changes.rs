@@ -21,7 +21,7 @@ pub struct PendingChange {
     pub time: TimeMs,
     /// Who.
     pub by: CommanderId,
-    /// A grant, a revocation, or a change of the members.
+    /// A grant, a revocation, a change of the members, or the next level.
     pub op: Arc<AuthorityOp>,
     /// Who has signed it, the author first.
     pub approvals: Vec<CommanderId>,
@@ -164,11 +164,7 @@ impl Changes {
             if pending.change > state_ndx || pending.change == StateNdx(0) {
                 return Err("a change was proposed in a state that was never reached");
             }
-            if !matches!(
-                *pending.op,
-                AuthorityOp::Grant(_) | AuthorityOp::Revoke { .. } | AuthorityOp::Member(_)
-            ) || pending.op.check().is_err()
-            {
+            if !pending.op.needs_signatures() || pending.op.check().is_err() {
                 return Err("a pending change is none that could have been proposed");
             }
             let twice = |(n, id): (usize, &CommanderId)| pending.approvals[..n].contains(id);

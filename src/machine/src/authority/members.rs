@@ -4,9 +4,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use synod_types::host_port::is_host_port;
 use synod_types::limits::{ADDRESS_BYTES_MAX, MEMBERS_MAX, REJECTED_MAX, REMOVED_MAX};
 use synod_types::name::is_name;
-use synod_types::{Configuration, Epoch, NodeId, Refusal, RefusalCode};
+use synod_types::{Configuration, Epoch, Level, NodeId, Refusal, RefusalCode};
 
 /// A member, or a node that is to become one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -164,7 +165,8 @@ impl Members {
         if !self.configuration().is_possible() {
             return Err("there can be no such members");
         }
-        if self.members.iter().any(|member| member.check().is_err()) {
+        // They may have come by the rules of the beginning.
+        if self.members.iter().any(|member| member.check(Level::FIRST).is_err()) {
             return Err("a member has a name or an address that is none");
         }
         if self.rejected.len() > REJECTED_MAX || self.removed.len() > REMOVED_MAX {
@@ -193,25 +195,33 @@ impl fmt::Display for MemberOp {
 }
 
 impl Member {
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self, level: Level) -> Result<(), Refusal> {
         let malformed = |text| Err(Refusal::new(RefusalCode::Malformed, text));
         if !is_name(&self.name) {
             return malformed("a node's name has 1 to 63 of a-z, 0-9, '-', '_' and '.'");
         }
-        let port =
-            self.address.rsplit_once(':').map(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if self.address.len() > ADDRESS_BYTES_MAX || !(port == Some(true) || self.address.is_empty()) {
+        let is_address = match level {
+            Level::FIRST => is_loose_address,
+            _ => is_host_port,
+        };
+        if !self.address.is_empty() && !is_address(&self.address) {
             return malformed("a node's address is host:port");
         }
         Ok(())
     }
 }
 
+/// What level 1 takes for an address: more than nodes can call.
+fn is_loose_address(text: &str) -> bool {
+    let is_whole = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    text.len() <= ADDRESS_BYTES_MAX && text.rsplit_once(':').is_some_and(is_whole)
+}
+
 impl MemberOp {
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self, level: Level) -> Result<(), Refusal> {
         match self {
             MemberOp::Add(member) | MemberOp::Replace { by: member, .. } => {
-                member.check()?;
+                member.check(level)?;
                 // Only of the first members every node knows it by itself.
                 match &member.address[..] {
                     "" => Err(Refusal::new(RefusalCode::Malformed, "a new node's address is missing")),
@@ -300,15 +310,20 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_checked() {
-        let with = |name: &str, address: &str| {
+        let with = |name: &str, address: &str, level: Level| {
             let member = Member { name: name.to_owned(), address: address.to_owned(), ..member(4) };
-            MemberOp::Add(member).check().is_ok()
+            MemberOp::Add(member).check(level).is_ok()
         };
-        assert!(with("node4", "10.0.0.4:7101") && with("n-4.example", "[::1]:7101"));
-        for (name, address) in
-            [("", "h:1"), ("Node", "h:1"), ("n", ""), ("n", "h"), ("n", ":1"), ("n", "h:x")]
-        {
-            assert!(!with(name, address), "{name:?} {address:?}");
+        for level in [Level::FIRST, Level::HOST_PORT] {
+            assert!(with("node4", "10.0.0.4:7101", level) && with("n-4.example", "[::1]:7101", level));
+            for (name, address) in
+                [("", "h:1"), ("Node", "h:1"), ("n", ""), ("n", "h"), ("n", ":1"), ("n", "h:x")]
+            {
+                assert!(!with(name, address, level), "{name:?} {address:?} {level}");
+            }
+        }
+        for loose in ["a b:1", "::1:7", "h:0", "h:+7", "ä:7", "[no]:7"] {
+            assert!(with("n", loose, Level::FIRST) && !with("n", loose, Level::HOST_PORT), "{loose:?}");
         }
     }
 }

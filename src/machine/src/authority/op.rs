@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use synod_types::command::Operation;
 use synod_types::limits::{COMMANDER_NAME_BYTES_MAX, KEY_DER_BYTES_MAX, SCOPES_BYTES_MAX, SCOPES_MAX};
 use synod_types::wire::{self, WireError};
-use synod_types::{CommanderId, Digest, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
+use synod_types::{CommanderId, Digest, Level, NodeId, Refusal, RefusalCode, StateNdx, TimeMs};
 
 use super::commander::Role;
 use super::members::MemberOp;
@@ -53,6 +53,12 @@ pub enum AuthorityOp {
     Lead {
         /// Which node.
         node: Option<NodeId>,
+    },
+    /// Has the application's decrees executed by the rules of the next level, from the next command on and for ever. Where
+    /// several administrators must sign, this only proposes it.
+    Raise {
+        /// The level behind the present one: whoever raises twice by mistake raises once.
+        to: Level,
     },
 }
 
@@ -127,7 +133,7 @@ impl AuthorityOp {
         operation
     }
 
-    /// Reads the bytes behind [`Operation::AUTHORITY`] and checks their limits.
+    /// Reads the bytes behind [`Operation::AUTHORITY`] and checks their limits, as far as all levels have them.
     ///
     /// # Errors
     /// `Malformed` or `TooLarge`.
@@ -139,12 +145,15 @@ impl AuthorityOp {
         Ok(op)
     }
 
-    /// The same, with the scopes of a grant checked by the application in which they are to hold.
+    /// The same by the rules of a level, with the scopes of a grant checked by the application in which they are to hold.
     ///
     /// # Errors
     /// `Malformed` or `TooLarge`, and what [`Application::check_scope`] says.
-    pub fn decode_for(app: &dyn Application, bytes: &[u8]) -> Result<AuthorityOp, Refusal> {
+    pub fn decode_for(app: &dyn Application, level: Level, bytes: &[u8]) -> Result<AuthorityOp, Refusal> {
         let op = AuthorityOp::decode(bytes)?;
+        if let AuthorityOp::Member(op) = &op {
+            op.check(level)?;
+        }
         if let AuthorityOp::Grant(grant) = &op {
             grant.scopes.iter().try_for_each(|scope| app.check_scope(scope))?;
         }
@@ -155,11 +164,26 @@ impl AuthorityOp {
         match self {
             AuthorityOp::Grant(grant) => grant.check(),
             AuthorityOp::Rotate { key } => check_key(key),
-            AuthorityOp::Member(op) => op.check(),
+            AuthorityOp::Member(op) => op.check(Level::FIRST),
             AuthorityOp::Revoke { .. }
             | AuthorityOp::Approve { .. }
             | AuthorityOp::Withdraw { .. }
-            | AuthorityOp::Lead { .. } => Ok(()),
+            | AuthorityOp::Lead { .. }
+            | AuthorityOp::Raise { .. } => Ok(()),
+        }
+    }
+
+    /// Whether it is only proposed where several administrators must sign.
+    pub(super) fn needs_signatures(&self) -> bool {
+        match self {
+            AuthorityOp::Grant(_)
+            | AuthorityOp::Revoke { .. }
+            | AuthorityOp::Member(_)
+            | AuthorityOp::Raise { .. } => true,
+            AuthorityOp::Rotate { .. }
+            | AuthorityOp::Approve { .. }
+            | AuthorityOp::Withdraw { .. }
+            | AuthorityOp::Lead { .. } => false,
         }
     }
 

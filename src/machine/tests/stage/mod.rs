@@ -11,8 +11,8 @@ use synod_machine::{
 };
 use synod_types::command::Operation;
 use synod_types::{
-    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Outcome, Receipt, Refusal,
-    RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
+    AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, Level, Outcome, Receipt,
+    Refusal, RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -195,16 +195,21 @@ pub fn founded() -> Machine {
 
 /// A machine whose administrators are the commanders below `administrators`; so many of them sign each change.
 pub fn founded_by(administrators: u64, signatures_needed: u32) -> Machine {
+    Machine::new(CLUSTER, APP, &founders(administrators, signatures_needed), Box::new(Tally::default()))
+}
+
+/// Who founds it, on the newest level.
+pub fn founders(administrators: u64, signatures_needed: u32) -> Founders {
     let administrators = (0..administrators).map(|n| (commander(n), key(n), format!("founder {n}")));
-    let founders =
-        Founders { administrators: administrators.collect(), signatures_needed, members: Vec::new() };
-    Machine::new(CLUSTER, APP, &founders, Box::new(Tally::default()))
+    let (administrators, members) = (administrators.collect(), Vec::new());
+    Founders { administrators, signatures_needed, members, level: Level::NEWEST }
 }
 
 /// Applies `commands` as the next slot, decreed at `time`.
 pub fn apply_at(machine: &mut Machine, time: u64, commands: Vec<SignedCommand>) -> Vec<Applied> {
     let slot = machine.state().applied.next();
-    machine.apply(slot, &Decree::Batch(Arc::new(Batch { term: TERM, time: TimeMs(time), commands })))
+    let decree = Decree::Batch(Arc::new(Batch { term: TERM, time: TimeMs(time), commands }));
+    machine.apply(slot, &decree).expect("its level is known")
 }
 
 /// Applies one command as the next slot.

@@ -12,8 +12,8 @@ use quinn::{
 use synod_auth::{TlsIdentity, sign_hello};
 use synod_types::frame::FrameReader;
 use synod_types::limits::HELLO_FRAME_BYTES_MAX;
-use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode};
-use synod_types::{ClusterId, wire};
+use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode, Welcome};
+use synod_types::{ClusterId, Program, wire};
 
 use crate::world::{CLUSTER, within};
 
@@ -29,6 +29,11 @@ pub fn called(identity: &TlsIdentity) -> Endpoint {
     let tls = identity.mesh_server(&[ALPN]).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+/// What a node of this build answers to the first frame of a session.
+pub fn welcome() -> Control {
+    Control::Welcome(Box::new(Welcome { your_msg_n: 1, program: Program::of_node() }))
 }
 
 /// One session, as it is opened or taken.
@@ -74,7 +79,8 @@ impl ByHand {
     /// The Hello that `identity` would say in this session.
     pub fn hello(&self, identity: &TlsIdentity, cluster: ClusterId, address: &str) -> Hello {
         let key = identity.public_key().spki_der();
-        sign_hello(identity.signing_key(), &cluster, key, address, [0; 16], &self.exporter())
+        let program = Program::of_node();
+        sign_hello(identity.signing_key(), &cluster, &program, key, address, [0; 16], &self.exporter())
     }
 
     /// Says Hello as `identity`, as it should.
@@ -105,9 +111,9 @@ impl ByHand {
         }
     }
 
-    /// The Hello is acknowledged.
-    pub async fn hear_ack(&mut self) {
-        assert_eq!(self.hear().await, ControlFrame { msg_n: 1, control: Control::Ack { your_msg_n: 1 } });
+    /// The Hello is taken.
+    pub async fn hear_welcome(&mut self) {
+        assert_eq!(self.hear().await, ControlFrame { msg_n: 1, control: welcome() });
     }
 
     pub async fn stream(&self, bytes: &[u8]) -> SendStream {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use synod_auth::{Algorithm, CertificateAuthority, SigningKey, TlsIdentity, Unverified};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus, Priority};
-use synod_types::{AppNdx, ClusterId, Decree, Digest, GroupMessage, Message, NodeId, Slot};
+use synod_types::{AppNdx, ClusterId, Decree, Digest, GroupMessage, Message, NodeId, Program, Slot};
 use tempfile::TempDir;
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
@@ -109,6 +109,7 @@ impl Seat {
             identity: self.identity.clone(),
             listen,
             address: self.address.to_string(),
+            program: Program::of_node(),
             retry_delay: Duration::from_millis(50),
             catch_up_rate: u32::MAX,
             peers,

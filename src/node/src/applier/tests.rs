@@ -35,7 +35,7 @@ impl Stage {
         let mut slot = Slot(0);
         for (n, file) in (1..).zip(first) {
             slot = slot.next();
-            machine.apply(slot, &batch(author.put(n, file)));
+            machine.apply(slot, &batch(author.put(n, file))).unwrap();
         }
         let (door, publisher, _) = AppDoor::open("shelf", machine.view());
         let (gate, _) = mpsc::unbounded_channel();
@@ -49,11 +49,12 @@ impl Stage {
         };
         let (snapshot_asks, due) = mpsc::channel(16);
         let every = Every { bytes: 1 << 30, commands: EVERY, time: Duration::from_secs(3600) };
-        let snapshots = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state().time));
+        let (snapshots, pace) = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state().time));
+        let beside = Beside { snapshots, pace, fatal: Fatal::new() };
         let publisher = Arc::new(publisher);
         let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
         let task =
-            tokio::spawn(run(machine, publisher, Arc::clone(&intake), chains, snapshots, decrees, obtain));
+            tokio::spawn(run(machine, publisher, Arc::clone(&intake), chains, beside, decrees, obtain));
         Stage { author, door, intake, chosen, due, slot, asked, task }
     }
 
@@ -218,7 +219,7 @@ async fn a_snapshot_is_due_at_its_slot_and_a_state_that_is_installed_is_gone_on_
     // A state further on, as another node made it.
     let mut further = stage.author.machine();
     for slot in 1..=9 {
-        further.apply(Slot(slot), &batch(stage.author.clear(slot)));
+        further.apply(Slot(slot), &batch(stage.author.clear(slot))).unwrap();
     }
     stage.chosen.send(Next::Install(Box::new(further))).unwrap();
     for slot in 10..10 + EVERY {

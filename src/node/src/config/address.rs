@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+
+use synod_types::host_port::{self, NoHostPort};
+use synod_types::limits::ADDRESS_BYTES_MAX;
 
 /// Where something listens or is reached.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -42,6 +45,9 @@ pub enum AddressError {
         /// Its host.
         host: String,
     },
+    /// It has too many bytes.
+    #[error("{0:?} has more than {ADDRESS_BYTES_MAX} bytes")]
+    TooLong(String),
 }
 
 impl Address {
@@ -50,19 +56,19 @@ impl Address {
     /// # Errors
     /// [`AddressError`] says what does not fit.
     pub fn parse(text: &str, ports: RangeInclusive<u16>) -> Result<Address, AddressError> {
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
-        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_host = match in_brackets {
-            Some(host) => host.parse::<Ipv6Addr>().is_ok(),
-            None => is_host_name(host),
-        };
-        if !is_host {
-            return Err(AddressError::BadHost { text: text.to_owned(), host: host.to_owned() });
+        let own = || text.to_owned();
+        let (host_text, port_text) = text.rsplit_once(':').unwrap_or((text, ""));
+        let (min, max) = (*ports.start(), *ports.end());
+        let bad_port = || AddressError::BadPort { text: own(), port: port_text.to_owned(), min, max };
+        match host_port::split(text) {
+            Ok((host, port)) if ports.contains(&port) => Ok(Address { host: host.to_owned(), port }),
+            Ok(_) | Err(NoHostPort::BadPort) => Err(bad_port()),
+            Err(NoHostPort::NoPort) => Err(AddressError::NoPort(own())),
+            Err(NoHostPort::BadHost) => {
+                Err(AddressError::BadHost { text: own(), host: host_text.to_owned() })
+            }
+            Err(NoHostPort::TooLong) => Err(AddressError::TooLong(own())),
         }
-        let number = port.parse().ok().filter(|number| ports.contains(number));
-        let (min, max) = ports.into_inner();
-        let bad_port = || AddressError::BadPort { text: text.to_owned(), port: port.to_owned(), min, max };
-        Ok(Address { host: in_brackets.unwrap_or(host).to_owned(), port: number.ok_or_else(bad_port)? })
     }
 
     /// The first socket address that the host stands for now. Asks the system's resolver, which may take its time.
@@ -83,12 +89,6 @@ impl Address {
             && self.port != 0
             && (self.host == other.host || is_any(&self.host) || is_any(&other.host))
     }
-}
-
-/// Letters, digits, '-', '_' and '.': DNS names, the names of containers, and IPv4 addresses.
-fn is_host_name(host: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=253).contains(&host.len()) && host.bytes().all(plain)
 }
 
 impl fmt::Display for Address {

@@ -38,7 +38,7 @@ impl Stage {
     }
 
     fn execute(&mut self, slot: u64, command: &SignedCommand) {
-        let applied = self.machine.apply(Slot(slot), &batch(command.clone()));
+        let applied = self.machine.apply(Slot(slot), &batch(command.clone())).unwrap();
         self.publisher.publish(self.machine.view());
         self.intake.on_applied(applied);
     }

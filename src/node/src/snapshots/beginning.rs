@@ -9,6 +9,7 @@ use synod_auth::checkpoint::{CertificateError, verify_certificate};
 use synod_auth::{Genesis, GenesisApp};
 use synod_content::look_up;
 use synod_machine::Machine;
+use synod_types::versions::LEVELS;
 use synod_types::{Certificate, Checkpoint, ClusterId, Configuration, ContentKey, NodeId, Slot};
 
 use super::disk::{Folder, ListError, read};
@@ -182,7 +183,7 @@ impl Beginning {
             Err(CertificateError::NoMajority { .. }) => Voucher::Owner,
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
         };
-        let machine = restore(cluster, &checkpoint, &app.kind, origin, read);
+        let machine = restore(cluster, &checkpoint, &app.kind, LEVELS, origin, read);
         let machine = machine.map_err(|why| BeginningError::Unusable {
             path,
             checkpoint: boxed,
@@ -207,5 +208,9 @@ fn certificate(path: &Path) -> Result<Certificate, BeginningError> {
     read(path).map_err(|why| match why {
         ListError::Damaged(why) => BeginningError::Damaged { path: path.to_owned(), why: why.to_owned() },
         ListError::Io(source) => BeginningError::Io { path: path.to_owned(), source },
+        why @ ListError::UnknownVersion(_) => {
+            let source = io::Error::new(io::ErrorKind::Unsupported, why.to_string());
+            BeginningError::Io { path: path.to_owned(), source }
+        }
     })
 }

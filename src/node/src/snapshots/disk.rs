@@ -15,13 +15,17 @@ use std::path::{Path, PathBuf};
 use synod_content::{BeginError, PutError, Store};
 use synod_machine::View;
 use synod_types::limits::{CONTENT_PIECE_BYTES, SNAPSHOT_CHUNK_BYTES};
-use synod_types::{AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, wire};
+use synod_types::{
+    AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, format, wire,
+};
 use tracing::error;
 
 use super::restoring::read_index;
 use crate::durable::{NEW, replace};
 
 const DOMAIN: &[u8] = b"synod/snapshot/v1\0";
+/// The same without the version.
+const NAME: &str = "synod/snapshot/v";
 const DIGEST_BYTES: usize = 32;
 
 /// Where this node keeps its snapshots.
@@ -55,6 +59,9 @@ pub(super) enum ListError {
     /// It is not what was written.
     #[error("{0}")]
     Damaged(&'static str),
+    /// It is of a version that this program does not read.
+    #[error("it is of version {0}, and this program reads version 1: install a newer program")]
+    UnknownVersion(String),
     /// The operating system's.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -123,7 +130,10 @@ impl Folder {
                 continue;
             }
             match read(&path) {
-                Ok(_) => bytes += path.metadata().map_or(0, |file| file.len()),
+                // What a newer program has written is not damaged; this one has refused to start by then.
+                Ok(_) | Err(ListError::UnknownVersion(_)) => {
+                    bytes += path.metadata().map_or(0, |file| file.len());
+                }
                 Err(ListError::Damaged(_)) => damaged.push(path),
                 // It may have gone meanwhile.
                 Err(ListError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {}
@@ -141,7 +151,7 @@ impl Folder {
     /// Every snapshot whose files are here, oldest first; what is damaged is logged, and left out.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's; and where a newer program has written one.
     pub(crate) fn load(&self, chunks: &Store) -> io::Result<Vec<Kept>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.0)? {
@@ -149,7 +159,15 @@ impl Folder {
             if path.extension().is_some_and(|extension| extension == NEW) {
                 fs::remove_file(&path)?;
             } else if path.is_file() {
-                match read(&path).ok().and_then(|certificate| with_index(certificate, chunks)) {
+                let certificate = match read(&path) {
+                    // The log behind it may be cut: without it, this node would seem to have forgotten everything.
+                    Err(why @ ListError::UnknownVersion(_)) => {
+                        let text = format!("{}: {why}", path.display());
+                        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                    }
+                    read => read.ok(),
+                };
+                match certificate.and_then(|certificate| with_index(certificate, chunks)) {
                     Some(kept) => all.push(kept),
                     None => error!(file = %path.display(), "a snapshot is damaged, and not used"),
                 }
@@ -164,12 +182,7 @@ impl Folder {
     /// # Errors
     /// The operating system's.
     pub(crate) fn write(&self, certificate: &Certificate) -> io::Result<()> {
-        let path = self.path(&certificate.checkpoint);
-        let mut bytes = DOMAIN.to_vec();
-        bytes.extend_from_slice(&wire::encode(certificate));
-        let digest = Digest::of(&[&bytes]);
-        bytes.extend_from_slice(&digest.0);
-        replace(&path, &bytes)
+        replace(&self.path(&certificate.checkpoint), &encode(certificate))
     }
 
     /// Forgets a snapshot. Its chunks stay until nobody asks for them any more.
@@ -187,17 +200,30 @@ impl Folder {
     }
 }
 
+/// The small file of a snapshot.
+fn encode(certificate: &Certificate) -> Vec<u8> {
+    let mut bytes = DOMAIN.to_vec();
+    bytes.extend_from_slice(&wire::encode(certificate));
+    let digest = Digest::of(&[&bytes]);
+    bytes.extend_from_slice(&digest.0);
+    bytes
+}
+
 /// Who has signed which snapshot, as a small file says.
 pub(super) fn read(path: &Path) -> Result<Certificate, ListError> {
-    let bytes = fs::read(path)?;
+    decode(&fs::read(path)?)
+}
+
+fn decode(bytes: &[u8]) -> Result<Certificate, ListError> {
     let damaged = ListError::Damaged;
     let (content, digest) = bytes.split_last_chunk::<DIGEST_BYTES>().ok_or(damaged("it is too short"))?;
     if Digest::of(&[content]).0 != *digest {
         return Err(damaged("its digest does not match"));
     }
-    let certificate =
-        content.strip_prefix(DOMAIN).ok_or(damaged("it is nothing that this program writes"))?;
-    wire::decode(certificate).map_err(|_| damaged("it is no certificate"))
+    match format::split(NAME, content).ok_or(damaged("it is nothing that this program writes"))? {
+        ("1", certificate) => wire::decode(certificate).map_err(|_| damaged("it is no certificate")),
+        (version, _) => Err(ListError::UnknownVersion(version.to_owned())),
+    }
 }
 
 fn with_index(certificate: Certificate, chunks: &Store) -> Option<Kept> {
@@ -235,4 +261,41 @@ pub(crate) fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError>
         chunks.put(&key, &manifest, number, piece)?;
     }
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use synod_types::{CheckpointSignature, StateNdx};
+
+    use super::*;
+
+    #[test]
+    fn the_small_file_is_golden() {
+        let digest = |n| Digest([n; 32]);
+        let checkpoint = Checkpoint {
+            app: AppNdx(7),
+            slot: Slot(258),
+            state_ndx: StateNdx(257),
+            chain: digest(3),
+            index: ContentKey(digest(4)),
+        };
+        let (key, signature) = (Bytes::from_static(b"key"), Bytes::from_static(b"signature"));
+        let signatures = vec![CheckpointSignature { key, signature }];
+        let certificate = Certificate { checkpoint, signatures };
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/snapshot-v1.hex");
+        let kept = synod_golden::holds(file, [("certificate", encode(&certificate))]);
+        assert_eq!(decode(&kept["certificate"]).unwrap(), certificate);
+
+        let mut newer = kept["certificate"].clone();
+        newer.truncate(newer.len() - DIGEST_BYTES);
+        newer[NAME.len()] = b'9';
+        let sum = Digest::of(&[&newer]);
+        newer.extend_from_slice(&sum.0);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        fs::write(folder.0.join("7-258"), newer).unwrap();
+        let why = folder.load(&Store::open(&folder.chunks()).unwrap()).unwrap_err().to_string();
+        assert!(why.contains("7-258: it is of version 9, and this program reads version 1"), "{why}");
+    }
 }

@@ -9,7 +9,7 @@ use synod_machine::snapshot::{SnapshotError, digest_without_cluster};
 use synod_machine::{Machine, View};
 use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
 use synod_types::wire::{self, WireError};
-use synod_types::{Checkpoint, ClusterId, ContentKey, Slot, SnapshotIndex};
+use synod_types::{Checkpoint, ClusterId, ContentKey, Slot, SnapshotIndex, Versions};
 
 use crate::apps;
 
@@ -49,8 +49,16 @@ pub enum RestoreError {
     OtherState(Box<View>),
 }
 
-/// The state that a snapshot holds, if it is the one that its checkpoint names, and, where it is the one with which the cluster
-/// begins, the one that genesis names. `read` gives a file that is what its key says.
+impl RestoreError {
+    /// Whether a newer program could use it.
+    pub fn is_too_new(&self) -> bool {
+        let RestoreError::Snapshot(why) = self else { return false };
+        matches!(why, SnapshotError::UnknownLevel(_) | SnapshotError::UnknownVersion(_))
+    }
+}
+
+/// The state that a snapshot holds, if it is the one that its checkpoint names, if this program knows its level, and, where it is
+/// the one with which the cluster begins, if it is the one that genesis names. `read` gives a file that is what its key says.
 ///
 /// # Errors
 /// [`RestoreError`].
@@ -58,6 +66,7 @@ pub(crate) fn restore<E: Display>(
     cluster: ClusterId,
     checkpoint: &Checkpoint,
     kind: &str,
+    levels: Versions,
     origin: Option<&OriginApp>,
     read: impl Fn(ContentKey) -> Result<Bytes, E>,
 ) -> Result<Machine, RestoreError> {
@@ -72,6 +81,7 @@ pub(crate) fn restore<E: Display>(
     }
     let application = apps::new(kind).ok_or_else(|| RestoreError::UnknownKind(kind.to_owned()))?;
     let machine = Machine::restore(cluster, checkpoint.app, &snapshot, application)?;
+    let machine = machine.with_levels(levels).map_err(SnapshotError::UnknownLevel)?;
     let view = machine.state();
     if (view.applied, view.state_ndx, view.chain) != (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain)
     {

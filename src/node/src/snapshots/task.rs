@@ -12,7 +12,7 @@ use synod_journal::Journal;
 use synod_machine::{Machine, View};
 use synod_mesh::Mesh;
 use synod_types::configuration::is_majority;
-use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot};
+use synod_types::{AppNdx, Certificate, Checkpoint, ClusterId, ContentKey, Message, NodeId, Slot, Versions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -26,6 +26,7 @@ use crate::content::Content;
 use crate::driver::Input;
 use crate::metrics::float;
 use crate::roster::Roster;
+use crate::tasks::Fatal;
 
 /// How often a node asks again for the word of the others.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -60,6 +61,10 @@ pub(crate) struct Task {
     pub journal: Journal,
     /// Where what is cut off is kept, if it is.
     pub archiver: Option<Archiver>,
+    /// By the rules of which levels this program can execute.
+    pub levels: Versions,
+    /// Ends the node.
+    pub fatal: Fatal,
     pub apps: BTreeMap<AppNdx, App>,
     pub jobs: JoinSet<Done>,
 }
@@ -445,6 +450,8 @@ impl Task {
             kind: app.kind.clone(),
             origin: app.origin,
             cluster: self.cluster,
+            levels: self.levels,
+            fatal: self.fatal.clone(),
             content: self.content.clone(),
             folder: self.folder.clone(),
             chunks: Arc::clone(&chunks),
@@ -477,6 +484,8 @@ struct Fetch {
     kind: String,
     origin: Option<OriginApp>,
     cluster: ClusterId,
+    levels: Versions,
+    fatal: Fatal,
     content: Content,
     folder: Folder,
     chunks: Arc<AtomicUsize>,
@@ -511,14 +520,18 @@ impl Fetch {
             }
         }
         self.chunks.store(ALL, Ordering::Relaxed);
-        let Fetch { certificate, kind, origin, cluster, content, folder, .. } = self;
+        let Fetch { certificate, kind, origin, cluster, levels, fatal, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
             let read = |key| reader.read_blocking(key).ok_or("it is not here");
-            let machine = match restoring::restore(cluster, &checkpoint, &kind, origin.as_ref(), read) {
+            let machine = match restoring::restore(cluster, &checkpoint, &kind, levels, origin.as_ref(), read)
+            {
                 Ok(machine) => machine,
                 Err(why) => {
                     error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");
+                    if why.is_too_new() {
+                        fatal.raise(why.to_string());
+                    }
                     return None;
                 }
             };

@@ -50,6 +50,7 @@ impl Rogue {
             identity,
             listen: Listen::Address(listen),
             address,
+            program: synod_types::Program::of_node(),
             retry_delay: Duration::from_millis(50),
             catch_up_rate: u32::MAX,
             peers,

@@ -19,6 +19,8 @@ pub struct StateChecks {
 struct GroupStates {
     /// The state behind each slot, from slot 1 on, as whoever applied it first saw it.
     behind: Vec<(StateNdx, Digest)>,
+    /// The digest of the snapshot of each slot of which there was one.
+    snapshots: BTreeMap<Slot, Digest>,
     /// The chain at each stateNdx, from 1 on.
     chain: Vec<Digest>,
     submitted: BTreeSet<CommandId>,
@@ -38,6 +40,7 @@ impl StateChecks {
     pub fn new(nodes: usize, groups: usize) -> StateChecks {
         let group = GroupStates {
             behind: Vec::new(),
+            snapshots: BTreeMap::new(),
             chain: Vec::new(),
             submitted: BTreeSet::new(),
             executed: BTreeMap::new(),
@@ -82,6 +85,11 @@ impl StateChecks {
     ) {
         let states = &mut self.groups[group(app)];
         let view = machine.state();
+        verdict.demand(
+            machine.levels().contains(view.level().0),
+            "nobody executes by rules that it does not know",
+            || format!("n{} with level {} is on level {}", node + 1, machine.levels(), view.level()),
+        );
         let now = (view.state_ndx, view.chain);
         let known = place(view.applied.0).and_then(|place| states.behind.get(place).copied());
         if let Some(known) = known {
@@ -113,6 +121,15 @@ impl StateChecks {
         let known = place(slot.0).and_then(|place| self.groups[group(app)].behind.get(place).copied());
         verdict.demand(known == Some(now), "a snapshot is of a state that was reached", || {
             format!("n{} installs state {} of slot {slot}, where it was {known:?}", node + 1, now.0)
+        });
+    }
+
+    /// A node made a snapshot of the state behind a slot: nodes sign each other's, whichever programs they have.
+    pub fn on_snapshot(&mut self, node: usize, app: AppNdx, slot: Slot, bytes: &[u8], verdict: &mut Verdict) {
+        let made = Digest::of(&[bytes]);
+        let first = *self.groups[group(app)].snapshots.entry(slot).or_insert(made);
+        verdict.demand(first == made, "equal states give equal snapshots", || {
+            format!("n{} makes another one of slot {slot} of app {app} than somebody before", node + 1)
         });
     }
 
