@@ -99,6 +99,25 @@ fn messages_of_one_source_come_in_its_order() {
     }
 }
 
+/// Who begins between a message and the next keeps the first for who is owed both, though it is not to deliver it.
+#[test]
+fn a_late_comer_does_not_deliver_what_others_cannot() {
+    let mut group = Group::new(3, Guarantee::Reliable, Order::Fifo);
+    group.ticks(3, always);
+    group.crash(3);
+    group.ticks(1, always);
+    group.broadcast(1, "first").unwrap();
+    group.carry(|_, _, packet| !is_data(packet));
+    group.start(3);
+    group.ticks(3, |_, _, packet| !is_data(packet));
+    // The second one is owed to 2 and to the new 3, and gets there; the first one is with 1 alone.
+    group.broadcast(1, "second").unwrap();
+    group.carry(|from, _, _| from == 1);
+    assert_eq!(group.texts(), [(1, vec!["first", "second"]), (2, vec![]), (3, vec![])]);
+    group.ticks(10, always);
+    assert_eq!(group.texts()[1..], [(2, vec!["first", "second"]), (3, vec!["second"])]);
+}
+
 // ---- Lives ----
 
 #[test]

@@ -23,6 +23,8 @@ pub enum Fault {
     StableWhenSent,
     /// Numbers of one source are delivered as they come.
     FifoIgnored,
+    /// Who begins late keeps nothing that its source said earlier for those who are owed it.
+    EarlierNotKept,
     /// What other sources said before is not waited for.
     OthersIgnored,
     /// What was never owed to this node is waited for, too.
@@ -37,6 +39,8 @@ pub enum Fault {
     NoWindow,
     /// Who was given up goes on as if nothing had happened.
     ExpelledGoesOn,
+    /// That a life was given up is forgotten where it was not yet heard.
+    GivenUpForgotten,
     /// Subscribers hear of a message when it arrives.
     SubscribersAtReceipt,
     /// Lamport's clock does not hear of what is delivered.

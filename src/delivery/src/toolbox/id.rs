@@ -103,6 +103,18 @@ impl Window {
         *self != before
     }
 
+    /// What of it is below `number`.
+    pub fn below(&self, number: u64) -> Window {
+        let last = number.saturating_sub(1);
+        let mut rest = Window { through: self.through.min(last), ahead: 0 };
+        if rest.through == self.through {
+            let ahead = (1..=WINDOW).filter_map(|place| rest.bit(rest.through.saturating_add(place)));
+            let kept = ahead.take(usize::try_from(last - rest.through).unwrap_or(usize::MAX));
+            rest.ahead = self.ahead & kept.fold(0, |bits, bit| bits | bit);
+        }
+        rest
+    }
+
     /// All of it but `numbers`.
     pub fn without(&self, numbers: impl IntoIterator<Item = u64>) -> Window {
         let numbers: BTreeSet<u64> = numbers.into_iter().collect();
@@ -164,6 +176,8 @@ mod tests {
             let from = windows[0].watermark().saturating_sub(draw(30));
             let less: BTreeSet<u64> = (from..from + draw(40)).filter(|number| number % 3 > 0).collect();
             let rest = windows[0].without(less.iter().copied());
+            let limit = draw(100);
+            assert_eq!(all(windows[0].below(limit)), both.iter().copied().filter(|&n| n < limit).collect());
             let near = |number: &u64| *number <= rest.watermark() + WINDOW;
             assert_eq!(all(rest), both.difference(&less).copied().filter(near).collect());
         }

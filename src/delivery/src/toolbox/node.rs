@@ -335,9 +335,9 @@ impl Node {
             if keeps
                 && is_other
                 && let Some(stream) = self.streams.open(*source)
-                && stream.since.is_none()
             {
-                is_news |= stream.seen.merge(settled);
+                let settled = stream.since.map_or(*settled, |since| settled.below(since));
+                is_news |= stream.seen.merge(&settled);
             }
             let Some(stream) = self.streams.map.get_mut(source) else { continue };
             let has = peer.has.entry(*source).or_insert_with(|| Window::through(0));
@@ -385,9 +385,10 @@ impl Node {
         let waiting = self.streams.map.values().flat_map(|stream| {
             stream.held.iter().filter(|(number, _)| stream.is_due(**number)).map(|(_, held)| held)
         });
+        let all_keep = guarantee.relays(*broken);
         let mut due = waiting.filter(|held| {
             guarantee.is_met(held.holders.len(), members.len(), *broken)
-                && order.is_next(&held.message, &self.streams, *me, *broken)
+                && order.is_next(&held.message, &self.streams, *me, all_keep, *broken)
         });
         due.next().map(|held| Arc::clone(&held.message))
     }
@@ -491,9 +492,12 @@ impl Node {
         self.deliver(effects);
     }
 
-    /// Owes a life nothing any more, if anything was owed to it.
+    /// Owes a life nothing any more, and will not when it is heard for the first time: others no longer keep what it missed.
     fn give_up(&mut self, life: Life, effects: &mut Vec<Effect>) {
-        if self.peers.0.get(&life.node).is_some_and(|peer| peer.is(life.incarnation)) {
+        let Some(peer) = self.peers.0.get(&life.node) else { return };
+        let is_new = peer.incarnation().is_none_or(|known| known < life.incarnation);
+        let is_noted = is_new && !self.settings.broken.is(Fault::GivenUpForgotten);
+        if is_noted || peer.is(life.incarnation) {
             self.lose(life, State::GivenUp { incarnation: life.incarnation });
             effects.push(Effect::GaveUp(life));
         }

@@ -44,8 +44,16 @@ pub(crate) fn causes(streams: &Streams, me: Life, audience: &[Seat]) -> Vec<Caus
 }
 
 impl Order {
-    /// Whether it is this message's turn at `me`.
-    pub(crate) fn is_next(self, message: &Message, streams: &Streams, me: Life, broken: Broken) -> bool {
+    /// Whether it is this message's turn at `me`. Where `all_keep` messages for others, who is not owed the earlier ones of the
+    /// same source takes them in first, too.
+    pub(crate) fn is_next(
+        self,
+        message: &Message,
+        streams: &Streams,
+        me: Life,
+        all_keep: bool,
+        broken: Broken,
+    ) -> bool {
         let at = |source: Life, is_reached: &dyn Fn(&Stream) -> bool| {
             streams.map.get(&source).map_or_else(|| streams.is_forgotten(source), is_reached)
         };
@@ -61,7 +69,10 @@ impl Order {
                 delivered(source, number)
             }
         };
-        let is_due = || broken.is(Fault::FifoIgnored) || delivered(message.id.source, message.id.number - 1);
+        let MessageId { source, number } = message.id;
+        let keeps = |stream: &Stream| stream.seen.watermark() >= number - 1;
+        let is_kept = || !all_keep || broken.is(Fault::EarlierNotKept) || at(source, &keeps);
+        let is_due = || broken.is(Fault::FifoIgnored) || (delivered(source, number - 1) && is_kept());
         match self {
             Order::Any => true,
             Order::Fifo => is_due(),
