@@ -49,7 +49,7 @@ faults! {
     causes_are_earlier: LamportAlone in Reliable Causal finds "by Lamport's clock";
 }
 
-/// Twelve of 20,000 seeds find one of these two, so each is looked for where it is.
+/// They show in one of some thousand seeds, so each is looked for where it is.
 #[test]
 fn faults_that_are_rare() {
     for (fault, seeds) in [(Fault::GivenUpForgotten, [2612, 4116]), (Fault::EarlierNotKept, [967, 2603])] {

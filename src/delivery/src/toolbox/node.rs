@@ -193,8 +193,8 @@ impl Node {
         self.send_what_is_missed(effects);
         if self.has_news || self.now - self.reported >= self.settings.pace.report_ticks {
             (self.reported, self.has_news) = (self.now, false);
-            let others = self.streams.map.iter().filter(|(source, _)| **source != self.settings.me);
-            let seen = others.map(|(&source, stream)| seen(source, stream)).collect();
+            // Its own messages among them: what of them nobody needs any more, those hear who began late.
+            let seen = self.streams.map.iter().map(|(&source, stream)| seen(source, stream)).collect();
             self.report(seen, effects);
             for (&node, peer) in &self.peers.0 {
                 if let State::GivenUp { incarnation } = peer.state {
@@ -220,12 +220,10 @@ impl Node {
         };
         let life = Life { node: from, incarnation: packet.incarnation };
         // Heard from whomever, also from one that was given up itself.
-        if let Body::Expelled { incarnation } = packet.body {
-            if incarnation == self.settings.me.incarnation && !self.settings.broken.is(Fault::ExpelledGoesOn)
-            {
-                self.status = Status::Expelled;
-                effects.push(Effect::Expelled(from));
-            }
+        let is_meant = packet.body == Body::Expelled { incarnation: self.settings.me.incarnation };
+        if is_meant && !self.settings.broken.is(Fault::ExpelledGoesOn) {
+            self.status = Status::Expelled;
+            effects.push(Effect::Expelled(from));
             return;
         }
         match peer.admit(packet.incarnation, next) {

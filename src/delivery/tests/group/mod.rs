@@ -286,7 +286,7 @@ impl World {
 
     /// Who broadcasts reaches one or none of the others and dies.
     fn say_last_words(&mut self, member: usize) {
-        if self.is_calm || self.members[member].node.is_none() {
+        if !self.may_crash(member) || self.members[member].node.is_none() {
             return;
         }
         self.counts.last_words += 1;
@@ -326,7 +326,7 @@ impl World {
                         _ => &[],
                     };
                     self.checks.on_deliver(life, &delivery, subscribers == due);
-                    if !self.is_calm && self.doomed.remove(&member) {
+                    if self.may_crash(member) && self.doomed.remove(&member) {
                         self.crash(member);
                         let at = self.now + self.random.within(0..=STORM_MS);
                         self.at(at, Happening::Restart { member });

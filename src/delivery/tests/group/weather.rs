@@ -1,6 +1,7 @@
 //! What goes wrong, and when; and the calm after the storm.
 
 use synod_delivery::toolbox::Topic;
+use synod_types::limits::TOOLBOX_LIVES_MAX;
 
 use super::{END_MS, Happening, LOSS_MS, STORM_MS, TICK_MS, World};
 
@@ -89,8 +90,14 @@ impl World {
         self.at(first, Happening::Tick { member, incarnation });
     }
 
+    /// Whether a member may crash: not in the calm, and not more often than its lives are remembered.
+    pub(super) fn may_crash(&self, member: usize) -> bool {
+        let lives_max = u64::try_from(TOOLBOX_LIVES_MAX).unwrap();
+        !self.is_calm && self.members[member].incarnation < lives_max
+    }
+
     pub(super) fn crash(&mut self, member: usize) {
-        if !self.is_calm {
+        if self.may_crash(member) {
             self.crash_even_in_calm(member);
         }
     }
@@ -107,7 +114,7 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.cuts.clear();
         for member in self.dead.clone() {
-            self.crash(member);
+            self.crash_even_in_calm(member);
         }
         self.is_calm = true;
         for member in 0..self.members.len() {
