@@ -210,7 +210,7 @@ async fn memory_and_disk_stay_flat() {
     for minute in 1..=minutes {
         let load = load(
             &cluster,
-            "--clients 64 --connections 8 --rate 2000 --seconds 60 --commands 120000 --keys 20000",
+            "--clients 64 --connections 8 --rate 1000 --seconds 60 --commands 60000 --keys 20000",
         );
         assert_eq!(load.errors, 0);
         let of_all = |of: &dyn Fn(usize) -> u64| (0..3).map(|n| of(n) / MIB).collect::<Vec<_>>();
