@@ -100,7 +100,10 @@ pub(super) async fn newest(ask: Ask) -> Outcome {
 #[expect(dead_code, reason = "it describes what `Ask::content_key` finds")]
 struct KeyPath {
     /// SHA3-256 of the file, as 64 hex digits.
-    #[param(example = "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a")]
+    #[param(
+        example = "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a",
+        pattern = "^[0-9a-f]{64}$"
+    )]
     key: String,
 }
 
