@@ -335,8 +335,7 @@ impl Group {
         match self.acceptor.accept(self.learner.chosen(), slot, ballot, decree.clone(), broken) {
             Acceptance::New => {
                 records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-                let hint = self.learner.take_hint(self.app);
-                records.extend(self.cut_before(hint));
+                records.extend(self.take_hint());
                 out.persist(records, accepted);
             }
             Acceptance::Repeated => {
@@ -369,6 +368,12 @@ impl Group {
             records.extend(self.cut_before(Some(record)));
         }
         records
+    }
+
+    /// The hint to write along with other records, if there is a new one.
+    fn take_hint(&mut self) -> impl Iterator<Item = Record> + use<> {
+        let hint = self.learner.take_hint(self.app);
+        self.cut_before(hint)
     }
 
     /// What is chosen according to the log, behind the record of where the log begins, if that is not durable yet.
@@ -455,8 +460,7 @@ impl Group {
             slot = slot.next();
         }
         if !records.is_empty() {
-            let hint = self.learner.take_hint(self.app);
-            records.extend(self.cut_before(hint));
+            records.extend(self.take_hint());
             out.persist(records, []);
         }
         self.advance(out);
@@ -720,8 +724,7 @@ impl Group {
         let mut records = Vec::new();
         if self.acceptor.propose(slot, ballot, &decree) {
             records.push(Record::Accepted { app: self.app, slot, ballot, decree });
-            let hint = self.learner.take_hint(self.app);
-            records.extend(self.cut_before(hint));
+            records.extend(self.take_hint());
         }
         let ndx = out.persist(records, []);
         self.own.push_back((ndx, Own::Accepted(ballot, slot)));
