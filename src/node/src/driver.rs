@@ -310,7 +310,6 @@ impl Driver {
             Message::Disk { is_low, is_slow, sync_us } => {
                 let sync_time = Duration::from_micros(sync_us.into());
                 self.fitness.heard(from, Disk { is_low, is_slow, sync_time });
-                self.ways.space.heard(from, is_low);
             }
             // As if it had been lost: it is asked for again where there is room.
             Message::Group {
@@ -395,7 +394,8 @@ impl Driver {
     /// Proposes what this application, which this node leads, admits; returns what it refuses for good.
     fn propose(&mut self, app: AppNdx, mut commands: Vec<SignedCommand>) -> Vec<(CommandId, Refusal)> {
         let mut refused = Vec::new();
-        if self.ways.space.lacks_majority(self.ways.roster.load().voters(app), self.node) {
+        let known = self.ways.roster.load_full();
+        if self.fitness.lacks_majority(known.voters(app), self.node, self.ways.space.is_low()) {
             let refusal = space::refusal_of_majority();
             return commands.iter().map(|command| (command.id(), refusal.clone())).collect();
         }
@@ -404,7 +404,7 @@ impl Driver {
         let now = term.now(self.clocks.read());
         let view = state.door.view();
         let is_reached = term.is_reached_by(view.applied);
-        let (known, own) = (self.ways.roster.load_full(), self.ways.levels);
+        let own = self.ways.levels;
         let gate = LevelGate { app, view: &view, is_reached, known: &known, own };
         let mesh = &self.ways.mesh;
         commands.retain(|command| {

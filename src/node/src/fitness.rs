@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use synod_types::configuration::is_majority;
 use synod_types::{Message, NodeId};
 use tokio::time::Instant;
 
@@ -91,6 +92,14 @@ impl Fitness {
         Some(News { message: Message::Disk { is_low, is_slow: disk.is_slow, sync_us }, unfit })
     }
 
+    /// Whether nothing can become durable on a majority of these, of which this node is `own`, with a disk that `is_low` or not.
+    pub(crate) fn lacks_majority(&self, voters: &[NodeId], own: NodeId, is_low: bool) -> bool {
+        let is_low = |node: &NodeId| {
+            if *node == own { is_low } else { self.others.get(node).is_some_and(|disk| disk.is_low) }
+        };
+        !is_majority(voters.iter().filter(|node| !is_low(node)).count(), voters.len())
+    }
+
     /// Whether this node's disk is slow, as it looked last.
     pub(crate) fn is_slow(&self) -> bool {
         self.is_slow
@@ -172,6 +181,17 @@ mod tests {
         assert!(!judge(20, &[1, 1], 3));
         assert!(judge(900, &[1, 1], 3));
         assert!(judge(900, &[1, 300], 2));
+    }
+
+    #[test]
+    fn a_minority_can_be_full() {
+        let (mut fitness, all) = (Fitness::default(), [node(1), node(2), node(3)]);
+        assert!(!fitness.lacks_majority(&all, node(1), false));
+        fitness.heard(node(2), Disk { is_low: true, ..disk(1) });
+        assert!(!fitness.lacks_majority(&all, node(1), false));
+        assert!(fitness.lacks_majority(&all, node(1), true));
+        fitness.heard(node(2), disk(1));
+        assert!(!fitness.lacks_majority(&all, node(1), true));
     }
 
     #[test]

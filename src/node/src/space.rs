@@ -5,14 +5,12 @@
 //! Nodes tell each other. Where the disks of a majority are nearly full, nothing can become durable on one: commands are
 //! refused at once, with the reason, and not after a time in which nothing happens.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use synod_types::configuration::is_majority;
-use synod_types::{NodeId, Refusal, RefusalCode};
+use synod_types::{Refusal, RefusalCode};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -24,39 +22,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RESERVE_BYTES: u64 = 256 << 20;
 const RESERVE_PART: u64 = 20;
 
-/// What is known of the disks.
+/// What is known of this node's disk; of the others', [`crate::fitness`] knows.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     is_low: AtomicBool,
-    /// Other nodes that have said so.
-    low: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Space {
     /// Whether this node's disk is nearly full.
     pub(crate) fn is_low(&self) -> bool {
         self.is_low.load(Ordering::Relaxed)
-    }
-
-    /// What another node says of its disk.
-    pub(crate) fn heard(&self, node: NodeId, is_low: bool) {
-        let mut low = self.lock();
-        if is_low {
-            low.insert(node)
-        } else {
-            low.remove(&node)
-        };
-    }
-
-    /// Whether nothing can become durable on a majority of these, `own` among them.
-    pub(crate) fn lacks_majority(&self, voters: &[NodeId], own: NodeId) -> bool {
-        let low = self.lock();
-        let has_room = |node: &&NodeId| if **node == own { !self.is_low() } else { !low.contains(node) };
-        !is_majority(voters.iter().filter(has_room).count(), voters.len())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
-        self.low.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,13 +118,7 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
-    use synod_types::Digest;
-
     use super::*;
-
-    fn node(n: u8) -> NodeId {
-        NodeId(Digest([n; 32]))
-    }
 
     fn room(free: u64) -> Room {
         Room { free, all: 1 << 40 }
@@ -170,17 +139,5 @@ mod tests {
         assert_eq!(room(0).reserve(None), 256 << 20);
         assert_eq!(Room { free: 0, all: 100 << 20 }.reserve(None), 5 << 20);
         assert_eq!(room(0).reserve(Some(0)), 0);
-    }
-
-    #[test]
-    fn a_minority_can_be_full() {
-        let (space, all) = (Space::default(), [node(1), node(2), node(3)]);
-        assert!(!space.lacks_majority(&all, node(1)));
-        space.heard(node(2), true);
-        assert!(!space.lacks_majority(&all, node(1)));
-        space.look(room(0), Some(1));
-        assert!(space.lacks_majority(&all, node(1)));
-        space.heard(node(2), false);
-        assert!(!space.lacks_majority(&all, node(1)));
     }
 }
