@@ -24,11 +24,10 @@ const CERTIFICATE_DOMAIN: &[u8] = b"synod/snapshot/v1\0";
 /// A cluster that makes snapshots often, and of which these nodes have archives.
 async fn start(archives: &[usize]) -> Cluster {
     let mut cluster = Cluster::found(3);
-    for (n, node) in cluster.founded.nodes.iter().enumerate() {
-        let mut config = fs::OpenOptions::new().append(true).open(&node.config).unwrap();
-        writeln!(config, "\n[snapshots]\ncommands = {EVERY}").unwrap();
+    for n in 0..cluster.len() {
+        cluster.configure(n, &format!("\n[snapshots]\ncommands = {EVERY}"));
         if archives.contains(&n) {
-            writeln!(config, "[archive]\ndir = \"archive-{n}\"").unwrap();
+            cluster.configure(n, &format!("[archive]\ndir = \"archive-{n}\""));
         }
     }
     // In the way of the second node's segments.

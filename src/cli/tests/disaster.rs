@@ -6,7 +6,6 @@ mod auditing;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,10 +27,7 @@ const KEYS: u64 = 20;
 /// A cluster that makes snapshots often.
 async fn start(nodes: usize) -> Cluster {
     let mut cluster = Cluster::found(nodes);
-    for node in &cluster.founded.nodes {
-        let mut config = fs::OpenOptions::new().append(true).open(&node.config).unwrap();
-        writeln!(config, "\n[snapshots]\ncommands = {EVERY}").unwrap();
-    }
+    (0..nodes).for_each(|n| cluster.configure(n, &format!("\n[snapshots]\ncommands = {EVERY}")));
     cluster.try_start_all().await.unwrap();
     cluster
 }

@@ -4,7 +4,6 @@
 
 use serde_json::json;
 use synod_cluster::Cluster;
-use synod_node::Config;
 
 const DIFFERS: usize = 1;
 
@@ -18,7 +17,7 @@ async fn an_operator_sees_where_a_node_differs_and_has_it_repaired() {
     let since = written["changed"].as_u64().unwrap();
     cluster.stop(DIFFERS).await;
     let config = cluster.founded.nodes[DIFFERS].config.clone();
-    let data_dir = Config::load(&config).unwrap().data_dir;
+    let data_dir = cluster.data_dir(DIFFERS);
     let evidence = json!({
         "appNdx": 1, "stateNdx": since, "isExact": true, "chain": null, "others": ["node1", "node3"],
     });

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -33,13 +32,6 @@ const OTHER_FILES: u64 = 500;
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
 /// All of 127.0.0.0/8 is this host: the attack has an address of its own, as it would have elsewhere.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-
-/// Bytes of memory that a node's process occupies.
-fn memory(cluster: &Cluster, n: usize) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", cluster.pid(n))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
-}
 
 /// A connection from elsewhere; `None`: the port is so full that even the kernel takes no more.
 async fn connect(to: &Address) -> Option<tokio::net::TcpStream> {
@@ -85,7 +77,7 @@ async fn ten_thousand_slow_connections_take_no_service_and_little_memory() {
     let count = CONNECTIONS.min(maximum.unwrap_or(CONNECTIONS + OTHER_FILES).saturating_sub(OTHER_FILES));
     let mut cluster = Cluster::start(3).await;
     serves(&cluster, 0, "before").await;
-    let before = memory(&cluster, 0);
+    let before = cluster.memory(0);
     let plan = cluster.founded.nodes[0].plan.clone();
     let dns = plan.dns.clone().unwrap();
     let (mut connections, mut full) = (Vec::new(), BTreeSet::new());
@@ -116,7 +108,7 @@ async fn ten_thousand_slow_connections_take_no_service_and_little_memory() {
         }
         serves(&cluster, 0, "still").await;
     }
-    let grown = memory(&cluster, 0).saturating_sub(before);
+    let grown = cluster.memory(0).saturating_sub(before);
     eprintln!("{} slow connections, {} KiB more memory", connections.len(), grown >> 10);
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes");
     assert!(cluster.runs(0) && !cluster.log(0).contains("panicked"), "{}", cluster.log(0));
@@ -130,7 +122,7 @@ async fn what_is_declared_costs_nothing_until_it_comes() {
     const DECLARATIONS: usize = 200;
     let mut cluster = Cluster::start(3).await;
     serves(&cluster, 0, "before").await;
-    let before = memory(&cluster, 0);
+    let before = cluster.memory(0);
     let plan = cluster.founded.nodes[0].plan.clone();
     let tls = Arc::new(cluster.backend_tls());
     let declared = |bytes: u64| {
@@ -163,7 +155,7 @@ async fn what_is_declared_costs_nothing_until_it_comes() {
         plain.push(dns);
     }
     serves(&cluster, 0, "among-them").await;
-    let grown = memory(&cluster, 0).saturating_sub(before);
+    let grown = cluster.memory(0).saturating_sub(before);
     eprintln!("{} declarations, {} KiB more memory", 5 * DECLARATIONS, grown >> 10);
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes");
     assert!(cluster.runs(0) && !cluster.log(0).contains("panicked"), "{}", cluster.log(0));

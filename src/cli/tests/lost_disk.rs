@@ -4,7 +4,6 @@
 
 use synod_client::{CommandOptions, Timeouts};
 use synod_cluster::{Cluster, KV, put};
-use synod_node::Config;
 use synod_types::{Outcome, Seq};
 
 const LOST: usize = 2;
@@ -22,7 +21,7 @@ async fn who_lost_its_disk_does_not_come_back_as_who_it_was() {
     };
     write(1).await;
     cluster.stop(LOST).await;
-    let data_dir = Config::load(&cluster.founded.nodes[LOST].config).unwrap().data_dir;
+    let data_dir = cluster.data_dir(LOST);
     let kept = data_dir.with_extension("kept");
     std::fs::rename(&data_dir, &kept).unwrap();
 

@@ -6,14 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use synod_cluster::{Cluster, KV, program};
-use synod_node::Config;
 
 const MIB: u64 = 1 << 20;
 
@@ -69,24 +67,10 @@ fn bytes_below(path: &Path) -> u64 {
     entries.map(bytes).sum()
 }
 
-/// Bytes of memory that a node occupies.
-fn memory(cluster: &Cluster, n: usize) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", cluster.pid(n))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
-}
-
-fn data_dir(cluster: &Cluster, n: usize) -> std::path::PathBuf {
-    Config::load(&cluster.founded.nodes[n].config).unwrap().data_dir
-}
-
 /// A cluster whose nodes have this at the end of their configurations.
 async fn start(configuration: &str) -> Cluster {
     let mut cluster = Cluster::found(3);
-    for node in &cluster.founded.nodes {
-        let mut config = fs::OpenOptions::new().append(true).open(&node.config).unwrap();
-        writeln!(config, "{configuration}").unwrap();
-    }
+    (0..cluster.len()).for_each(|n| cluster.configure(n, configuration));
     cluster.try_start_all().await.unwrap();
     for n in 0..cluster.len() {
         while cluster.readers.get(n, "/readyz").await.is_err() {}
@@ -128,14 +112,14 @@ async fn a_start_with_a_million_commands_behind_it() {
         cluster.spawn(n);
         cluster.ready(n).await;
         let took = begun.elapsed();
-        let dir = data_dir(&cluster, n);
+        let dir = cluster.data_dir(n);
         let (log, snapshots) = (bytes_below(&dir.join("log")), bytes_below(&dir.join("snapshots")));
         println!(
             "{}: serves {took:.2?} after its start; log {} MiB, snapshots {} MiB, memory {} MiB",
             cluster.name(n),
             log / MIB,
             snapshots / MIB,
-            memory(&cluster, n) / MIB
+            cluster.memory(n) / MIB
         );
     }
     let state = cluster.readers.state(0, "").await.unwrap().state_ndx;
@@ -214,8 +198,8 @@ async fn memory_and_disk_stay_flat() {
         );
         assert_eq!(load.errors, 0);
         let of_all = |of: &dyn Fn(usize) -> u64| (0..3).map(|n| of(n) / MIB).collect::<Vec<_>>();
-        let memory = of_all(&|n| memory(&cluster, n));
-        let disk = of_all(&|n| bytes_below(&data_dir(&cluster, n)));
+        let memory = of_all(&|n| cluster.memory(n));
+        let disk = of_all(&|n| bytes_below(&cluster.data_dir(n)));
         println!(
             "{minute}  {:.0}  {:.1?}  {memory:?}  {disk:?}",
             load.ops_per_second,

@@ -33,6 +33,7 @@ use synod_app_kv::KvOp;
 use synod_auth::{Genesis, GenesisApp, SigningKey, tls};
 use synod_client::{Client, ClientConfig, Commander, Endpoint, Timeouts};
 use synod_gateway::{ClusterStatus, NodeState};
+use synod_node::Config;
 use synod_node::config::Address;
 use synod_types::{AppNdx, Digest, Level, StateNdx};
 use tempfile::TempDir;
@@ -485,6 +486,24 @@ impl Cluster {
     fn signal(&self, n: usize, signal: Signal) {
         let process = self.running[n].as_ref().expect("only who runs takes a signal");
         kill_process(Pid::from_child(&process.child), signal).unwrap();
+    }
+
+    /// Bytes of memory that a node's process occupies.
+    pub fn memory(&self, n: usize) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid(n))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
+    /// Where a node keeps its data, as its configuration says.
+    pub fn data_dir(&self, n: usize) -> PathBuf {
+        Config::load(&self.founded.nodes[n].config).unwrap().data_dir
+    }
+
+    /// Adds something to the end of a node's configuration.
+    pub fn configure(&self, n: usize, text: &str) {
+        let mut config = File::options().append(true).open(&self.founded.nodes[n].config).unwrap();
+        writeln!(config, "{text}").unwrap();
     }
 
     /// Lets a node stop in order.
