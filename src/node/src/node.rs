@@ -225,7 +225,9 @@ impl Node {
         };
         let app_ndxs: Vec<AppNdx> = genesis.apps.iter().map(|app| app.ndx).collect();
         let stamp = Stamp { cluster, node };
+        let begun = Instant::now();
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
+        info!(took_ms = begun.elapsed().as_millis(), "the log is open");
 
         let (asks, asked) = mpsc::unbounded_channel();
         let store = Store::open(&config.data_dir.join("content"))?;
@@ -625,6 +627,7 @@ impl Found<'_> {
         let begun = Instant::now();
         let Found { app, .. } = *self;
         let newest = self.newest_snapshot(recovered)?;
+        let snapshot_ms = begun.elapsed().as_millis();
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
@@ -632,7 +635,7 @@ impl Found<'_> {
                 .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?
                 .with_levels(self.levels)?,
         };
-        let mut pace = Pace::new(every, machine.state().time);
+        let mut pace = Pace::new(every, machine.state());
         let (mut due, mut told) = (None, Instant::now());
         let first = machine.state().applied;
         recovered.begin_behind(first);
@@ -656,7 +659,7 @@ impl Found<'_> {
             }
             for (at, _, decree) in decrees {
                 machine.apply(at, &decree)?;
-                if pace.on_applied(&decree, machine.state().time) {
+                if pace.on_applied(&decree, machine.state()) {
                     due = Some(machine.view());
                 }
                 slot = at;
@@ -671,7 +674,7 @@ impl Found<'_> {
         recovered.configuration = machine.state().configuration.clone();
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
-        info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");
+        info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, snapshot_ms, took_ms, "application is recovered");
         Ok(Replayed { snapshot, machine, pace, due })
     }
 
