@@ -56,6 +56,8 @@ problem_types! {
     InvalidPath = BAD_REQUEST, "invalid-path", "The path cannot be decoded";
     /// Query parameters that are unknown, repeated or out of bounds; `parameters` lists them.
     InvalidParameters = BAD_REQUEST, "invalid-parameters", "Query parameters do not fit";
+    /// A header that is not what belongs there: no State-Vector.
+    InvalidHeader = BAD_REQUEST, "invalid-header", "A header does not fit";
     /// The cluster has no such application; /v1/apps lists those that it has.
     UnknownApp = NOT_FOUND, "unknown-app", "No such application";
     /// The application is of another kind than the address is for.

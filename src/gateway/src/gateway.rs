@@ -18,6 +18,7 @@ use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
 use crate::snapshots::{NoSnapshots, Snapshots};
 use crate::status::{ClusterStatus, NodeState};
+use crate::vector::StateVector;
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -221,6 +222,24 @@ impl Gateway {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
         Ok(door.view())
+    }
+
+    /// The state of each application.
+    pub fn state_vector(&self) -> StateVector {
+        self.apps().iter().map(|door| (door.ndx(), door.state_ndx())).collect()
+    }
+
+    /// Waits until each application is as far as `seen` says, `wait` at most for each.
+    ///
+    /// # Errors
+    /// As for [`Gateway::view`].
+    pub async fn until(&self, seen: &StateVector, wait: Duration) -> Result<(), GatewayError> {
+        for (app, state_ndx) in seen.iter() {
+            if self.app(app)?.state_ndx() < state_ndx {
+                self.view(app, Read { min: Some(state_ndx), wait, ..Read::default() }).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A file to which a state refers; `None` if this node does not have it, or cannot read it.

@@ -19,6 +19,7 @@ mod nodes;
 mod reads;
 mod snapshots;
 pub mod status;
+mod vector;
 mod waiters;
 
 pub use door::{AppDoor, AppPublisher, Fence};
@@ -35,3 +36,4 @@ pub use status::{
     NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};
+pub use vector::{BadVector, StateVector};

@@ -12,6 +12,7 @@ mod kv;
 mod log;
 mod reads;
 mod snapshots;
+mod vectors;
 mod watching;
 mod zones;
 mod zones_house;
