@@ -23,6 +23,7 @@ mod random;
 pub mod receipt;
 mod recent;
 pub mod signing_key;
+pub mod standing;
 pub mod statement;
 pub mod tls;
 pub mod verified;
@@ -37,6 +38,7 @@ pub use key::{Algorithm, KeyError, PublicKey, SignatureError};
 pub use pool::{Busy, VerifyPool};
 pub use receipt::{ReceiptError, sign_content_receipt, verify_content_receipt};
 pub use signing_key::SigningKey;
+pub use standing::{StandingError, sign_standing, verify_standing};
 pub use statement::{
     ProofError, StatementError, sign_statement, verify_bundle, verify_signatures, verify_state_certificate,
     verify_statement,

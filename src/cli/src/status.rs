@@ -401,6 +401,7 @@ mod tests {
             program: Some(program()),
             wire: None,
             refused: None,
+            heard: None,
         };
         let app = AppStatus {
             level: 2,

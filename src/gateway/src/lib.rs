@@ -34,8 +34,8 @@ pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use snapshots::Snapshots;
 pub use status::{
-    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
-    NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
+    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, HeardAppStatus,
+    HeardStatus, Leader, NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};
 pub use vector::{BadVector, StateVector};

@@ -79,6 +79,7 @@ fn status() -> ClusterStatus {
             program: None,
             wire: None,
             refused: None,
+            heard: None,
         }],
         certificates: Vec::new(),
         scrub: synod_gateway::ScrubStatus::default(),

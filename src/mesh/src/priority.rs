@@ -40,7 +40,8 @@ impl Priority {
             Message::Forward { .. }
             | Message::ForwardRefused { .. }
             | Message::Checkpoint { .. }
-            | Message::Cosign(_) => Priority::Replication,
+            | Message::Cosign(_)
+            | Message::Gossip(_) => Priority::Replication,
             Message::Group { message, .. } => match message {
                 GroupMessage::Nack { .. }
                 | GroupMessage::Learn { .. }

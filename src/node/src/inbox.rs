@@ -8,7 +8,9 @@ use synod_auth::{
     verify_signatures, verify_statement,
 };
 use synod_types::limits::APPS_MAX;
-use synod_types::{ContentMessage, CosignMessage, GroupMessage, Message, NodeId, Refusal};
+use synod_types::{
+    ContentMessage, CosignMessage, GossipMessage, GroupMessage, Message, NodeId, Refusal, SignedStanding,
+};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -32,6 +34,7 @@ pub(crate) struct Inbox {
     pub chunks: mpsc::Sender<(NodeId, ContentMessage)>,
     pub snapshots: Snapshots,
     pub cosigning: Cosigning,
+    pub gossip: mpsc::Sender<(NodeId, GossipMessage<SignedStanding>)>,
     /// Whose word counts.
     pub roster: Arc<Roster>,
 }
@@ -47,6 +50,8 @@ impl Inbox {
                 return self.take_word(Word { from, checkpoint, signature, asks });
             }
             Ok(Message::Cosign(message)) => return self.take_cosign(from, message),
+            // One that is lost is followed by another round.
+            Ok(Message::Gossip(message)) => return drop(self.gossip.try_send((from, message))),
             Ok(message) if !self.is_certified(from, &message) => return,
             Ok(message) => message,
             Err(refusal) => {
@@ -165,9 +170,19 @@ mod tests {
         let (chunks, _) = mpsc::channel(1);
         let snapshots = Snapshots::new(mpsc::channel(1).0);
         let (pool, roster) = (Arc::new(pool), crate::roster::tests::of_one());
-        let cosigning = Cosigning::new(CLUSTER, mpsc::channel(1).0);
+        let (cosigning, gossip) = (Cosigning::new(CLUSTER, mpsc::channel(1).0), mpsc::channel(1).0);
         (
-            Inbox { verify: Verify::Entry, pool, messages, content, chunks, snapshots, cosigning, roster },
+            Inbox {
+                verify: Verify::Entry,
+                pool,
+                messages,
+                content,
+                chunks,
+                snapshots,
+                cosigning,
+                gossip,
+                roster,
+            },
             received,
         )
     }

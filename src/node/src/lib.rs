@@ -21,6 +21,7 @@ mod durable;
 mod fitness;
 mod freshness;
 mod gate;
+mod hearsay;
 mod http;
 mod inbox;
 pub mod intake;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use synod_archive::Archive;
@@ -42,6 +42,7 @@ use crate::divergence::{self, Evidence};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::gate::Gate;
+use crate::hearsay::{self, Hearsay};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
@@ -74,6 +75,9 @@ const HAND_OVER_AGAIN: u32 = 25;
 const SNAPSHOT_ASKS_MAX: usize = 1024;
 /// What waits for the task that takes care of certificates.
 const COSIGN_ASKS_MAX: usize = 1024;
+
+/// Messages of gossip that wait; others are lost, and said again.
+const GOSSIP_MESSAGES_MAX: usize = 64;
 
 /// Where a node listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -334,6 +338,7 @@ impl Node {
         let pool = Arc::new(pool);
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
+        let (gossip, gossip_heard) = mpsc::channel(GOSSIP_MESSAGES_MAX);
         let (chunk_messages, chunks_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let inbox = Inbox {
             verify: config.verify,
@@ -343,6 +348,7 @@ impl Node {
             chunks: chunk_messages,
             snapshots: snapshots.clone(),
             cosigning: cosigning.clone(),
+            gossip,
             roster: Arc::clone(&roster),
         };
         let opened = Directories::open(&config.data_dir);
@@ -383,6 +389,24 @@ impl Node {
         });
         let stopping = tasks.stopping();
         tasks.spawn("certificate task".to_owned(), cosigning_task.run(cosigning_asked, stopping));
+
+        let hearsay = Hearsay::default();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let gossiping = hearsay::Task {
+            cluster,
+            node,
+            identity: Arc::clone(&identity),
+            roster: Arc::clone(&roster),
+            mesh: Arc::clone(&mesh),
+            doors: doors.clone(),
+            cosigning: cosigning.clone(),
+            content: content.clone(),
+            hearsay: hearsay.clone(),
+            gossip: hearsay::Task::begin(node, u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),
+            said: None,
+            behind: BTreeMap::new(),
+        };
+        tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
 
         let mut driven = BTreeMap::new();
         for Room { app, machine, pace, marks, publisher, questions } in rooms {
@@ -484,6 +508,7 @@ impl Node {
             doors: doors.clone(),
             certificates: Arc::clone(&certificates),
             cosigning: cosigning.clone(),
+            hearsay,
             findings,
         });
         let asked_status = Arc::clone(&status);

@@ -201,6 +201,7 @@ impl Core {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

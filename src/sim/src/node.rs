@@ -365,6 +365,7 @@ impl Node {
             Message::Content(_)
             | Message::Chunk(_)
             | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -246,6 +246,7 @@ impl fmt::Display for Show<&Message> {
             Message::Content(_)
             | Message::Chunk(_)
             | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
@@ -340,6 +341,7 @@ pub fn weight(message: &Message) -> Weight {
         | Message::Content(_)
         | Message::Chunk(_)
         | Message::Cosign(_)
+        | Message::Gossip(_)
         | Message::Checkpoint { .. }
         | Message::ChainRequest { .. }
         | Message::Chain { .. }

@@ -24,6 +24,7 @@ pub mod record;
 pub mod request;
 pub mod session;
 pub mod signed_body;
+pub mod standing;
 pub mod statement;
 pub mod threshold;
 pub mod versions;
@@ -44,6 +45,7 @@ pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};
 pub use signed_body::SignedBody;
+pub use standing::{AppStanding, GossipMessage, SignedStanding, Standing, Version, Word};
 pub use statement::{
     BundleError, CertificateBundle, CosignMessage, Holding, StateCertificate, Statement, StatementKey,
     StatementSignature,

@@ -9,6 +9,7 @@ use crate::decree::Decree;
 use crate::digest::Digest;
 use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
+use crate::standing::{GossipMessage, SignedStanding};
 use crate::statement::CosignMessage;
 
 /// A message between two nodes.
@@ -92,6 +93,8 @@ pub enum Message {
     Chunk(ContentMessage),
     /// On the way to certificates.
     Cosign(CosignMessage),
+    /// How far nodes are.
+    Gossip(GossipMessage<SignedStanding>),
 }
 
 impl Message {
@@ -109,7 +112,7 @@ impl Message {
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
             | Message::Disk { .. } => 1,
-            Message::Cosign(_) => 2,
+            Message::Cosign(_) | Message::Gossip(_) => 2,
             Message::Group { message, .. } => message.since(),
             Message::Content(message) | Message::Chunk(message) => message.since(),
         }
@@ -124,6 +127,7 @@ impl Message {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }

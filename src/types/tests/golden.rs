@@ -15,11 +15,12 @@ use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
 use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode, Welcome};
 use synod_types::versions::{COMMANDER_WIRE, MESH_WIRE};
 use synod_types::{
-    AppNdx, Ballot, Batch, Certificate, CertificateBundle, Checkpoint, CheckpointSignature, ClusterId,
-    CommandBody, CommandId, CommanderId, Configuration, ContentKey, ContentMessage, ContentReceipt,
-    CosignMessage, Decree, Digest, Epoch, GroupMessage, Holding, LogPageError, Manifest, Message, NodeId,
-    Outcome, Program, Receipt, Refusal, RefusalCode, Seq, SignedCommand, Slot, SnapshotIndex,
-    StateCertificate, StateNdx, Statement, StatementSignature, TimeMs, Versions, wire,
+    AppNdx, AppStanding, Ballot, Batch, Certificate, CertificateBundle, Checkpoint, CheckpointSignature,
+    ClusterId, CommandBody, CommandId, CommanderId, Configuration, ContentKey, ContentMessage,
+    ContentReceipt, CosignMessage, Decree, Digest, Epoch, GossipMessage, GroupMessage, Holding, LogPageError,
+    Manifest, Message, NodeId, Outcome, Program, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
+    SignedStanding, Slot, SnapshotIndex, Standing, StateCertificate, StateNdx, Statement, StatementSignature,
+    TimeMs, Version, Versions, Word, wire,
 };
 
 /// Pairs each variant with a sample of it.
@@ -196,6 +197,26 @@ samples!(messages: Message {
     Message::Disk { .. } => Message::Disk { is_low: true, is_slow: false, sync_us: 300 },
     Message::Chunk(_) => Message::Chunk(ContentMessage::NotHeld { content: ContentKey(digest(4)) }),
     Message::Cosign(_) => Message::Cosign(CosignMessage::Holds(vec![])),
+    Message::Gossip(_) => Message::Gossip(GossipMessage::Heads(vec![])),
+});
+
+fn version() -> Version {
+    Version { life: 300, number: 2, tag: 258 }
+}
+
+fn standing() -> Standing {
+    let app = AppStanding { app: APP, state_ndx: StateNdx(257), chain: digest(3), certified: StateNdx(256) };
+    Standing { apps: vec![app], files: 300 }
+}
+
+samples!(gossip_messages: GossipMessage<SignedStanding> {
+    GossipMessage::Heads(_) => GossipMessage::Heads(vec![(NodeId(digest(9)), version())]),
+    GossipMessage::News { .. } => {
+        let (key, signature) = (Bytes::from_static(b"key"), Bytes::from_static(b"signature"));
+        let says = SignedStanding { standing: standing(), key, signature };
+        let words = vec![Word { node: NodeId(digest(9)), version: version(), says }];
+        GossipMessage::News { words, lacks: vec![(NodeId(digest(8)), Version::default())] }
+    },
 });
 
 fn statement() -> Statement {
@@ -301,7 +322,12 @@ fn messages_between_nodes() {
         let name = name.replace("Cosign", "Cosign.");
         (name, Message::Cosign(message))
     });
-    let all: Vec<_> = messages().into_iter().chain(group).chain(content).chain(cosign).collect();
+    let gossip = gossip_messages().into_iter().map(|(name, message)| {
+        let name = name.replace("Gossip", "Gossip.");
+        (name, Message::Gossip(message))
+    });
+    let all = messages().into_iter().chain(group).chain(content).chain(cosign).chain(gossip);
+    let all: Vec<_> = all.collect();
     for (name, message) in &all {
         assert!(MESH_WIRE.contains(message.since()), "{name} is newer than what this build speaks");
     }

@@ -148,6 +148,7 @@ pub(super) mod tests {
             program: None,
             wire: None,
             refused: None,
+            heard: None,
         }
     }
 

@@ -366,6 +366,7 @@ impl ProtocolChecks {
             | Message::Content(_)
             | Message::Chunk(_)
             | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
