@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("synod-gateway", "src/gateway", &["synod-types", "synod-machine"]),
     ("synod-backend", "src/backend", &["synod-types", "synod-auth", "synod-places"]),
     ("synod-client", "src/client", &["synod-types", "synod-auth"]),
-    ("synod-app-kv", "apps/kv", &["synod-types", "synod-machine"]),
+    ("synod-app-kv", "apps/kv", &["synod-types", "synod-machine", "synod-merkle"]),
     ("synod-app-zones", "apps/zones", &["synod-types", "synod-machine", "synod-zone"]),
     (
         "synod-http",
@@ -139,7 +139,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("synod-merkle", &["serde", "thiserror", "imbl", "arc-swap", "fearless_simd"]),
     ("synod-zone", &["bytes", "thiserror"]),
     ("synod-delivery", &["serde", "bytes", "thiserror"]),
-    ("synod-app-kv", &["serde", "bytes", "imbl"]),
+    ("synod-app-kv", &["serde", "bytes", "imbl", "thiserror"]),
     ("synod-app-zones", &["serde", "bytes", "imbl"]),
     ("synod-history", &["thiserror"]),
 ];

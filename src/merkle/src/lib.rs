@@ -16,11 +16,12 @@ mod many;
 mod node;
 mod path;
 mod proof;
+mod store;
 mod tree;
 mod update;
 
-pub use derived::{Derived, Entries};
+pub use derived::{Changes, Derived, Source};
 pub use many::{Messages, sha3_256_many};
 pub use path::Path;
-pub use proof::{Leaf, Proof, ProofError, STEPS_MAX};
+pub use proof::{Leaf, Proof, ProofError, STEPS_MAX, Shown};
 pub use tree::Tree;

@@ -1,10 +1,12 @@
 //! Where a key is in the trie: the SHA3-256 of the key, two bits for each step from the root.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use synod_types::Digest;
 
 /// The way from the root to where a key's leaf is, if there is one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Path(pub Digest);
 
 /// For each way the three others.
@@ -19,9 +21,26 @@ impl Path {
         Path(Digest::of(&[key]))
     }
 
+    fn words(&self) -> impl Iterator<Item = u64> {
+        self.0.0.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word))
+    }
+
     /// Which of the four ways it goes in step `step`, of [`Path::STEPS`]; the first ones are the highest bits.
     pub(crate) fn way(&self, step: usize) -> usize {
         usize::from(self.0.0[step / 4] >> (6 - step % 4 * 2) & 3)
+    }
+}
+
+// The order of the bytes, a word at a time: paths are compared where each costs.
+impl Ord for Path {
+    fn cmp(&self, other: &Path) -> Ordering {
+        self.words().cmp(other.words())
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Path) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -46,6 +65,7 @@ mod tests {
         for a in &paths {
             for b in &paths {
                 assert_eq!(a.cmp(b), ways(a).cmp(&ways(b)));
+                assert_eq!(a.cmp(b), a.0.cmp(&b.0));
             }
         }
     }

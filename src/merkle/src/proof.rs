@@ -52,6 +52,15 @@ pub enum ProofError {
     },
 }
 
+/// What a proof shows, to who knows that its root is right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// The root to which it leads.
+    pub root: Digest,
+    /// What the key holds in the map with this root; `None`: there is no such key.
+    pub value: Option<Digest>,
+}
+
 impl Proof {
     /// What the key holds in the map with this root: the digest of it, or `None` where there is no such key.
     ///
@@ -71,13 +80,27 @@ impl Proof {
         key: &[u8],
         broken: Broken,
     ) -> Result<Option<Digest>, ProofError> {
-        let path = Path::of(key);
-        let found = self.root(&path, broken)?;
+        let Shown { root: found, value } = self.show(key, broken)?;
         if found != *root && !broken.is(Fault::AnyRoot) {
             return Err(ProofError::OtherRoot { expected: *root, found });
         }
+        Ok(value)
+    }
+
+    /// What it shows of a key, and under which root. It is for who has the root only within something else: without comparing
+    /// that, nothing is proved.
+    ///
+    /// # Errors
+    /// [`ProofError`], but not that the root is another one.
+    pub fn leads_to(&self, key: &[u8]) -> Result<Shown, ProofError> {
+        self.show(key, Broken::NOT)
+    }
+
+    fn show(&self, key: &[u8], broken: Broken) -> Result<Shown, ProofError> {
+        let path = Path::of(key);
+        let root = self.root(&path, broken)?;
         let own = self.leaf.filter(|leaf| leaf.path == path || broken.is(Fault::AnyKey));
-        Ok(own.map(|leaf| leaf.value))
+        Ok(Shown { root, value: own.map(|leaf| leaf.value) })
     }
 
     /// The root to which it leads, along the path of a key.

@@ -1,34 +1,59 @@
 //! Many changes at once. First the new shape is found, from the root to the leaves, and then everything new is hashed, step by
 //! step from the leaves to the root: so that forks that do not wait for each other are hashed together.
 
-use std::sync::Arc;
-
 use synod_types::Digest;
 
 use crate::broken::{Broken, Fault};
 use crate::many::Messages;
-use crate::node::{FORK, ForkNode, LEAF, LeafNode, NOTHING, Node};
+use crate::node::{BUCKET_KEYS_MAX, FORK, Fork, Hashed, LEAF, NOTHING, Part, cut};
 use crate::path::Path;
+use crate::proof::Leaf;
+use crate::store::{Chunk, Store, number, place};
+use crate::tree::Parts;
 
 /// Steps from the root that the fault [`Fault::DeepUnhashed`] leaves right.
-const UNHASHED_BELOW: usize = 2;
+const UNHASHED_BELOW: usize = 1;
+
+/// Digests that one change of many takes.
+const HASHES_EXPECTED: usize = 16;
+
+/// Nodes that one change of many makes: leaves of a bucket, and forks.
+const NODES_EXPECTED: (usize, usize) = (BUCKET_KEYS_MAX - 2, 2);
 
 /// What a key is to have: this leaf, or none.
-type Change = (Path, Option<Arc<LeafNode>>);
+type Change = (Path, Option<Hashed>);
 
 /// The trie with these changes, which are in the order of their paths.
-pub(crate) fn update(root: &Node, changes: &[(Path, Option<Digest>)], broken: Broken) -> Node {
-    let changes = leaves(changes, broken);
-    let mut shape = Shape { forks: Vec::new(), broken };
-    let root = shape.place(root, 0, &changes);
-    match root {
-        Part::Done(node) => node,
-        Part::New(_) => shape.hash().pop().expect("a new root is the only fork without steps before it"),
+pub(crate) fn update(old: &Parts, changes: &[(Path, Option<Digest>)], broken: Broken) -> Parts {
+    let changes = hashed(changes, broken);
+    let (chunk, mut nodes) = old.store.begin();
+    let first = nodes.forks.len();
+    nodes.leaves.reserve(changes.len() * NODES_EXPECTED.0);
+    nodes.forks.reserve(changes.len() * NODES_EXPECTED.1);
+    let counted = Counted { forks: old.forks, keys: old.keys };
+    let mut shape = Shape {
+        store: &old.store,
+        chunk,
+        nodes,
+        counted,
+        hashes: Hashes::new(changes.len() * HASHES_EXPECTED, broken),
+        made: Vec::new(),
+    };
+    let (part, root) = shape.place(old.part, old.root, 0, &changes);
+    let Shape { mut nodes, counted: Counted { forks, keys }, hashes, made, .. } = shape;
+    let digests = hashes.all();
+    for (fork, parts) in nodes.forks[first..].iter_mut().zip(&made) {
+        fork.digests = parts.map(|part| digests[part]);
     }
+    let mut parts = Parts { part, root: digests[root], store: old.store.with(chunk, nodes), forks, keys };
+    if parts.store.is_wasteful(forks + keys) {
+        (parts.store, parts.part) = parts.store.copied(part);
+    }
+    parts
 }
 
 /// The new leaves, hashed.
-fn leaves(changes: &[(Path, Option<Digest>)], broken: Broken) -> Vec<Change> {
+fn hashed(changes: &[(Path, Option<Digest>)], broken: Broken) -> Vec<Change> {
     let mut messages = Messages::with_capacity(changes.len(), changes.len() * (LEAF.len() + 64));
     for (path, value) in changes {
         if let Some(value) = value {
@@ -38,135 +63,209 @@ fn leaves(changes: &[(Path, Option<Digest>)], broken: Broken) -> Vec<Change> {
     }
     let mut digests = messages.hash().into_iter();
     let leaf = |&(path, value): &(Path, Option<Digest>)| {
-        let leaf = |value| {
+        let digest = |value| {
             let digest = digests.next().expect("each value has a digest");
-            Arc::new(LeafNode { path, value, digest })
+            Hashed { leaf: Leaf { path, value }, digest }
         };
-        (path, value.map(leaf))
+        (path, value.map(digest))
     };
     let kept = |(_, leaf): &Change| leaf.is_some() || !broken.is(Fault::NothingRemoved);
     changes.iter().map(leaf).filter(kept).collect()
 }
 
-/// A part of the trie that is being made.
-enum Part {
-    /// As it was, or a leaf.
-    Done(Node),
-    /// A fork that is to be hashed: its place among those of its step.
-    New(usize),
-}
+/// The place of a part's digest in [`Hashes`].
+type Hash = usize;
 
-struct NewFork {
-    parts: [Part; 4],
-    /// What its digest was; only for a fault.
-    before: Option<Digest>,
-}
+/// The place of what stands for nothing.
+const NO_HASH: Hash = 0;
 
-/// Everything that is to be hashed.
-struct Shape {
-    /// For each number of steps from the root.
-    forks: Vec<Vec<NewFork>>,
+/// Forks whose bytes are put together before they are hashed: not so many that they would leave the nearest cache.
+const HASHED_AT_ONCE: usize = 64;
+
+/// Digests, those that are known and those that are to be made of them.
+struct Hashes {
+    digests: Vec<Digest>,
+    /// For each number of steps from the root the forks that are to be hashed: where their digests belong, and those of their
+    /// parts.
+    steps: Vec<Vec<(Hash, [Hash; 4])>>,
     broken: Broken,
 }
 
-impl Shape {
-    /// Places changes in a part of the trie that lies behind `step` steps.
-    fn place(&mut self, old: &Node, step: usize, changes: &[Change]) -> Part {
-        if changes.is_empty() {
-            return Part::Done(old.clone());
-        }
-        match old {
-            Node::Nothing => {
-                let leaves: Vec<_> = changes.iter().filter_map(|(_, leaf)| leaf.as_ref()).collect();
-                self.grow(step, &leaves)
-            }
-            Node::Leaf(old) => {
-                let at = changes.binary_search_by_key(&old.path, |(path, _)| *path);
-                let mut leaves: Vec<_> = changes.iter().filter_map(|(_, leaf)| leaf.as_ref()).collect();
-                if at.is_err() {
-                    leaves.insert(leaves.partition_point(|leaf| leaf.path < old.path), old);
-                }
-                self.grow(step, &leaves)
-            }
-            Node::Fork(fork) => {
-                let mut rest = changes;
-                let parts = std::array::from_fn(|way| {
-                    let (own, others) =
-                        rest.split_at(rest.partition_point(|(path, _)| path.way(step) <= way));
-                    rest = others;
-                    self.place(&fork.parts[way], step + 1, own)
-                });
-                self.join(step, parts, Some(fork.digest))
-            }
-        }
+impl Hashes {
+    fn new(expected: usize, broken: Broken) -> Hashes {
+        let mut digests = Vec::with_capacity(expected + 1);
+        digests.push(NOTHING);
+        Hashes { digests, steps: Vec::new(), broken }
     }
 
-    /// A part that holds these leaves and nothing else; they are in the order of their paths.
-    fn grow(&mut self, step: usize, leaves: &[&Arc<LeafNode>]) -> Part {
+    fn known(&mut self, digest: Digest) -> Hash {
+        self.digests.push(digest);
+        self.digests.len() - 1
+    }
+
+    /// A fork that is to be hashed.
+    fn fork(&mut self, step: usize, parts: [Hash; 4]) -> Hash {
+        if self.steps.len() <= step {
+            self.steps.resize_with(step + 1, Vec::new);
+        }
+        let hash = self.known(NOTHING);
+        self.steps[step].push((hash, parts));
+        hash
+    }
+
+    /// The forks over leaves in the order of their paths, and what comes of them. One leaf is its own digest, if it is not to
+    /// stay a fork.
+    fn cover(&mut self, leaves: &[Hashed], step: usize, is_fork: bool) -> Hash {
         match leaves {
-            [] => Part::Done(Node::Nothing),
-            [leaf] => Part::Done(Node::Leaf(Arc::clone(leaf))),
-            mut rest => {
+            [] => NO_HASH,
+            [only] if !is_fork => self.known(only.digest),
+            _ => {
+                let mut rest = leaves;
                 let parts = std::array::from_fn(|way| {
-                    let (own, others) =
-                        rest.split_at(rest.partition_point(|leaf| leaf.path.way(step) <= way));
-                    rest = others;
-                    self.grow(step + 1, own)
+                    let own = cut(&mut rest, step, way, |it| &it.leaf.path);
+                    self.cover(own, step + 1, false)
                 });
-                self.join(step, parts, None)
+                self.fork(step, parts)
             }
         }
     }
 
-    /// Four parts: a fork, if they have more than one key.
-    fn join(&mut self, step: usize, parts: [Part; 4], before: Option<Digest>) -> Part {
-        let is_fork = |part: &Part| matches!(part, Part::New(_) | Part::Done(Node::Fork(_)));
-        let has_keys = |part: &&Part| !matches!(part, Part::Done(Node::Nothing));
-        let keys = parts.iter().filter(has_keys).count();
-        let keeps_one = before.is_some() && self.broken.is(Fault::LonelyKept);
-        if keys == 0 || keys == 1 && !parts.iter().any(is_fork) && !keeps_one {
-            let only = parts.into_iter().find(|part| has_keys(&part));
-            return only.unwrap_or(Part::Done(Node::Nothing));
-        }
-        if self.forks.len() <= step {
-            self.forks.resize_with(step + 1, Vec::new);
-        }
-        self.forks[step].push(NewFork { parts, before });
-        Part::New(self.forks[step].len() - 1)
-    }
-
-    /// Hashes all forks, the farthest from the root first; gives those without steps before them.
-    fn hash(self) -> Vec<Node> {
-        let mut behind: Vec<Node> = Vec::new();
-        for (step, forks) in self.forks.into_iter().enumerate().rev() {
-            let before: Vec<Option<Digest>> = forks.iter().map(|fork| fork.before).collect();
-            let parts: Vec<[Node; 4]> = forks.into_iter().map(|fork| fork.finish(&mut behind)).collect();
-            let mut messages = Messages::with_capacity(parts.len(), parts.len() * (FORK.len() + 128));
-            for parts in &parts {
-                let mut digests = parts.each_ref().map(Node::digest);
+    /// Hashes all forks, the farthest from the root first; gives all digests.
+    fn all(mut self) -> Vec<Digest> {
+        let mut messages = Messages::with_capacity(HASHED_AT_ONCE, HASHED_AT_ONCE * (FORK.len() + 128));
+        for forks in self.steps.iter().rev().flat_map(|forks| forks.chunks(HASHED_AT_ONCE)) {
+            for (_, parts) in forks {
+                let mut parts = parts.map(|part| self.digests[part]);
                 if self.broken.is(Fault::NeighboursSorted) {
-                    digests.sort_unstable();
+                    parts.sort_unstable();
                 }
-                let [a, b, c, d] = digests;
+                let [a, b, c, d] = parts;
                 messages.push(&[FORK, &a.0, &b.0, &c.0, &d.0]);
             }
-            let is_unhashed = self.broken.is(Fault::DeepUnhashed) && step > UNHASHED_BELOW;
-            let fork = |((parts, digest), before): (_, Option<Digest>)| {
-                let digest = before.filter(|_| is_unhashed).unwrap_or(digest);
-                Node::Fork(Arc::new(ForkNode { parts, digest }))
-            };
-            behind = parts.into_iter().zip(messages.hash()).zip(before).map(fork).collect();
+            for ((hash, _), digest) in forks.iter().zip(messages.hash()) {
+                self.digests[*hash] = digest;
+            }
         }
-        behind
+        self.digests
     }
 }
 
-impl NewFork {
-    /// Its parts, with those that were made new taken out of `behind`.
-    fn finish(self, behind: &mut [Node]) -> [Node; 4] {
-        self.parts.map(|part| match part {
-            Part::Done(node) => node,
-            Part::New(at) => std::mem::take(&mut behind[at]),
-        })
+/// How many nodes are led to.
+struct Counted {
+    forks: usize,
+    keys: usize,
+}
+
+/// A trie that is being made.
+struct Shape<'a> {
+    store: &'a Store,
+    chunk: u32,
+    /// What is new, with what was in the chunk before it.
+    nodes: Chunk,
+    counted: Counted,
+    hashes: Hashes,
+    /// The digests of each new fork's parts.
+    made: Vec<[Hash; 4]>,
+}
+
+impl Shape<'_> {
+    /// Places changes in a part of the trie that lies behind `step` steps.
+    fn place(&mut self, old: Part, digest: Digest, step: usize, changes: &[Change]) -> (Part, Hash) {
+        if changes.is_empty() {
+            return (old, self.hashes.known(digest));
+        }
+        let Part::Fork { chunk, at } = old else {
+            let old = self.store.leaves(old).expect("it is no fork");
+            self.counted.keys -= old.len();
+            let at = self.nodes.leaves.len();
+            merge(old, changes, &mut self.nodes.leaves);
+            return self.settle(at, step, old.len() > 1);
+        };
+        let fork = *self.store.fork(chunk, at);
+        self.counted.forks -= 1;
+        let mut rest = changes;
+        let parts: [(Part, Hash); 4] = std::array::from_fn(|way| {
+            let own = cut(&mut rest, step, way, |(path, _)| path);
+            self.place(fork.parts[way], fork.digests[way], step + 1, own)
+        });
+        let few = parts.iter().try_fold(0, |keys, (part, _)| match part {
+            Part::Nothing => Some(keys),
+            Part::Bucket { keys: more, .. } => Some(keys + place(*more)),
+            Part::Fork { .. } => None,
+        });
+        if few.is_some_and(|keys| keys <= BUCKET_KEYS_MAX) {
+            // What was hashed for these parts is hashed in vain; it is no more than buckets.
+            let leaves: Vec<Hashed> =
+                parts.iter().flat_map(|(part, _)| self.leaves(*part)).copied().collect();
+            self.counted.keys -= leaves.len();
+            let at = self.nodes.leaves.len();
+            self.nodes.leaves.extend_from_slice(&leaves);
+            return self.settle(at, step, true);
+        }
+        let (part, hash) = self.fork(step, parts);
+        if self.hashes.broken.is(Fault::DeepUnhashed) && step > UNHASHED_BELOW {
+            return (part, self.hashes.known(digest));
+        }
+        (part, hash)
     }
+
+    /// The leaves of a bucket, new or old.
+    fn leaves(&self, part: Part) -> &[Hashed] {
+        match part {
+            Part::Bucket { chunk, at, keys } if chunk == self.chunk => {
+                &self.nodes.leaves[place(at)..][..place(keys)]
+            }
+            part => self.store.leaves(part).expect("it is no fork"),
+        }
+    }
+
+    /// A part that holds the new leaves from `at` on and nothing else; they are in the order of their paths.
+    fn settle(&mut self, at: usize, step: usize, was_fork: bool) -> (Part, Hash) {
+        let leaves = &self.nodes.leaves[at..];
+        if leaves.is_empty() {
+            return (Part::Nothing, NO_HASH);
+        }
+        if leaves.len() <= BUCKET_KEYS_MAX {
+            self.counted.keys += leaves.len();
+            let stays = was_fork && self.hashes.broken.is(Fault::LonelyKept);
+            let hash = self.hashes.cover(leaves, step, stays);
+            let keys = number(leaves.len());
+            return (Part::Bucket { chunk: self.chunk, at: number(at), keys }, hash);
+        }
+        let leaves = self.nodes.leaves.split_off(at);
+        let mut rest = &leaves[..];
+        let parts = std::array::from_fn(|way| {
+            let at = self.nodes.leaves.len();
+            self.nodes.leaves.extend_from_slice(cut(&mut rest, step, way, |it| &it.leaf.path));
+            self.settle(at, step + 1, false)
+        });
+        self.fork(step, parts)
+    }
+
+    fn fork(&mut self, step: usize, parts: [(Part, Hash); 4]) -> (Part, Hash) {
+        let hashes = parts.map(|it| it.1);
+        // The digests come when all are hashed.
+        self.nodes.forks.push(Fork { digests: [NOTHING; 4], parts: parts.map(|it| it.0) });
+        self.made.push(hashes);
+        self.counted.forks += 1;
+        (
+            Part::Fork { chunk: self.chunk, at: number(self.nodes.forks.len() - 1) },
+            self.hashes.fork(step, hashes),
+        )
+    }
+}
+
+/// Puts leaves with these changes, in the order of their paths.
+fn merge(old: &[Hashed], changes: &[Change], into: &mut Vec<Hashed>) {
+    let mut old = old;
+    for (path, leaf) in changes {
+        let (before, rest) = old.split_at(old.partition_point(|it| it.leaf.path < *path));
+        into.extend_from_slice(before);
+        into.extend(*leaf);
+        old = match rest {
+            [own, rest @ ..] if own.leaf.path == *path => rest,
+            _ => rest,
+        };
+    }
+    into.extend_from_slice(old);
 }

@@ -5,7 +5,7 @@ mod world;
 use synod_merkle::Path;
 use synod_merkle::broken::Broken;
 use synod_types::Digest;
-use world::states::{Numbers, State, run};
+use world::states::{State, run};
 
 #[test]
 fn it_is_the_tree_of_what_is_asked() {
@@ -19,15 +19,15 @@ fn it_is_the_tree_of_what_is_asked() {
 #[test]
 fn proofs_of_a_copy_stay_while_another_one_goes_on() {
     let mut state = State::default();
-    state.map.extend((0..1000_u32).map(|n| (n, u64::from(n))));
+    state.numbers.map.extend((0..1000_u32).map(|n| (n, u64::from(n))));
     let kept = state.clone();
     let root = kept.root();
     for n in 0..500 {
-        state.map.insert(n, 7);
+        state.numbers.set(n, Some(7));
         state.root();
     }
     assert_eq!(kept.root(), root);
-    let proof = kept.derived.tree::<Numbers>(&kept.map).prove(&Path::of(&0_u32.to_be_bytes()));
+    let proof = kept.derived.tree(&kept.numbers).prove(&Path::of(&0_u32.to_be_bytes()));
     let value = Digest::of(&[b"value", &0_u64.to_be_bytes()]);
     assert_eq!(proof.verify(&root, &0_u32.to_be_bytes()), Ok(Some(value)));
 }
@@ -35,6 +35,6 @@ fn proofs_of_a_copy_stay_while_another_one_goes_on() {
 #[test]
 fn more_than_is_taken_at_once() {
     let mut state = State::default();
-    state.map.extend((0..150_000_u32).map(|n| (n, 1_u64)));
+    state.numbers.map.extend((0..150_000_u32).map(|n| (n, 1_u64)));
     assert_eq!(state.root(), state.plain_root());
 }

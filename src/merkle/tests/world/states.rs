@@ -1,19 +1,55 @@
 //! Copies of a map that go different ways, each with its tree.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use synod_merkle::broken::Broken;
-use synod_merkle::{Derived, Entries, Messages};
+use synod_merkle::{Changes, Derived, Messages, Source};
 use synod_types::Digest;
 
 use super::{Chance, plain_root};
 
-pub struct Numbers;
+/// A mark, and what was set.
+type Logged = (Arc<()>, u32, Option<u64>);
 
-impl Entries for Numbers {
+/// Numbers by numbers. Where there is a log, it knows what changed, for as long as it goes back.
+#[derive(Clone, Default)]
+pub struct Numbers {
+    pub map: OrdMap<u32, u64>,
+    pub log: Option<Vec<Logged>>,
+}
+
+impl Numbers {
+    pub fn set(&mut self, key: u32, value: Option<u64>) {
+        match value {
+            Some(value) => self.map.insert(key, value),
+            None => self.map.remove(&key),
+        };
+        if let Some(log) = &mut self.log {
+            log.push((Arc::new(()), key, value));
+        }
+    }
+}
+
+impl Source for Numbers {
     type Key = u32;
     type Value = u64;
+    type Mark = Arc<()>;
+
+    fn map(&self) -> &OrdMap<u32, u64> {
+        &self.map
+    }
+
+    fn mark(&self) -> Option<Arc<()>> {
+        self.log.as_ref()?.last().map(|(mark, ..)| Arc::clone(mark))
+    }
+
+    fn since<'a>(&'a self, mark: &Arc<()>) -> Option<Changes<'a, u32, u64>> {
+        let log = self.log.as_ref()?;
+        let at = log.iter().position(|(known, ..)| Arc::ptr_eq(known, mark))?;
+        Some(Box::new(log[at + 1..].iter().map(|(_, key, value)| (key, value.as_ref()))))
+    }
 
     fn put_key(key: &u32, keys: &mut Messages) {
         keys.push(&[&key.to_be_bytes()]);
@@ -26,19 +62,19 @@ impl Entries for Numbers {
 
 #[derive(Clone, Default)]
 pub struct State {
-    pub map: OrdMap<u32, u64>,
-    pub derived: Derived<u32, u64>,
+    pub numbers: Numbers,
+    pub derived: Derived<Numbers>,
 }
 
 impl State {
     pub fn root(&self) -> Digest {
-        self.derived.tree::<Numbers>(&self.map).root()
+        self.derived.tree(&self.numbers).root()
     }
 
     pub fn plain_root(&self) -> Digest {
         let digest = |value: &u64| Digest::of(&[b"value", &value.to_be_bytes()]);
         let held: BTreeMap<Vec<u8>, Digest> =
-            self.map.iter().map(|(key, value)| (key.to_be_bytes().to_vec(), digest(value))).collect();
+            self.numbers.map.iter().map(|(key, value)| (key.to_be_bytes().to_vec(), digest(value))).collect();
         plain_root(&held)
     }
 }
@@ -47,11 +83,19 @@ impl State {
 pub fn run(seed: u64, keys: usize, broken: Broken) -> Result<(), String> {
     let mut chance = Chance::of(seed);
     let key = |chance: &mut Chance| u32::try_from(chance.below(keys)).expect("few");
-    let first = State { derived: Derived::default().broken(broken), ..State::default() };
+    let log = seed.is_multiple_of(2).then(Vec::new);
+    let numbers = Numbers { log, ..Numbers::default() };
+    let first = State { derived: Derived::default().broken(broken), numbers };
     let mut states = vec![first];
     for _ in 0..60 {
         let at = chance.below(states.len());
         match chance.below(4) {
+            0 if chance.below(4) == 0 => {
+                // What is long ago is not known any more.
+                if let Some(log) = &mut states[at].numbers.log {
+                    log.drain(..log.len() / 2);
+                }
+            }
             0 if states.len() < 6 => states.push(states[at].clone()),
             1 if states.len() > 1 => drop(states.swap_remove(at)),
             2 => {
@@ -63,10 +107,7 @@ pub fn run(seed: u64, keys: usize, broken: Broken) -> Result<(), String> {
             _ => {
                 for _ in 0..chance.below(keys) {
                     let (key, value) = (key(&mut chance), chance.number() % 3);
-                    match value {
-                        0 => states[at].map.remove(&key),
-                        value => states[at].map.insert(key, value),
-                    };
+                    states[at].numbers.set(key, Some(value).filter(|value| *value > 0));
                 }
             }
         }
