@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("synod-backend", "src/backend", &["synod-types", "synod-auth", "synod-places"]),
     ("synod-client", "src/client", &["synod-types", "synod-auth"]),
     ("synod-app-kv", "apps/kv", &["synod-types", "synod-machine", "synod-merkle"]),
-    ("synod-app-zones", "apps/zones", &["synod-types", "synod-machine", "synod-zone"]),
+    ("synod-app-zones", "apps/zones", &["synod-types", "synod-machine", "synod-merkle", "synod-zone"]),
     (
         "synod-http",
         "frontends/http",
@@ -140,7 +140,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("synod-zone", &["bytes", "thiserror"]),
     ("synod-delivery", &["serde", "bytes", "thiserror"]),
     ("synod-app-kv", &["serde", "bytes", "imbl", "thiserror"]),
-    ("synod-app-zones", &["serde", "bytes", "imbl"]),
+    ("synod-app-zones", &["serde", "bytes", "imbl", "thiserror"]),
     ("synod-history", &["thiserror"]),
 ];
 
