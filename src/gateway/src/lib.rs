@@ -8,6 +8,7 @@
 //!
 //! Start with [`Gateway::query`]; [`AppDoor::open`] is where the node begins.
 
+mod certificates;
 mod door;
 mod error;
 mod files;
@@ -21,6 +22,7 @@ mod snapshots;
 pub mod status;
 mod waiters;
 
+pub use certificates::{BundleForm, CertificateForm, Certificates, Certified, FormError, SignatureForm};
 pub use door::{AppDoor, AppPublisher, Fence};
 pub use error::{Awaited, GatewayError};
 pub use files::{FileRead, Files};

@@ -243,6 +243,14 @@ pub struct AppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub leader: Option<Leader>,
+    /// The newest state of which this node holds a certificate; absent: it holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<u64>)]
+    pub certified: Option<StateNdx>,
+    /// The nodes that have signed a state to which this one did not come, since it started: one of the two is wrong.
+    #[serde(default, with = "as_texts", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub conflicting: Vec<NodeId>,
     /// How many commands this node has executed.
     #[schema(value_type = u64)]
     pub state_ndx: StateNdx,

@@ -93,6 +93,8 @@ fn status() -> ClusterStatus {
             epoch: synod_types::Epoch(0),
             voters: Vec::new(),
             diverged: None,
+            certified: None,
+            conflicting: Vec::new(),
             leader: Some(Leader { id, name: "a".to_owned() }),
             state_ndx: StateNdx(7),
             applied: Slot(9),

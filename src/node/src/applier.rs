@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::chains::Chains;
+use crate::cosigning::marks::Marks;
+use crate::cosigning::{Ask as CosignAsk, Cosigning};
 use crate::driver::Next;
 use crate::intake::Intake;
 use crate::snapshots::pace::Pace;
@@ -53,7 +55,7 @@ pub(crate) async fn run<F>(
     let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
     let results = Results { app, counters: BTreeMap::new() };
     let machine = Some(machine);
-    let Beside { snapshots, pace, fatal } = beside;
+    let Beside { snapshots, pace, cosigning, marks, fatal } = beside;
     let mut applier = Applier {
         machine,
         publisher,
@@ -61,6 +63,8 @@ pub(crate) async fn run<F>(
         chains,
         snapshots,
         pace,
+        cosigning,
+        marks,
         fatal,
         chosen,
         applied: Vec::new(),
@@ -83,6 +87,10 @@ pub(crate) struct Beside {
     pub snapshots: Snapshots,
     /// Says when one is.
     pub pace: Pace,
+    /// Takes states that are to be signed.
+    pub cosigning: Cosigning,
+    /// Says which.
+    pub marks: Marks,
     /// Ends the node.
     pub fatal: Fatal,
 }
@@ -95,6 +103,8 @@ struct Applier {
     chains: Arc<Chains>,
     snapshots: Snapshots,
     pace: Pace,
+    cosigning: Cosigning,
+    marks: Marks,
     fatal: Fatal,
     chosen: mpsc::UnboundedReceiver<Next>,
     /// What became of commands whose state is not published yet.
@@ -147,6 +157,7 @@ impl Applier {
                 }
                 Next::Install(machine) => {
                     self.pace.restart(machine.state().time);
+                    self.marks.restart(machine.state());
                     self.machine = Some(*machine);
                     self.is_installed = true;
                 }
@@ -156,11 +167,16 @@ impl Applier {
     }
 
     fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<(), UnknownLevel> {
+        let state = self.machine.as_ref().map(Machine::state);
+        self.marks.before(decree, state.expect("a thread gives it back before this task goes on"));
         let begun = Instant::now();
         let applied = self.machine().apply(slot, decree)?;
         self.apply_seconds.record(begun.elapsed());
         applied.iter().for_each(|one| self.results.count(one));
         self.applied.extend(applied);
+        let state = self.machine.as_ref().map(Machine::state);
+        let mark = self.marks.after(state.expect("a thread gives it back before this task goes on"));
+        mark.into_iter().for_each(|mark| self.cosigning.tell(CosignAsk::Due(mark)));
         let time = self.machine().state().time;
         if self.pace.on_applied(decree, time) {
             let view = self.machine().view();
@@ -181,6 +197,9 @@ impl Applier {
         let made = made.filter(|receipt| receipt.state_ndx > from);
         self.chains.extend(made.map(|receipt| (receipt.state_ndx, receipt.chain)));
         self.publisher.publish(view);
+        if let Some(mark) = self.marks.latest(|| self.publisher.door().view()) {
+            self.cosigning.set_latest(mark);
+        }
         self.intake.on_applied(std::mem::take(&mut self.applied));
         if let Some(view) = installed {
             self.intake.on_installed(&view);

@@ -9,6 +9,7 @@
 
 mod address;
 mod archive;
+mod certificates;
 mod dns;
 mod document;
 mod fields;
@@ -27,6 +28,7 @@ use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THR
 use synod_types::{NodeId, Program};
 
 pub use address::{Address, AddressError};
+pub use certificates::Certificates;
 pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
@@ -63,6 +65,8 @@ pub struct Config {
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
+    /// How certificates of states are made.
+    pub certificates: Certificates,
     /// Where everything goes that is cut off from the logs; without it, that is gone.
     pub archive: Option<PathBuf>,
     /// How everything on the disk is read in the background, to find what is damaged.
@@ -238,6 +242,7 @@ struct Draft {
     dns_is_given: bool,
     dns: Option<Dns>,
     snapshots: Option<Every>,
+    certificates: Certificates,
     archive: Option<PathBuf>,
     scrub: Option<Scrubbing>,
     verify: Verify,
@@ -275,6 +280,7 @@ impl Draft {
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
+        draft.certificates = Draft::read_certificates(&mut fields, mistakes);
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
         draft.scrub = Some(Draft::read_scrub(&mut fields, mistakes));
 
@@ -415,6 +421,7 @@ impl Draft {
             http: self.http?,
             dns: self.dns,
             snapshots: self.snapshots?,
+            certificates: self.certificates,
             archive: self.archive,
             scrub: self.scrub?,
             verify: self.verify,

@@ -12,6 +12,7 @@ mod certificates;
 mod chains;
 pub mod config;
 mod content;
+mod cosigning;
 mod directories;
 pub mod divergence;
 mod dns;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use synod_gateway::{
-    AppDoor, AppStatus, ApplicantStatus, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus,
-    VersionRange,
+    AppDoor, AppStatus, ApplicantStatus, Certificates as _, ClusterStatus, GroupRole, NodeState, NodeStatus,
+    ProgramStatus, VersionRange,
 };
 use synod_machine::Member;
 use synod_mesh::{Mesh, PeerStatus};
@@ -15,6 +15,7 @@ use synod_types::session::SessionErrorCode;
 use synod_types::{AppNdx, ClusterId, Epoch, NodeId, Program, Versions};
 
 use crate::certificates::Certificates;
+use crate::cosigning::Cosigning;
 use crate::driver::Groups;
 use crate::roster::{Known, Roster};
 use crate::scrub::Findings;
@@ -31,6 +32,7 @@ pub(crate) struct StatusSource {
     pub groups: Arc<ArcSwap<Groups>>,
     pub doors: BTreeMap<AppNdx, Arc<AppDoor>>,
     pub certificates: Arc<Certificates>,
+    pub cosigning: Cosigning,
     pub findings: Findings,
 }
 
@@ -120,6 +122,8 @@ impl StatusSource {
                 voters: known.voters(app_ndx).to_vec(),
                 diverged: door.fence().map(|fence| fence.state_ndx),
                 leader: door.leader().as_deref().cloned(),
+                certified: self.cosigning.newest(app_ndx).map(|newest| newest.statement.state_ndx),
+                conflicting: self.cosigning.conflicting(app_ndx),
                 state_ndx: view.state_ndx,
                 applied: view.applied,
                 chosen,

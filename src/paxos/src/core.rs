@@ -200,6 +200,7 @@ impl Core {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -245,6 +245,7 @@ impl fmt::Display for Show<&Message> {
             }
             Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
@@ -338,6 +339,7 @@ pub fn weight(message: &Message) -> Weight {
         | Message::ForwardRefused { .. }
         | Message::Content(_)
         | Message::Chunk(_)
+        | Message::Cosign(_)
         | Message::Checkpoint { .. }
         | Message::ChainRequest { .. }
         | Message::Chain { .. }

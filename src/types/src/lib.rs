@@ -24,6 +24,8 @@ pub mod record;
 pub mod request;
 pub mod session;
 pub mod signed_body;
+pub mod statement;
+pub mod threshold;
 pub mod versions;
 pub mod wire;
 
@@ -42,4 +44,9 @@ pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};
 pub use signed_body::SignedBody;
+pub use statement::{
+    BundleError, CertificateBundle, CosignMessage, Holding, StateCertificate, Statement, StatementKey,
+    StatementSignature,
+};
+pub use threshold::Threshold;
 pub use versions::{Level, Program, UnknownLevel, Versions};

@@ -9,6 +9,7 @@ use crate::decree::Decree;
 use crate::digest::Digest;
 use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
+use crate::statement::CosignMessage;
 
 /// A message between two nodes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -89,6 +90,8 @@ pub enum Message {
     },
     /// About the files that snapshots are made of.
     Chunk(ContentMessage),
+    /// On the way to certificates.
+    Cosign(CosignMessage),
 }
 
 impl Message {
@@ -106,6 +109,7 @@ impl Message {
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
             | Message::Disk { .. } => 1,
+            Message::Cosign(_) => 2,
             Message::Group { message, .. } => message.since(),
             Message::Content(message) | Message::Chunk(message) => message.since(),
         }
@@ -119,6 +123,7 @@ impl Message {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }

@@ -365,6 +365,7 @@ impl ProtocolChecks {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
