@@ -11,6 +11,7 @@ mod kv;
 mod log;
 mod metrics;
 mod problems;
+mod proof;
 mod snapshot;
 mod watch;
 mod zones;
@@ -106,8 +107,9 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchFile, NoSuchKey,
-        NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoCertificate, NoSuchFile,
+        NoSuchKey, NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady,
+        Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -121,7 +123,7 @@ fn routes() -> Routes {
         .add(&[APP, &[FileNotHere]].concat(), routes!(snapshot::file))
         .add(&[APP, &[NoSuchFile, FileNotHere]].concat(), routes!(snapshot::referred))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
-        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
+        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted, NoCertificate]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))
         .add(&of_kind(&[]), routes!(leases::leases))
         .add(&of_kind(&[NoSuchLease]), routes!(leases::lease))
@@ -138,7 +140,7 @@ fn routes() -> Routes {
         .add(&[], routes!(interface::document))
         .add(&[], routes!(interface::docs));
     let zones = of_kind(&[]);
-    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere]);
+    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, NoCertificate]);
     let history = of_kind(&[NoSuchZone]);
     let diff = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, BrokenZone]);
     // Of the first application of that kind, and of a named one.

@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("synod-backup", "src/backup", &["synod-types", "synod-auth"]),
     ("synod-places", "src/places", &[]),
     ("synod-mesh", "src/mesh", &["synod-types", "synod-auth", "synod-places"]),
-    ("synod-gateway", "src/gateway", &["synod-types", "synod-machine"]),
+    ("synod-gateway", "src/gateway", &["synod-types", "synod-machine", "synod-merkle"]),
     ("synod-backend", "src/backend", &["synod-types", "synod-auth", "synod-places"]),
     ("synod-client", "src/client", &["synod-types", "synod-auth"]),
     ("synod-app-kv", "apps/kv", &["synod-types", "synod-machine", "synod-merkle"]),
