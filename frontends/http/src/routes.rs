@@ -1,6 +1,7 @@
 //! The addresses. Each handler takes an [`Ask`] and comes to an [`Outcome`]; nothing else is in between.
 
 mod apps;
+mod certificates;
 mod changes;
 mod cluster;
 mod commanders;
@@ -107,7 +108,7 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoCertificate, NoSuchFile,
+        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchCertificate, NoSuchFile,
         NoSuchKey, NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady,
         Stopping,
     };
@@ -119,11 +120,13 @@ fn routes() -> Routes {
         .add(APP, routes!(commanders::log))
         .add(APP, routes!(commanders::pending))
         .add(&[APP, &[LogCut, LogNotHere, NotAcceptable]].concat(), routes!(log::page))
+        .add(APP, routes!(certificates::list))
+        .add(&[APP, &[NoSuchCertificate, NotAcceptable]].concat(), routes!(certificates::one))
         .add(&[APP, &[NoSuchSnapshot, NotAcceptable]].concat(), routes!(snapshot::newest))
         .add(&[APP, &[FileNotHere]].concat(), routes!(snapshot::file))
         .add(&[APP, &[NoSuchFile, FileNotHere]].concat(), routes!(snapshot::referred))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
-        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted, NoCertificate]), routes!(entries::key))
+        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted, NoSuchCertificate]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))
         .add(&of_kind(&[]), routes!(leases::leases))
         .add(&of_kind(&[NoSuchLease]), routes!(leases::lease))
@@ -140,7 +143,7 @@ fn routes() -> Routes {
         .add(&[], routes!(interface::document))
         .add(&[], routes!(interface::docs));
     let zones = of_kind(&[]);
-    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, NoCertificate]);
+    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, NoSuchCertificate]);
     let history = of_kind(&[NoSuchZone]);
     let diff = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, BrokenZone]);
     // Of the first application of that kind, and of a named one.

@@ -86,7 +86,7 @@ fn certified(ask: &Ask, door: &AppDoor, min: Option<StateNdx>) -> Result<(Certif
                 _ => "this node has no state with a certificate yet; enough nodes have to sign one first"
                     .to_owned(),
             };
-            Err(problem(Stamp::of(door.state_ndx()), &ask.uri, ProblemType::NoCertificate, &detail))
+            Err(problem(Stamp::of(door.state_ndx()), &ask.uri, ProblemType::NoSuchCertificate, &detail))
         }
     }
 }

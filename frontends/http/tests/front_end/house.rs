@@ -20,8 +20,8 @@ use synod_types::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::certificates::HouseCertificates;
 use crate::log::HouseLog;
-use crate::proofs::HouseCertificates;
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
 pub const NODE: NodeId = NodeId(Digest([0xab; 32]));

@@ -1,24 +1,20 @@
 //! Values with their proofs, from a state that somebody vouches for.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 use synod_app_kv::{KvEntry, KvOp, proof as kv_proof};
 use synod_app_zones::{Content, Version, ZoneName, proof as zone_proof};
-use synod_gateway::{Certificates, Certified, ProofForm, View};
-use synod_types::{
-    AppNdx, CertificateBundle, CommanderId, Digest, Epoch, StateCertificate, StateNdx, Statement, TimeMs,
-};
+use synod_gateway::{Certified, ProofForm, View};
+use synod_types::{AppNdx, CommanderId, Digest, Epoch, StateCertificate, StateNdx, Statement, TimeMs};
 
-use crate::house::{CLUSTER, House};
+use crate::certificates::HouseCertificates;
+use crate::house::House;
 use crate::zones_house::ZonesHouse;
 
-/// States of which there are certificates, which nobody signed: what is in them is for others to test.
-#[derive(Default)]
-pub struct HouseCertificates(Mutex<Vec<Certified>>);
-
 impl HouseCertificates {
+    /// A certificate of a state, which nobody signed: what is in it is for others to test.
     pub fn certify(&self, view: View) {
         let statement = Statement {
             app: view.app_ndx,
@@ -29,34 +25,10 @@ impl HouseCertificates {
             chain: view.chain,
             root: view.app.root(),
         };
-        let certificate = StateCertificate { statement, members: Vec::new(), signatures: Vec::new() };
-        self.0.lock().unwrap().push(Certified { certificate: Arc::new(certificate), view: Arc::new(view) });
-    }
-}
-
-impl Certificates for HouseCertificates {
-    fn newest(&self, app: AppNdx) -> Option<Arc<StateCertificate>> {
-        self.certified(app).map(|certified| certified.certificate)
-    }
-
-    fn list(&self, _: AppNdx, _: Option<StateNdx>, _: usize) -> Vec<Arc<StateCertificate>> {
-        Vec::new()
-    }
-
-    fn bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        let newest = self.newest(app)?;
-        assert_eq!(
-            state_ndx,
-            Some(newest.statement.state_ndx),
-            "the certificate of the state that is proved"
-        );
-        let certificate = StateCertificate::clone(&newest);
-        Some(CertificateBundle { cluster: CLUSTER, handovers: Vec::new(), certificate })
-    }
-
-    fn certified(&self, app: AppNdx) -> Option<Certified> {
-        let all = self.0.lock().unwrap();
-        all.iter().rev().find(|certified| certified.certificate.statement.app == app).cloned()
+        let certificate =
+            Arc::new(StateCertificate { statement, members: Vec::new(), signatures: Vec::new() });
+        self.0.lock().unwrap().insert(0, Arc::clone(&certificate));
+        *self.1.lock().unwrap() = Some(Certified { certificate, view: Arc::new(view) });
     }
 }
 
@@ -88,7 +60,7 @@ async fn a_key_is_proved_of_the_newest_state_with_a_certificate() {
     }
     house.put(b"a", b"first");
     let target = "/v1/apps/1/kv/a?proof=1";
-    house.get(target).await.assert_problem(404, "no-certificate", "/v1/apps/1/kv/a");
+    house.get(target).await.assert_problem(404, "no-such-certificate", "/v1/apps/1/kv/a");
     house.certify();
     house.put(b"a", b"second");
     house.put(b"b", b"new");
@@ -126,7 +98,7 @@ async fn a_proof_of_a_later_state_is_not_there_yet() {
     house.put(b"a", b"second");
     assert_eq!(house.get("/v1/apps/1/kv/a?proof=1&min=1").await.status, 200);
     let late = house.get("/v1/apps/1/kv/a?proof=1&min=2").await;
-    let json = late.assert_problem(404, "no-certificate", "/v1/apps/1/kv/a");
+    let json = late.assert_problem(404, "no-such-certificate", "/v1/apps/1/kv/a");
     assert!(json["detail"].as_str().unwrap().contains("certificate is 1, and 2"), "{json}");
 }
 
@@ -149,7 +121,7 @@ async fn a_zone_is_proved() {
     let mut house = ZonesHouse::open().await;
     house.set("a.example", 1, "www A 192.0.2.2\n");
     let target = "/v1/apps/names/zones/a.example?proof=1";
-    house.get(target).await.assert_problem(404, "no-certificate", "/v1/apps/names/zones/a.example");
+    house.get(target).await.assert_problem(404, "no-such-certificate", "/v1/apps/names/zones/a.example");
     house.certify(AppNdx(4));
     let answer = house.get_as(target, "text/dns").await;
     assert_eq!((answer.status, answer.state_ndx()), (200, "1"));

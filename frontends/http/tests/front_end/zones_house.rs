@@ -17,8 +17,8 @@ use synod_types::{
 };
 use tokio::sync::RwLock;
 
+use crate::certificates::HouseCertificates;
 use crate::house::{ADMINISTRATOR_KEY, Answer, Blank, CLUSTER, ask, ask_accepting, commander, status};
-use crate::proofs::HouseCertificates;
 use crate::snapshots::HouseSnapshots;
 
 /// The other node, "b".
@@ -88,10 +88,9 @@ impl ZonesHouse {
         let gateway =
             Gateway::new(doors, two_nodes).with_files(stored.clone()).with_node_states(Arc::clone(&nodes));
         let snapshots = Arc::new(HouseSnapshots::default());
-        let certificates: Arc<HouseCertificates> = Arc::default();
-        let gateway = gateway
-            .with_snapshots(Arc::<HouseSnapshots>::clone(&snapshots))
-            .with_certificates(Arc::<HouseCertificates>::clone(&certificates));
+        let gateway = gateway.with_snapshots(Arc::<HouseSnapshots>::clone(&snapshots));
+        let certificates = Arc::new(HouseCertificates::default());
+        let gateway = gateway.with_certificates(Arc::<HouseCertificates>::clone(&certificates));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         ZonesHouse { machines, seq: 0, questions, stored, snapshots, certificates, nodes, gateway, server }

@@ -116,17 +116,28 @@ mod tests {
 
     impl Stage {
         fn set() -> Stage {
-            let keys: Vec<_> = (0..3).map(|_| SigningKey::generate(Algorithm::Ed25519)).collect();
+            Stage::of(1)
+        }
+
+        /// Always the same nodes for the same `first`.
+        fn of(first: u8) -> Stage {
+            let key = |n: u8| {
+                // RFC 8410: an Ed25519 key is these bytes and a seed.
+                let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+                SigningKey::from_pkcs8_der(&[&head[..], &[n; 32]].concat()).unwrap()
+            };
+            let keys: Vec<_> = (first..first + 3).map(key).collect();
             let node = |(n, key): (usize, &SigningKey)| GenesisNode {
                 name: format!("node{}", n + 1),
                 key: key.public().clone(),
             };
             let nodes = keys.iter().enumerate().map(node).collect();
-            let key = SigningKey::generate(Algorithm::Ed25519).public().clone();
-            let administrators = vec![GenesisAdministrator { name: "ada".to_owned(), key }];
+            let administrator = key(first + 3).public().clone();
+            let administrators = vec![GenesisAdministrator { name: "ada".to_owned(), key: administrator }];
             let apps = vec![GenesisApp { ndx: AppNdx(1), name: "kv".to_owned(), kind: "kv".to_owned() }];
-            let bytes = Genesis::new("test", TimeMs(1), nodes, administrators, apps).to_bytes();
-            let (genesis, cluster) = Genesis::parse(&bytes).unwrap();
+            let mut genesis = Genesis::new("test", TimeMs(1), nodes, administrators, apps);
+            genesis.nonce = [7; 16];
+            let (genesis, cluster) = Genesis::parse(&genesis.to_bytes()).unwrap();
             let mut stage = Stage { keys, genesis, cluster, kv: Kv::new(), state_ndx: 0 };
             for n in 0..30 {
                 stage.put(&format!("key {n}"), format!("value {n}").as_bytes());
@@ -233,12 +244,34 @@ mod tests {
 
         let few = stage.answer("key 7", &[1]);
         says(stage.verify(&few, "key 7").unwrap_err(), "have to");
-        let stranger = Stage::set();
+        let stranger = Stage::of(100);
         says(stranger.verify(&good, "key 7").unwrap_err(), "cluster");
         let answer = serde_json::to_vec(&good).unwrap();
         let asked = |app, min| verify(&answer, (&stage.genesis, stage.cluster), app, b"key 7", min);
         says(asked(AppNdx(2), None).unwrap_err().to_string(), "of application 1, and not of 2");
         says(asked(AppNdx(1), Some(32)).unwrap_err().to_string(), "an earlier one");
         assert!(asked(AppNdx(1), Some(31)).is_ok());
+    }
+
+    /// What clients in other languages have to take for proved; `UPDATE_PROOFS=1` writes what is missing, and nothing anew.
+    #[test]
+    fn the_answers_for_other_languages_are_those_that_were_committed() {
+        let stage = Stage::set();
+        let answers: Vec<_> = ["key 7", "raw", "key 0", "none", "no such key", ""]
+            .iter()
+            .map(|key| json!({ "key": key, "answer": stage.answer(key, &[0, 2]) }))
+            .collect();
+        let genesis = String::from_utf8(stage.genesis.to_bytes()).unwrap();
+        let table = json!({ "genesis": genesis, "appNdx": 1, "answers": answers });
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/python/tests/proofs.json");
+        if std::env::var_os("UPDATE_PROOFS").is_some() && !path.exists() {
+            std::fs::write(&path, serde_json::to_string_pretty(&table).unwrap() + "\n").unwrap();
+        }
+        let committed: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(committed, table, "what was proved once must stay so");
+        for row in committed["answers"].as_array().unwrap() {
+            stage.verify(&row["answer"], row["key"].as_str().unwrap()).unwrap();
+        }
     }
 }

@@ -179,6 +179,8 @@ impl App {
         early.retain(|word| word.statement.key() != key);
         early.push_back(Early { statement, signature });
         if early.len() > COSIGN_EARLY_MAX {
+            // The further a state lies ahead, the longer its words are of use.
+            early.make_contiguous().sort_by_key(|word| word.statement.key());
             early.pop_front();
         }
     }
