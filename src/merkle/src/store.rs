@@ -109,3 +109,43 @@ pub(crate) fn place(number: u32) -> usize {
 pub(crate) fn number(place: usize) -> u32 {
     u32::try_from(place).expect("memory is full before so many nodes are there")
 }
+
+#[cfg(test)]
+mod tests {
+    use synod_types::Digest;
+
+    use super::*;
+    use crate::path::Path;
+    use crate::tree::Tree;
+
+    /// However often keys change, no more nodes are kept than a tree may waste; and what an earlier tree holds stays as it was.
+    #[test]
+    fn what_is_dead_is_swept_away() {
+        let paths: Vec<Path> = (0..3000_u32).map(|n| Path::of(&n.to_be_bytes())).collect();
+        let value = |round: u8| Digest([round; 32]);
+        let mut tree = Tree::new();
+        let mut most = 0;
+        let mut kept: Vec<(u8, Tree)> = Vec::new();
+        for round in 0..40 {
+            // All keys, some, or one.
+            let some = paths.iter().step_by([1, 7, 3000][usize::from(round) % 3]);
+            tree = tree.with(some.map(|path| (*path, Some(value(round)))).collect());
+            let parts = tree.parts();
+            assert_eq!(parts.keys, 3000);
+            assert!(!parts.store.is_wasteful(parts.forks + parts.keys));
+            most = most.max(parts.store.nodes);
+            if round % 9 == 0 {
+                kept.push((round, tree.clone()));
+            }
+        }
+        assert!(most > 2 * 3000, "nothing was ever dead");
+        for (round, tree) in kept {
+            let anew = Tree::new().with(paths.iter().map(|path| (*path, tree.get(path))).collect());
+            assert_eq!(anew.root(), tree.root());
+            assert_eq!(tree.get(&paths[0]), Some(value(round)));
+        }
+        let none = tree.with(paths.iter().map(|path| (*path, None)).collect());
+        assert_eq!((none.parts().keys, none.parts().forks, none.root()), (0, 0, Digest::default()));
+        assert!(none.parts().store.nodes <= DEAD_ALWAYS);
+    }
+}

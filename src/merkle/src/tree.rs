@@ -63,6 +63,11 @@ impl Tree {
         Tree { parts: Arc::new(update(&self.parts, &changes, self.broken)), broken: self.broken }
     }
 
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// The digest of what a key holds; `None`: there is no such key.
     pub fn get(&self, path: &Path) -> Option<Digest> {
         self.prove(path).leaf.filter(|leaf| leaf.path == *path).map(|leaf| leaf.value)
