@@ -128,6 +128,9 @@ pub enum FormError {
     /// A proof with more steps than any has.
     #[error("the proof has {0} steps; none has more than 128")]
     Steps(usize),
+    /// A part without keys that is written out.
+    #[error("a part without keys is written as null in a proof, and not as zeros")]
+    Zeros,
     /// A step of a proof that is none.
     #[error("a step of the proof has {0} digests, and 3 are expected")]
     Parts(usize),

@@ -53,9 +53,13 @@ impl ProofForm {
         if self.steps.len() > STEPS_MAX {
             return Err(FormError::Steps(self.steps.len()));
         }
+        // Only as this program writes it, so that nothing can be changed without being noticed.
         let part = |part: &Option<String>| match part {
-            Some(text) => digest("a step of a proof", text),
             None => Ok(NOTHING),
+            Some(text) => match digest("a step of a proof", text)? {
+                NOTHING => Err(FormError::Zeros),
+                part => Ok(part),
+            },
         };
         let step = |step: &Vec<Option<String>>| {
             let parts = step.iter().map(part).collect::<Result<Vec<_>, _>>()?;
@@ -100,6 +104,8 @@ mod tests {
         assert_eq!(form(&long).unwrap(), Err(FormError::Steps(129)));
         let upper = format!(r#"{{"steps":[[null,null,"{}"]],"leaf":null}}"#, "AB".repeat(32));
         assert!(matches!(form(&upper).unwrap(), Err(FormError::Hex { .. })));
+        let zeros = format!(r#"{{"steps":[[null,null,"{NOTHING}"]],"leaf":null}}"#);
+        assert_eq!(form(&zeros).unwrap(), Err(FormError::Zeros));
         let short = r#"{"steps":[],"leaf":{"path":"00","value":"00"}}"#;
         assert!(matches!(form(short).unwrap(), Err(FormError::Hex { .. })));
     }

@@ -97,7 +97,15 @@ class Client:
             raise ValueError(f"the cluster has no application {app!r}; it has {', '.join(sorted(numbers))}")
         nodes = [Node(node["backend"], node["http"]) for node in file["nodes"]]
         key = key or Key.load(path.parent / file["key"])
-        return cls(nodes, path.parent / file["ca"], digest(genesis), key, numbers[app], timeout=timeout, genesis=genesis)
+        return cls(
+            nodes,
+            path.parent / file["ca"],
+            digest(genesis),
+            key,
+            numbers[app],
+            timeout=timeout,
+            genesis=genesis,
+        )
 
     def close(self) -> None:
         """Closes every connection."""
@@ -299,7 +307,9 @@ class Client:
         Raises `NotProved` with the reason; nothing of the answer may be believed then.
         """
         if self.genesis is None:
-            raise ValueError("what is proved is proved from the genesis document on: the client was made without it")
+            raise ValueError(
+                "what is proved is proved from the genesis document on: the client was made without it"
+            )
         params = {"proof": "1"} if min is None else {"proof": "1", "min": str(min)}
         response = self._read(self._path(f"/kv/{_segment(as_bytes(key))}"), params)
         return verify(_json(response), self.genesis, self.app, as_bytes(key), min=min)

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from synod.entries import bytes_of
 from synod.errors import NotProved
 from synod.keys import digest
 
@@ -46,7 +45,7 @@ def verify(answer: dict[str, Any], genesis: bytes, app: int, key: bytes, *, min:
     """
     try:
         return _verify(answer, genesis, app, key, min)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise NotProved(f"the answer is not what a node answers: {error!r}") from error
 
 
@@ -54,7 +53,9 @@ def _verify(answer: dict[str, Any], genesis: bytes, app: int, key: bytes, least:
     statement, signers = _certified(answer["certificate"], genesis, app)
     state_ndx, root = statement["stateNdx"], _digest(statement["root"])
     if state_ndx != answer["stateNdx"]:
-        raise NotProved(f"the answer says state {answer['stateNdx']}, and the certificate is of state {state_ndx}")
+        raise NotProved(
+            f"the answer says state {answer['stateNdx']}, and the certificate is of state {state_ndx}"
+        )
     if least is not None and state_ndx < least:
         raise NotProved(f"the state is {state_ndx}, and an earlier one than was asked for")
     found, shown = _shown(answer["proof"], digest(key))
@@ -67,9 +68,9 @@ def _verify(answer: dict[str, Any], genesis: bytes, app: int, key: bytes, least:
         return Proved(key, None, None, state_ndx, signers)
     if shown is None:
         raise NotProved("the answer has a value, and there is no such key")
-    if bytes_of(entry, "key") != key:
+    if _bytes_of(entry, "key") != key:
         raise NotProved("the answer is of another key than was asked for")
-    value = bytes_of(entry, "value")
+    value = _bytes_of(entry, "value")
     # A lease is a state, and states count from 1.
     numbers = (entry["created"], entry["changed"], entry.get("lease") or 0)
     held = b"synod/kv/entry/v1\0" + b"".join(_u64(number) for number in numbers) + value
@@ -92,6 +93,8 @@ def _shown(proof: dict[str, Any], path: bytes) -> tuple[bytes, bytes | None]:
         value = holds if whose == path else None
     for step in reversed(range(len(steps))):
         others = [_NOTHING if part is None else _digest(part) for part in steps[step]]
+        if _NOTHING.hex() in steps[step]:
+            raise NotProved("a part without keys is written as null")
         if len(others) != 3:
             raise NotProved(f"a step of the proof has {len(others)} digests, and 3 are expected")
         others.insert(_way(path, step), node)
@@ -161,7 +164,9 @@ def _signed(
     if not _is_majority(members, signers):
         raise NotProved(f"too few of the {len(members)} members of epoch {epoch} signed")
     if epoch > known_epoch and not _is_majority(known, signers):
-        raise NotProved(f"too few of the {len(known)} members of epoch {known_epoch} signed who comes behind them")
+        raise NotProved(
+            f"too few of the {len(known)} members of epoch {known_epoch} signed who comes behind them"
+        )
     return tuple(signers)
 
 
@@ -182,6 +187,19 @@ def _is_signed(spki: bytes, signature: bytes, statement: bytes) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
+
+
+def _bytes_of(form: dict[str, Any], name: str) -> bytes:
+    """As `entries.bytes_of`, of what is written in the one form in which a node writes it."""
+    text, encoded = form.get(name), form.get(f"{name}Base64")
+    if (text is None) == (encoded is None):
+        raise NotProved(f"{name} is to come in one form")
+    if text is not None:
+        return bytes(text.encode())
+    decoded = base64.b64decode(encoded or "", validate=True)
+    if base64.b64encode(decoded).decode() != encoded:
+        raise NotProved(f"{name} is not written as a node writes it")
+    return decoded
 
 
 def _digest(text: str) -> bytes:

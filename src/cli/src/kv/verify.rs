@@ -96,7 +96,7 @@ fn entry(form: &Entry) -> Result<KvEntry, String> {
 mod tests {
     use serde_json::{Value, json};
     use synod_app_kv::{Kv, KvAnswer, KvOp, KvQuery};
-    use synod_auth::{Algorithm, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey, sign_statement};
+    use synod_auth::{GenesisAdministrator, GenesisApp, GenesisNode, SigningKey, sign_statement};
     use synod_machine::{Application as _, Context};
     use synod_types::{
         CertificateBundle, CommanderId, Configuration, Digest, Epoch, LeaseMs, NodeId, Slot,
