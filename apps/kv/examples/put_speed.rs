@@ -1,15 +1,15 @@
 //! How long one put takes through the machine, everything but signatures and I/O, by itself and in transactions:
 //! `cargo run --release -p synod-app-kv --example put_speed`.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use synod_app_kv::{Kv, KvChange, KvOp, KvTxn};
-use synod_machine::{Application as _, Founders, Machine};
+use synod_app_kv::{Kv, KvChange, KvOp, KvQuery, KvTxn};
+use synod_machine::{Application as _, Context, Founders, Machine};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand,
-    Slot, TimeMs,
+    Slot, StateNdx, TimeMs,
 };
 
 const PUTS: u64 = 400_000;
@@ -27,6 +27,7 @@ fn main() {
     let txns = decrees(PUTS / TXN_PUTS, 16, txn);
     run(&format!("   16 transactions of {TXN_PUTS} puts a decree"), &txns);
     hashing();
+    roots();
     leases();
 }
 
@@ -101,6 +102,91 @@ fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {
         Decree::Batch(Arc::new(Batch { term: Ballot::ZERO, time: TimeMs(1), commands }))
     };
     (0..commands.div_ceil(batch)).map(|n| decree(n * batch)).collect()
+}
+
+/// What it costs that every key can be proved: a root every so many commands, as certificates ask for it, in turn with the same
+/// commands without, when all keys are there.
+fn roots() {
+    const ROUNDS: usize = 3;
+    const ROOT_EVERY: usize = 1024;
+    println!("with and without a root every {ROOT_EVERY} commands, in turn, the median of {ROUNDS} rounds");
+    for batch in [16, 256] {
+        let decrees = decrees(PUTS, batch, put);
+        // So many put each key once.
+        let filled = usize::try_from(KEYS / batch).expect("a small number");
+        let puts =
+            u128::try_from(decrees[filled..].iter().map(|decree| decree.commands().len()).sum::<usize>())
+                .expect("a small number");
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..2 * ROUNDS {
+            let mut machine = founded();
+            let mut decrees = (1..).zip(&decrees);
+            for (slot, decree) in decrees.by_ref().take(filled) {
+                machine.apply(Slot(slot), decree).expect("its level is known");
+            }
+            let mut view = machine.view();
+            view.app.root();
+            let (mut since, mut rooting) = (0, Duration::ZERO);
+            let start = processor();
+            for (slot, decree) in decrees {
+                machine.apply(Slot(slot), decree).expect("its level is known");
+                view = machine.view();
+                since += decree.commands().len();
+                if round % 2 == 1 && since >= ROOT_EVERY {
+                    let start = processor();
+                    view.app.root();
+                    rooting += processor() - start;
+                    since = 0;
+                }
+            }
+            times[round % 2].push(((processor() - start).as_nanos() / puts, rooting.as_nanos() / puts));
+        }
+        for (what, times) in ["without", "with"].iter().zip(&mut times) {
+            times.sort_unstable();
+            let (all, rooting) = times[ROUNDS / 2];
+            print(&format!("{batch:>5} commands a decree, {what}"), all);
+            print("      of which in the roots themselves", rooting);
+        }
+        let (without, with) = (times[0][ROUNDS / 2].0, times[1][ROUNDS / 2].0);
+        println!("      {} % more", (with * 1000 / without).saturating_sub(1000) / 10);
+    }
+
+    let mut kv = Kv::new();
+    for n in 0..KEYS {
+        let state_ndx = StateNdx(n + 1);
+        let context = Context { state_ndx, time: TimeMs(1), clock: LeaseMs(1), commander: commander() };
+        kv.apply(&context, &put(n).encode()[1..]).expect("there is room");
+    }
+    let mut restored = Kv::new();
+    let before = resident();
+    restored.restore(&kv.snapshot()).expect("its own snapshot");
+    drop(kv);
+    let without = resident();
+    let start = Instant::now();
+    let root = restored.root();
+    println!("the first root of {KEYS} keys after a restore ({}): {:?}", root.short(), start.elapsed());
+    println!("resident: {before} before the restore, {without} without the root, {} with it", resident());
+    let start = Instant::now();
+    for n in 0..1000 {
+        restored.query(StateNdx(1), &KvQuery::Prove { key: key_value(n).0 }.encode()).expect("a query");
+    }
+    println!("a proof: {:?}", start.elapsed() / 1000);
+}
+
+/// How long this thread has had a processor, where the system tells: what waits for one on a busy machine costs nothing.
+fn processor() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(Instant::now);
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = told.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    nanos.map_or_else(|| start.elapsed(), Duration::from_nanos)
+}
+
+/// Memory of this process, where the system tells.
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())
 }
 
 /// The part that is SHA3-256: the command id, the outcome and the chain's link.

@@ -2,6 +2,7 @@
 //! the state does so page by page.
 
 use bytes::Bytes;
+use synod_merkle::Path;
 use synod_types::StateNdx;
 use synod_types::limits::{
     KV_CHANGES_SCANNED_MAX, KV_KEY_BYTES_MAX, KV_QUEUE_KEYS_MAX, KV_RANGE_BYTES_MAX, KV_RANGE_ENTRIES_MAX,
@@ -43,6 +44,10 @@ pub(crate) fn answer(state: &KvState, state_ndx: StateNdx, query: &KvQuery) -> K
         KvQuery::Leases { after, limit } => leases(state, *after, *limit),
         KvQuery::Queue { prefix, limit } => queue(state, prefix, *limit),
         KvQuery::Usage => KvAnswer::Usage(usage(state)),
+        KvQuery::Prove { key } => KvAnswer::Proved {
+            entry: state.entry(key).map(|entry| known(key, entry)),
+            proof: state.tree().prove(&Path::of(key)),
+        },
     }
 }
 

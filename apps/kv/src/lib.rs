@@ -3,6 +3,8 @@
 //! Each key remembers the stateNdx that created it and the one that last changed it, so that a reader can change what
 //! it saw and nothing else. Keys are byte strings in byte order.
 //!
+//! What a key holds can be proved against one digest of the state, its root: see [`proof`].
+//!
 //! Nothing here knows commanders, sessions or signatures: that is the machine's. Start with [`op`] (what a command can
 //! do) and [`query`] (what a reader can ask).
 
@@ -11,6 +13,7 @@ mod apply;
 mod check;
 pub mod lock;
 pub mod op;
+pub mod proof;
 pub mod query;
 mod scope;
 pub mod state;
@@ -107,6 +110,10 @@ impl Application for Kv {
 
     fn digest(&self) -> Digest {
         Digest::of(&[&self.state.snapshot()])
+    }
+
+    fn root(&self) -> Digest {
+        proof::root(&self.state.tree().root())
     }
 
     fn fork(&self) -> Box<dyn Application> {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_machine::QueryError;
+use synod_merkle::Proof;
 use synod_types::wire::{self, WireError};
 use synod_types::{CommanderId, StateNdx, TimeMs};
 
@@ -69,6 +70,11 @@ pub enum KvQuery {
     },
     /// How full is the application? Answered by [`KvAnswer::Usage`].
     Usage,
+    /// What does this key hold, and what shows it? Answered by [`KvAnswer::Proved`].
+    Prove {
+        /// Which key.
+        key: Bytes,
+    },
 }
 
 /// Which keys somebody watches.
@@ -241,6 +247,13 @@ pub enum KvAnswer {
     },
     /// What was asked about is a state that is not there yet.
     NotYet,
+    /// A key with its proof; see [`crate::proof::verify`].
+    Proved {
+        /// The key; `None`: it does not exist.
+        entry: Option<KvEntry>,
+        /// What shows that to who has the state's root.
+        proof: Proof,
+    },
 }
 
 impl KvAnswer {

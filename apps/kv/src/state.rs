@@ -7,12 +7,14 @@ mod draft;
 mod entries;
 mod history;
 mod leases;
+mod proved;
 mod settings;
 mod snapshot;
 
 use std::sync::Arc;
 
 use synod_machine::Key;
+use synod_merkle::{Derived, Tree};
 use synod_types::{LeaseMs, StateNdx, TimeMs};
 
 pub(crate) use draft::Draft;
@@ -32,6 +34,8 @@ pub struct KvState {
     history: History,
     leases: Leases,
     settings: Settings,
+    /// The map in which each key can be proved; what changes, it finds by itself.
+    proved: Derived<KvState>,
 }
 
 /// What is there now.
@@ -63,6 +67,11 @@ impl KvState {
         after: Option<&'a [u8]>,
     ) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
         self.entries.range(prefix, after).map(|(key, entry)| (key.as_bytes(), entry.as_ref()))
+    }
+
+    /// The map in which what each key holds can be proved. It costs what changed since it was last asked for.
+    pub(crate) fn tree(&self) -> Tree {
+        self.proved.tree(self)
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -6,12 +6,15 @@
 //! them, of which DNS queries are answered ([`synod_zone::Zones`]), follow from state and files, and are neither in a
 //! snapshot nor in a digest. A change builds the zones that change and shares the others.
 //!
+//! What a zone holds can be proved against one digest of the state, its root: see [`proof`].
+//!
 //! Nothing here knows commanders, sessions or signatures, which are the machine's, nor any message of DNS. Start with
 //! [`op`] (what a command can do) and [`query`] (what a reader can ask).
 
 mod apply;
 pub mod name;
 pub mod op;
+pub mod proof;
 pub mod query;
 mod served;
 pub mod state;
@@ -132,6 +135,10 @@ impl Application for ZonesApp {
 
     fn digest(&self) -> Digest {
         Digest::of(&[&self.state.snapshot()])
+    }
+
+    fn root(&self) -> Digest {
+        proof::root(&self.state.tree().root())
     }
 
     fn fork(&self) -> Box<dyn Application> {

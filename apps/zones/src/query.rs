@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use synod_machine::QueryError;
+use synod_merkle::{Path, Proof};
 use synod_types::limits::ZONES_LIST_ENTRIES_MAX;
 use synod_types::wire::{self, WireError};
 
@@ -29,6 +30,11 @@ pub enum ZonesQuery {
     },
     /// What did this zone hold? Answered by [`ZonesAnswer::History`].
     History {
+        /// Which zone.
+        zone: ZoneName,
+    },
+    /// What does this zone hold, and what shows it? Answered by [`ZonesAnswer::Proved`].
+    Prove {
         /// Which zone.
         zone: ZoneName,
     },
@@ -87,6 +93,13 @@ pub enum ZonesAnswer {
     },
     /// The zone's versions; `None`: neither it nor any history of it is known.
     History(Option<ZoneHistory>),
+    /// A zone with its proof; see [`crate::proof::verify`].
+    Proved {
+        /// What it holds; `None`: there is no such zone.
+        version: Option<Version>,
+        /// What shows that to who has the state's root.
+        proof: Proof,
+    },
 }
 
 impl ZonesAnswer {
@@ -113,6 +126,10 @@ pub fn answer(app: &ZonesApp, query: &ZonesQuery) -> ZonesAnswer {
             versions: record.versions().copied().collect(),
             is_cut: record.is_cut(),
         })),
+        ZonesQuery::Prove { zone } => ZonesAnswer::Proved {
+            version: state.live().get(zone).map(|record| *record.current()),
+            proof: state.tree().prove(&Path::of(zone.as_wire())),
+        },
     }
 }
 

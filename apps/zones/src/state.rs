@@ -12,6 +12,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use synod_machine::RestoreError;
+use synod_merkle::{Derived, Tree};
 use synod_types::limits::{
     CONTENT_BYTES_MAX, CONTENT_FILES_MAX, ZONE_HISTORY_MAX, ZONES_BYTES_MAX, ZONES_HISTORY_BYTES_MAX,
     ZONES_HISTORY_MAX, ZONES_MAX,
@@ -134,6 +135,8 @@ pub struct ZonesState {
     /// Bytes of earlier versions.
     history_bytes: u64,
     limits: Limits,
+    /// The map in which each zone can be proved; what changes, it finds by itself.
+    proved: Derived<ZonesState>,
 }
 
 /// Zones as a snapshot has them, in order.
@@ -152,6 +155,16 @@ impl ZonesState {
     /// A zone with its history, deleted or not; `None` where neither the zone nor any history of it is known.
     pub fn record(&self, zone: &ZoneName) -> Option<&ZoneRecord> {
         self.live.get(zone).or_else(|| self.deleted.get(zone)).map(Arc::as_ref)
+    }
+
+    /// The zones that are not deleted.
+    pub(crate) fn live(&self) -> &OrdMap<ZoneName, Arc<ZoneRecord>> {
+        &self.live
+    }
+
+    /// The map in which what each zone holds can be proved. It costs what changed since it was last asked for.
+    pub(crate) fn tree(&self) -> Tree {
+        self.proved.tree(self)
     }
 
     /// What a zone holds; `None`: there is no such zone.
@@ -359,6 +372,7 @@ impl Default for ZonesState {
             bytes: 0,
             history_bytes: 0,
             limits: LIMITS,
+            proved: Derived::default(),
         }
     }
 }

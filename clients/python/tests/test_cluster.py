@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,6 +19,7 @@ from synod import (
     NotACommand,
     NotFound,
     NotPermitted,
+    NotProved,
     OutcomeUnknown,
     Put,
     Receipt,
@@ -42,6 +44,25 @@ def test_what_is_written_is_read_at_every_node(cluster: Cluster, client: Client)
     assert client.delete("written").reply.existed
     assert not client.delete("written").reply.existed
     assert client.get("written", consistency="linearizable") is None
+
+
+def test_what_is_written_is_proved_and_so_is_what_is_not(client: Client) -> None:
+    done = client.put("proved/a", b"\xff\0")
+    limit = time.monotonic() + 60
+    while True:
+        try:
+            proved = client.get_proved("proved/a", min=done.state_ndx)
+            break
+        except NotFound as problem:
+            # Enough nodes have to sign that state first.
+            if problem.code != "no-such-certificate" or time.monotonic() > limit:
+                raise
+    assert (proved.value, proved.changed) == (b"\xff\0", done.state_ndx)
+    assert proved.state_ndx >= done.state_ndx and len(proved.signers) >= 2
+    assert client.get_proved("proved/b", min=done.state_ndx).value is None
+    client.genesis = (client.genesis or b"") + b"\n"
+    with pytest.raises(NotProved, match="another cluster"):
+        client.get_proved("proved/a")
 
 
 @pytest.mark.parametrize("key", ["plain", "a/b?c#d%e f+g", ".", "..", "ü", b"\xff\x00/\n", "x" * 4096])

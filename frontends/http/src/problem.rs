@@ -77,7 +77,8 @@ problem_types! {
     /// This node has no snapshot of the application that a majority has signed: none was made yet, so the log goes back to
     /// the first slot.
     NoSuchSnapshot = NOT_FOUND, "no-such-snapshot", "There is no certified snapshot";
-    /// This node has no certificate of that state: it was not signed, or is not kept any more, or too few have signed it yet.
+    /// This node has no certificate of that state, or of one so late: it was not signed, or is not kept any more, or too few have
+    /// signed it yet.
     NoSuchCertificate = NOT_FOUND, "no-such-certificate", "There is no such certificate";
     /// A zone file that cannot be compared, since it does not load.
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";

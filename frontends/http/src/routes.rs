@@ -12,6 +12,7 @@ mod kv;
 mod log;
 mod metrics;
 mod problems;
+mod proof;
 mod snapshot;
 mod watch;
 mod zones;
@@ -125,7 +126,7 @@ fn routes() -> Routes {
         .add(&[APP, &[FileNotHere]].concat(), routes!(snapshot::file))
         .add(&[APP, &[NoSuchFile, FileNotHere]].concat(), routes!(snapshot::referred))
         .add(&of_kind(&[Compacted]), routes!(entries::range))
-        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted]), routes!(entries::key))
+        .add(&of_kind(&[NoSuchKey, NotAcceptable, Compacted, NoSuchCertificate]), routes!(entries::key))
         .add(&of_kind(&[NoSuchKey, Compacted]), routes!(history::history))
         .add(&of_kind(&[]), routes!(leases::leases))
         .add(&of_kind(&[NoSuchLease]), routes!(leases::lease))
@@ -142,7 +143,7 @@ fn routes() -> Routes {
         .add(&[], routes!(interface::document))
         .add(&[], routes!(interface::docs));
     let zones = of_kind(&[]);
-    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere]);
+    let zone = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, NoSuchCertificate]);
     let history = of_kind(&[NoSuchZone]);
     let diff = of_kind(&[NoSuchZone, NoSuchVersion, NotAcceptable, FileNotHere, BrokenZone]);
     // Of the first application of that kind, and of a named one.

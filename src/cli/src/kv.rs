@@ -8,6 +8,7 @@ mod options;
 mod read;
 mod space;
 mod txn;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ Examples:
   synod kv put greeting hello
   synod kv get greeting --min 12        # wait for the stateNdx of a receipt, at whichever node answers
   synod kv cas greeting hi --expected 12
+  synod kv get greeting --verify        # believed for nothing but the genesis document
   synod kv list --prefix service/ --at 12
   synod kv watch --prefix service/
   synod kv lock nightly -- ./backup     # one of them runs at a time, in the whole fleet

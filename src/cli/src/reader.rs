@@ -77,6 +77,11 @@ impl ReadOptions {
         ReadOptions { consistency: Some(Consistency::Linearizable), ..ReadOptions::default() }
     }
 
+    /// The least state to answer from.
+    pub(crate) fn min(self) -> Option<u64> {
+        self.min
+    }
+
     /// As parameters of a query.
     pub(crate) fn parameters(self) -> Vec<(&'static str, String)> {
         let consistency = self.consistency.map(|level| match level {

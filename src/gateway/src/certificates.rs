@@ -125,6 +125,15 @@ pub enum FormError {
         /// What should.
         digits: &'static str,
     },
+    /// A proof with more steps than any has.
+    #[error("the proof has {0} steps; none has more than 128")]
+    Steps(usize),
+    /// A part without keys that is written out.
+    #[error("a part without keys is written as null in a proof, and not as zeros")]
+    Zeros,
+    /// A step of a proof that is none.
+    #[error("a step of the proof has {0} digests, and 3 are expected")]
+    Parts(usize),
     /// A signature is said to be of a node whose key is another one.
     #[error("the key of a signature is not that of node {0}")]
     Node(String),
@@ -211,7 +220,7 @@ impl SignatureForm {
 }
 
 /// Only as this program writes it, so that nothing in a file can be changed without being noticed.
-fn digest(what: &'static str, text: &str) -> Result<Digest, FormError> {
+pub(crate) fn digest(what: &'static str, text: &str) -> Result<Digest, FormError> {
     let parsed = text.parse::<Digest>().ok().filter(|digest| digest.to_string() == text);
     parsed.ok_or_else(|| FormError::Hex { what, text: text.to_owned(), digits: "64 lower-case hex digits" })
 }

@@ -17,6 +17,7 @@ mod gateway;
 mod log;
 mod metrics;
 mod nodes;
+mod proofs;
 mod reads;
 mod snapshots;
 pub mod status;
@@ -31,6 +32,7 @@ pub use gateway::{Answer, Consistency, Gateway, Read, Readiness};
 pub use log::{Log, LogRead, LogUnread};
 pub use metrics::Metrics;
 pub use nodes::{Change, NodeAt, NodeStates};
+pub use proofs::{LeafForm, ProofForm};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use snapshots::Snapshots;
 pub use status::{

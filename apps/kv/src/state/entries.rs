@@ -76,6 +76,10 @@ impl Entries {
             .take_while(move |(key, _)| key.as_bytes().starts_with(prefix))
     }
 
+    pub(super) fn map(&self) -> &OrdMap<Key, Arc<Entry>> {
+        &self.map
+    }
+
     /// Writes a key in `state_ndx`; gives what it held, and what it holds.
     ///
     /// # Errors

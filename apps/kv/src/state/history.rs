@@ -95,6 +95,23 @@ impl History {
             .map(|(&state_ndx, record)| (state_ndx, record.time, record.changes.as_ref()))
     }
 
+    /// The last record, which nothing but this very history has: who kept it will know what changed behind it.
+    pub(super) fn last(&self) -> Option<(StateNdx, &Arc<[Change]>)> {
+        self.records.get_max().map(|(state_ndx, record)| (*state_ndx, &record.changes))
+    }
+
+    /// The changes of each state behind that of a record; `None` if this history does not have that record, or no longer.
+    pub(super) fn behind_record<'a>(
+        &'a self,
+        state_ndx: StateNdx,
+        changes: &Arc<[Change]>,
+    ) -> Option<impl Iterator<Item = &'a [Change]> + use<'a>> {
+        let record = self.records.get(&state_ndx)?;
+        let behind = (Bound::Excluded(state_ndx), Bound::Unbounded);
+        Arc::ptr_eq(&record.changes, changes)
+            .then(|| self.records.range(behind).map(|(_, record)| record.changes.as_ref()))
+    }
+
     /// What a key held, the latest first, as far as it is known; `now`: what it holds.
     pub(super) fn versions<'a>(
         &'a self,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use synod_machine::{Key, RestoreError};
+use synod_merkle::Derived;
 use synod_types::limits::{
     KV_KEY_BYTES_MAX, KV_LEASE_MS_MAX, KV_LEASE_MS_MIN, KV_LEASES_MAX, KV_STATE_BYTES_MAX, KV_VALUE_BYTES_MAX,
 };
@@ -118,7 +119,7 @@ impl KvState {
         if entries.bytes() > KV_STATE_BYTES_MAX {
             return Err(error("all keys together are over their limit"));
         }
-        Ok(KvState { entries, history, leases, settings })
+        Ok(KvState { entries, history, leases, settings, proved: Derived::default() })
     }
 }
 

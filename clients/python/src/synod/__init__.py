@@ -21,6 +21,7 @@ from synod.errors import (
     NotACommand,
     NotFound,
     NotPermitted,
+    NotProved,
     OutcomeUnknown,
     Problem,
     QuotaExceeded,
@@ -47,13 +48,14 @@ from synod.operations import (
     exists,
     value,
 )
+from synod.proofs import Proved
 from synod.receipt import Done, Receipt
 from synod.watch import Watch
 
 __all__ = [
     "Add", "Client", "CompareAndSet", "Configure", "Conflict", "ContentMissing", "Delete", "DeletePrefix", "Done",
-    "Entry", "Expired", "Forgotten", "Key", "KeyChange", "Node", "NotACommand", "NotFound", "NotPermitted",
-    "OutcomeUnknown", "Problem", "Put", "QuotaExceeded", "Receipt", "Refused", "SeqTaken", "SignedCommand",
+    "Entry", "Expired", "Forgotten", "Key", "KeyChange", "Node", "NotACommand", "NotFound", "NotPermitted", "NotProved",
+    "OutcomeUnknown", "Problem", "Proved", "Put", "QuotaExceeded", "Receipt", "Refused", "SeqTaken", "SignedCommand",
     "StateChanges", "StateMismatch", "SynodError", "Txn", "Unavailable", "Unreachable", "Watch", "absent", "changed",
     "created", "exists", "value",
 ]  # fmt: skip

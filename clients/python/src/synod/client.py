@@ -23,6 +23,7 @@ from synod.errors import NotFound, OutcomeUnknown, Problem, SeqTaken, Unreachabl
 from synod.keys import Key, digest
 from synod.nodes import Node, Nodes
 from synod.operations import Change, Condition, Text, as_bytes
+from synod.proofs import Proved, verify
 from synod.receipt import Done, Receipt
 from synod.watch import Watch
 
@@ -54,7 +55,8 @@ class Client:
     """Commands one application, and reads it. May be used by many threads.
 
     `nodes`: where they listen. `ca`: the certificate of the cluster's authority. `cluster`: its id, SHA3-256 of the genesis
-    document. `app`: the application's number. `timeout`: seconds for a call with all its attempts.
+    document. `app`: the application's number. `timeout`: seconds for a call with all its attempts. `genesis`: the document
+    itself, for `get_proved`.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Client:
         app: int = 1,
         *,
         timeout: float = 30.0,
+        genesis: bytes | None = None,
     ) -> None:
         self.key = key
+        self.genesis = genesis
         self.cluster = cluster
         self.app = app
         self.timeout = timeout
@@ -93,7 +97,15 @@ class Client:
             raise ValueError(f"the cluster has no application {app!r}; it has {', '.join(sorted(numbers))}")
         nodes = [Node(node["backend"], node["http"]) for node in file["nodes"]]
         key = key or Key.load(path.parent / file["key"])
-        return cls(nodes, path.parent / file["ca"], digest(genesis), key, numbers[app], timeout=timeout)
+        return cls(
+            nodes,
+            path.parent / file["ca"],
+            digest(genesis),
+            key,
+            numbers[app],
+            timeout=timeout,
+            genesis=genesis,
+        )
 
     def close(self) -> None:
         """Closes every connection."""
@@ -285,6 +297,22 @@ class Client:
             return None
         changed, state_ndx = int(response.headers["last-change"]), _state_ndx(response)
         return Entry(as_bytes(key), response.content, changed, state_ndx or 0)
+
+    def get_proved(self, key: Text, *, min: int | None = None) -> Proved:
+        """What a key holds, or that there is no such key, proved from the genesis document on: no node has to be trusted.
+
+        It is proved of the newest state that enough members have signed, which may be a second old, and may be before what this
+        client has seen. `min`: the least state that will do; it is not waited for.
+
+        Raises `NotProved` with the reason; nothing of the answer may be believed then.
+        """
+        if self.genesis is None:
+            raise ValueError(
+                "what is proved is proved from the genesis document on: the client was made without it"
+            )
+        params = {"proof": "1"} if min is None else {"proof": "1", "min": str(min)}
+        response = self._read(self._path(f"/kv/{_segment(as_bytes(key))}"), params)
+        return verify(_json(response), self.genesis, self.app, as_bytes(key), min=min)
 
     def entries(
         self,

@@ -11,6 +11,10 @@ class SynodError(Exception):
     """Whatever this package raises."""
 
 
+class NotProved(SynodError):
+    """An answer was to be proved from the genesis document on, and is not: nothing of it may be believed."""
+
+
 class Unreachable(SynodError):
     """No node answered. A command was not executed: no node took it."""
 

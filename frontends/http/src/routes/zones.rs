@@ -9,6 +9,7 @@ use synod_types::{AppNdx, ContentKey, StateNdx, TimeMs};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
+use super::proof::{self, ProofParameters, ProvedZone};
 use crate::ask::Ask;
 use crate::etag::{EntityTag, IfNoneMatch};
 use crate::parameters::ReadParameters;
@@ -189,6 +190,16 @@ pub(super) struct One<'a> {
     zone: ZoneView<'a>,
 }
 
+/// A zone in JSON: by itself, or with `proof=1` with its proof.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ZoneForm)]
+#[expect(dead_code, reason = "it describes what `one` answers with")]
+enum Form<'a> {
+    One(One<'a>),
+    Proved(ProvedZone),
+}
+
 /// The zone in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -215,12 +226,12 @@ struct AtParameters {
     path = "/v1/zones/{zone}",
     operation_id = "getZone",
     tag = "Zones",
-    params(ZonePath, AtParameters, ReadParameters, IfNoneMatch),
+    params(ZonePath, AtParameters, ReadParameters, ProofParameters, IfNoneMatch),
     responses(
         (
             status = 200,
             description = "The zone, or its file",
-            content((One = "application/json"), (String = "text/dns")),
+            content((Form = "application/json"), (String = "text/dns")),
             headers(
                 ("ETag" = String, description = "Of the file: its content key. Of what is known: the key, and the states"),
                 ("Last-Change" = u64, description = "The stateNdx that last changed the zone"),
@@ -237,9 +248,13 @@ pub(super) async fn one(ask: Ask) -> Outcome {
     let door = ask.zones_app()?;
     let zone = ask.zone(door)?;
     let mut parameters = ask.parameters();
+    let proof = proof::asked(&mut parameters);
     let read = parameters.read();
     let at = parameters.number("at", 0..=u64::MAX).map(StateNdx);
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
+    if let Some(min) = proof {
+        return proof::zone(&ask, door, &zone, min);
+    }
     let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[JSON, DNS])?;
     let (state_ndx, entry) = match at {
         None => entry_of(&ask, door, read, &zone).await?,

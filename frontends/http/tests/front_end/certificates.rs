@@ -12,9 +12,9 @@ use synod_types::{
 use crate::house::{CLUSTER, ask_with};
 use crate::zones_house::ZonesHouse;
 
-/// What this node has of them, newest first.
+/// What this node has of them, newest first, and a state of which it has one.
 #[derive(Default)]
-pub struct HouseCertificates(pub Mutex<Vec<Arc<StateCertificate>>>);
+pub struct HouseCertificates(pub Mutex<Vec<Arc<StateCertificate>>>, pub Mutex<Option<Certified>>);
 
 impl Certificates for HouseCertificates {
     fn newest(&self, app: AppNdx) -> Option<Arc<StateCertificate>> {
@@ -36,8 +36,9 @@ impl Certificates for HouseCertificates {
         Some(CertificateBundle { cluster: CLUSTER, handovers: Vec::new(), certificate })
     }
 
-    fn certified(&self, _app: AppNdx) -> Option<Certified> {
-        None
+    fn certified(&self, app: AppNdx) -> Option<Certified> {
+        let newest = self.1.lock().unwrap().clone();
+        newest.filter(|certified| certified.certificate.statement.app == app)
     }
 }
 

@@ -20,6 +20,7 @@ use synod_types::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::certificates::HouseCertificates;
 use crate::log::HouseLog;
 
 pub const CLUSTER: ClusterId = ClusterId(Digest([1; 32]));
@@ -37,6 +38,7 @@ pub struct House {
     pub blank: AppPublisher,
     _blank_questions: ReadQuestions,
     pub log: Arc<HouseLog>,
+    pub certificates: Arc<HouseCertificates>,
     pub gateway: Gateway,
     pub server: HttpServer,
 }
@@ -62,7 +64,10 @@ impl House {
         let blank_view = View::new(CLUSTER, AppNdx(2), Box::new(Blank));
         let (blank_door, blank, blank_questions) = AppDoor::open("blank", blank_view);
         let log: Arc<HouseLog> = Arc::default();
-        let gateway = Gateway::new(vec![blank_door, door], status).with_log(Arc::<HouseLog>::clone(&log));
+        let certificates: Arc<HouseCertificates> = Arc::default();
+        let gateway = Gateway::new(vec![blank_door, door], status)
+            .with_log(Arc::<HouseLog>::clone(&log))
+            .with_certificates(Arc::<HouseCertificates>::clone(&certificates));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
         House {
@@ -73,6 +78,7 @@ impl House {
             blank,
             _blank_questions: blank_questions,
             log,
+            certificates,
             gateway,
             server,
         }
@@ -112,6 +118,11 @@ impl House {
         let batch =
             Batch { term: Ballot::ZERO, time: TimeMs(1_700_000_000_000 + self.seq), commands: vec![command] };
         self.apply(Decree::Batch(batch.into()));
+    }
+
+    /// Has the present state certified, by nobody.
+    pub fn certify(&self) {
+        self.certificates.certify(self.machine.view());
     }
 
     /// Fills one slot with nothing.

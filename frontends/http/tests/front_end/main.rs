@@ -11,6 +11,7 @@ mod house;
 mod interface;
 mod kv;
 mod log;
+mod proofs;
 mod reads;
 mod snapshots;
 mod vectors;

@@ -39,7 +39,7 @@ pub(super) struct Reading {
     #[command(flatten)]
     pub(super) place: Place,
     #[command(flatten)]
-    read: ReadOptions,
+    pub(super) read: ReadOptions,
 }
 
 /// Where something is read or followed.

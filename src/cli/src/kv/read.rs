@@ -9,25 +9,38 @@ use serde_json::json;
 
 use super::answers::{HistoryPage, Page, cut, number, shown};
 use super::options::{Reading, below};
+use super::verify::verify;
+use crate::exit::Failure;
 use crate::output::{self, Output};
 use crate::table::Table;
 
 /// Print the bytes under a key, as they are; its states go to standard error
+///
+/// With --verify the node, and whoever is between, need not be trusted: it has to prove, from the genesis document on, what the key
+/// holds, or that there is no such key. It does so of the newest state that enough members have signed, which may be a second
+/// old. Exit code 7: nothing is proved.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  synod kv get greeting\n  synod kv get greeting --min 12\n  \
-                        synod kv get greeting --at 12\n  synod kv get greeting --consistency linearizable")]
+                        synod kv get greeting --at 12\n  synod kv get greeting --consistency linearizable\n  \
+                        synod kv get greeting --verify --genesis genesis.json --http mirror.example:9101")]
 pub(crate) struct Get {
     /// The key
     key: String,
     /// As it was in this state; one that is not there yet is waited for
     #[arg(long, value_name = "STATENDX")]
     at: Option<u64>,
+    /// Believe what is proved from the genesis document on, and nothing else
+    #[arg(long, conflicts_with_all = ["at", "consistency"])]
+    verify: bool,
     #[command(flatten)]
     reading: Reading,
 }
 
 impl Get {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        if self.verify {
+            return self.verified(output).await;
+        }
         let at: Vec<_> = self.at.map(|at| ("at", at.to_string())).into_iter().collect();
         let answer = self.reading.get(&below("kv", &self.key), &at).await?;
         let (state_ndx, changed) = (answer.state_ndx, answer.last_change);
@@ -41,6 +54,46 @@ impl Get {
                 match std::str::from_utf8(&answer.body) {
                     Ok(value) => json["value"] = value.into(),
                     Err(_) => json["valueBase64"] = BASE64.encode(&answer.body).into(),
+                }
+                output.print(&json, "")?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Get {
+    async fn verified(self, output: Output) -> anyhow::Result<ExitCode> {
+        let cluster = self.reading.place.connection.cluster()?;
+        let (genesis, id) = cluster.genesis()?;
+        let app = cluster.app(&self.reading.place.app)?;
+        let answer = self.reading.get(&below("kv", &self.key), &[("proof", "1".to_owned())]).await?;
+        let min = self.reading.read.min();
+        let proved = verify(&answer.body, (&genesis, id), app, self.key.as_bytes(), min)?;
+        let (state_ndx, (signed, members)) = (proved.statement.state_ndx, proved.signed);
+        let by = format!("{signed} of {members} members signed it");
+        let Some(entry) = proved.entry else {
+            let text = format!("proved: there is no key {:?} in state {state_ndx}; {by}", self.key);
+            return Err(Failure::NoSuchKey(text).into());
+        };
+        match output {
+            Output::Text => {
+                output::bytes(&entry.value)?;
+                eprintln!("proved: stateNdx {state_ndx}, last changed in {}; {by}", entry.changed);
+            }
+            Output::Json => {
+                let mut json = json!({
+                    "key": self.key,
+                    "stateNdx": state_ndx,
+                    "changed": entry.changed,
+                    "proved": true,
+                    "root": proved.statement.root.to_string(),
+                    "signed": signed,
+                    "members": members,
+                });
+                match std::str::from_utf8(&entry.value) {
+                    Ok(value) => json["value"] = value.into(),
+                    Err(_) => json["valueBase64"] = BASE64.encode(&entry.value).into(),
                 }
                 output.print(&json, "")?;
             }

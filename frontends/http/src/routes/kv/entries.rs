@@ -7,6 +7,7 @@ use synod_types::limits::KV_RANGE_ENTRIES_MAX;
 use synod_types::{AppNdx, StateNdx};
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::proof::{self, ProofParameters, ProvedEntry};
 use super::{AtParameters, EntryView, KeyPath, LIMIT_DEFAULT, next_page, query_kv, read_at};
 use crate::ask::{AppPath, Ask};
 use crate::etag::{EntityTag, IfNoneMatch};
@@ -17,18 +18,27 @@ use crate::reply::{Outcome, Reply, Stamp};
 const RAW: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 
+/// A key in JSON: by itself, or with `proof=1` with its proof.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `key` answers with")]
+enum KeyView<'a> {
+    Entry(EntryView<'a>),
+    Proved(ProvedEntry<'a>),
+}
+
 /// The value of a key: its bytes, or with `Accept: application/json` all that is known of it.
 #[utoipa::path(
     get,
     path = "/v1/apps/{app}/kv/{*key}",
     operation_id = "getKey",
     tag = "Key-value",
-    params(AppPath, KeyPath, AtParameters, ReadParameters, IfNoneMatch),
+    params(AppPath, KeyPath, AtParameters, ReadParameters, ProofParameters, IfNoneMatch),
     responses(
         (
             status = 200,
             description = "The value",
-            content((Vec<u8> = "application/octet-stream"), (EntryView = "application/json")),
+            content((Vec<u8> = "application/octet-stream"), (KeyView = "application/json")),
             headers(
                 ("ETag" = String, description = "Of this value: the states that made and last changed the key"),
                 ("Last-Change" = u64, description = "The stateNdx that last changed the key: what a compare-and-set expects"),
@@ -44,9 +54,13 @@ const JSON: &str = "application/json";
 pub(crate) async fn key(ask: Ask) -> Outcome {
     let door = ask.app_of_kind(Kv::KIND)?;
     let mut parameters = ask.parameters();
+    let proof = proof::asked(&mut parameters);
     let (read, at) = read_at(&mut parameters);
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
     let key = ask.rest(door)?;
+    if let Some(min) = proof {
+        return proof::key(&ask, door, &key, min);
+    }
     let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[RAW, JSON])?;
     let query = KvQuery::Get { key: Bytes::copy_from_slice(&key), at };
     let (state_ndx, answer) = query_kv(&ask, door, read, &query).await?;
