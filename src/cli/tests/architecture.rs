@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-auth",
             "synod-paxos",
             "synod-machine",
+            "synod-lane",
             "synod-zone",
             "synod-delivery",
             "synod-content",
@@ -94,6 +95,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-gateway",
             "synod-node",
             "synod-app-kv",
+            "synod-sdk",
         ],
     ),
     (

@@ -14,6 +14,7 @@ mod document;
 mod fields;
 mod files;
 mod http;
+mod lanes;
 mod log;
 mod mistakes;
 mod scrub;
@@ -31,6 +32,7 @@ pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
 pub use http::{Http, HttpTls};
+pub use lanes::LaneConfig;
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
@@ -60,6 +62,8 @@ pub struct Config {
     pub http: Http,
     /// The name server's port; without it, none is opened.
     pub dns: Option<Dns>,
+    /// Applications in processes of their own.
+    pub lanes: Vec<LaneConfig>,
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
@@ -237,6 +241,7 @@ struct Draft {
     http: Option<Http>,
     dns_is_given: bool,
     dns: Option<Dns>,
+    lanes: Vec<LaneConfig>,
     snapshots: Option<Every>,
     archive: Option<PathBuf>,
     scrub: Option<Scrubbing>,
@@ -274,6 +279,7 @@ impl Draft {
         draft.backend = draft.read_backend(&mut fields, mistakes);
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
+        draft.lanes = Draft::read_lanes(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
         draft.scrub = Some(Draft::read_scrub(&mut fields, mistakes));
@@ -414,6 +420,7 @@ impl Draft {
             backend: Listen { addr: self.backend? },
             http: self.http?,
             dns: self.dns,
+            lanes: self.lanes,
             snapshots: self.snapshots?,
             archive: self.archive,
             scrub: self.scrub?,

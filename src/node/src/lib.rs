@@ -23,6 +23,7 @@ mod gate;
 mod http;
 mod inbox;
 pub mod intake;
+pub mod lanes;
 mod log;
 mod metrics;
 pub mod node;

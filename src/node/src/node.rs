@@ -17,16 +17,19 @@ use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
+use synod_lane::Lane;
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
-use synod_types::{AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot, UnknownLevel, Versions};
+use synod_types::{
+    AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, UnknownLevel, Versions,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::applier::{self, Beside};
+use crate::applier::{self, Beside, Elsewhere};
 use crate::apps;
 use crate::certificates::Certificates;
 use crate::chains::Chains;
@@ -41,6 +44,7 @@ use crate::gate::Gate;
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::lanes::{LaneError, Lanes, Maker};
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
@@ -103,13 +107,20 @@ pub enum StartError {
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     /// Genesis has an application that this program does not.
-    #[error("genesis wants application {app} to be of kind {kind:?}; this program has: {}", apps::KINDS.join(", "))]
+    #[error(
+        "genesis wants application {app} to be of kind {kind:?}; this program has: {}. One in a process of its own needs an entry in \
+         lanes",
+        apps::KINDS.join(", ")
+    )]
     UnknownKind {
         /// Which application.
         app: AppNdx,
         /// The kind.
         kind: String,
     },
+    /// The lanes of the configuration do not fit genesis, or have no sockets.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
     /// The configuration has a server that genesis does not.
     #[error(
         "the configuration names the server {name:?}, which is no node of the genesis document, and does not give its id"
@@ -201,6 +212,7 @@ pub struct Node {
     chunks: Content,
     journal: Journal,
     archiver: Option<Archiver>,
+    lanes: Vec<Arc<Lane>>,
     fatal: Fatal,
     tasks: Tasks,
 }
@@ -227,6 +239,7 @@ impl Node {
         let stamp = Stamp { cluster, node };
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
 
+        let lanes = Lanes::open(&config, &genesis)?;
         let (asks, asked) = mpsc::unbounded_channel();
         let store = Store::open(&config.data_dir.join("content"))?;
         let content = Content::new(store, cluster, Arc::clone(&identity), asks);
@@ -254,12 +267,13 @@ impl Node {
             let state = recovered.entry(app.ndx).or_default();
             let mut kept: Vec<Kept> =
                 kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
-            let levels = config.program.levels;
+            let (levels, maker) = (config.program.levels, lanes.maker(app));
             let found = {
-                let (genesis, chunks, journal) = (&genesis, &chunks, &journal);
-                Found { genesis, cluster, app, kept: &kept, chunks, journal, levels }
+                let (genesis, chunks, journal, maker) = (&genesis, &chunks, &journal, &maker);
+                Found { genesis, cluster, app, maker, kept: &kept, chunks, journal, levels }
             };
-            let Replayed { snapshot, mut machine, pace, due } = found.replay(state, config.snapshots)?;
+            let Replayed { snapshot, mut machine, pace, due, chosen } =
+                found.replay(state, config.snapshots)?;
             let origin = genesis.origin_of(app.ndx).copied();
             origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
                 .map_err(unopened)?;
@@ -271,16 +285,26 @@ impl Node {
                 publisher.set_fence(evidence.fence());
             }
             doors.insert(app.ndx, door);
-            rooms.push(Room { app: app.ndx, machine, pace, publisher: Arc::new(publisher), questions });
+            let elsewhere = lanes.presence(app.ndx).map(|presence| Elsewhere {
+                presence,
+                journal: journal.clone(),
+                inputs: inputs.clone(),
+                data_dir: config.data_dir.clone(),
+                behind: chosen,
+                is_over: false,
+            });
+            let (app_ndx, publisher, configuration) =
+                (app.ndx, Arc::new(publisher), state.configuration.clone());
+            rooms.push(Room { app: app_ndx, machine, pace, publisher, questions, configuration, elsewhere });
             let cut = state.cut;
-            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), origin, kept, cut));
+            snapshot_apps.insert(app.ndx, snapshots::task::App::new(maker, origin, kept, cut));
             archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
         }
 
         let home = apps::home(&genesis);
         let first = genesis.first_voters();
         let voters = rooms.iter().map(|room| {
-            let configuration = room.machine.state().configuration.clone();
+            let configuration = room.configuration.clone();
             (room.app, configuration.unwrap_or_else(|| first.clone()))
         });
         let registrar = registrar(&config, &genesis, node)?;
@@ -338,9 +362,9 @@ impl Node {
         tasks.spawn("collector of files".to_owned(), collecting);
 
         let mut driven = BTreeMap::new();
-        for Room { app, machine, pace, publisher, questions } in rooms {
+        for Room { app, machine, pace, publisher, questions, configuration: _, elsewhere } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
-            let beside = Beside { snapshots: snapshots.clone(), pace, fatal: fatal.clone() };
+            let beside = Beside { snapshots: snapshots.clone(), pace, fatal: fatal.clone(), elsewhere };
             let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
             driven.insert(app, App::new(Arc::clone(&publisher), chosen, Arc::clone(&chains)));
             let files = content.clone();
@@ -354,6 +378,8 @@ impl Node {
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
         }
+        let all_lanes = lanes.all();
+        lanes.start(&mut tasks)?;
         let incarnation = rand::random();
         let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, first.members, app_ndxs) };
         let core = Core::new(core_config, recovered);
@@ -492,6 +518,7 @@ impl Node {
             chunks,
             journal,
             archiver,
+            lanes: all_lanes,
             fatal,
             tasks,
         })
@@ -531,6 +558,8 @@ impl Node {
         self.http.close().await;
         self.backend.close().await;
         self.intake.stop();
+        // Whoever waits for an answer there cannot be told to end.
+        self.lanes.iter().for_each(|lane| lane.close());
         self.tasks.stop().await;
         self.mesh.close().await;
         drop(self.gateway);
@@ -575,6 +604,9 @@ struct Room {
     pace: Pace,
     publisher: Arc<AppPublisher>,
     questions: ReadQuestions,
+    /// Whose votes decide behind what was chosen.
+    configuration: Option<Configuration>,
+    elsewhere: Option<Elsewhere>,
 }
 
 /// What the configuration names.
@@ -600,6 +632,7 @@ struct Found<'a> {
     genesis: &'a Genesis,
     cluster: ClusterId,
     app: &'a synod_auth::GenesisApp,
+    maker: &'a Maker,
     /// Snapshots, oldest first.
     kept: &'a [Kept],
     chunks: &'a Content,
@@ -616,6 +649,9 @@ struct Replayed {
     pace: Pace,
     /// The last state on the way of which a snapshot was due.
     due: Option<View>,
+    /// The last slot that is known as chosen. An application in another process is not there yet, so its machine has not applied
+    /// what comes behind the snapshot.
+    chosen: Slot,
 }
 
 impl Found<'_> {
@@ -628,10 +664,15 @@ impl Found<'_> {
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
-            None => apps::machine(self.genesis, self.cluster, app)
-                .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?
-                .with_levels(self.levels)?,
+            None => {
+                let application = self.maker.application();
+                let application = application
+                    .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
+                apps::machine_of(self.genesis, self.cluster, app, application).with_levels(self.levels)?
+            }
         };
+        let is_elsewhere = machine.state().app.apart().is_some();
+        let mut configuration = machine.state().configuration.clone();
         let mut pace = Pace::new(every, machine.state().time);
         let (mut due, mut told) = (None, Instant::now());
         let first = machine.state().applied;
@@ -655,11 +696,18 @@ impl Found<'_> {
                 break;
             }
             for (at, _, decree) in decrees {
+                let epoch = configuration.as_ref().map_or(Epoch(0), |configuration| configuration.epoch);
+                if let Some(next) = decree.seals(epoch) {
+                    configuration = Some(next.clone());
+                }
+                slot = at;
+                if is_elsewhere {
+                    continue;
+                }
                 machine.apply(at, &decree)?;
                 if pace.on_applied(&decree, machine.state().time) {
                     due = Some(machine.view());
                 }
-                slot = at;
             }
             if told.elapsed() > Duration::from_secs(2) {
                 told = Instant::now();
@@ -668,11 +716,11 @@ impl Found<'_> {
         }
         self.keep_behind(recovered);
         // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
-        recovered.configuration = machine.state().configuration.clone();
+        recovered.configuration = configuration;
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
-        info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, took_ms, "application is recovered");
-        Ok(Replayed { snapshot, machine, pace, due })
+        info!(app = app.name, %state_ndx, snapshot = %first, chosen = %slot, took_ms, "application is recovered");
+        Ok(Replayed { snapshot, machine, pace, due, chosen: slot })
     }
 
     /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.
@@ -698,7 +746,7 @@ impl Found<'_> {
         for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
             let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
             let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
-            match restore(self.cluster, kept.checkpoint(), &self.app.kind, self.levels, origin, read) {
+            match restore(self.cluster, kept.checkpoint(), self.maker, self.levels, origin, read) {
                 Ok(machine) => return Ok(Some(machine)),
                 // It is whole: going on without it would be to forget what this node knows.
                 Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),
