@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use synod_auth::GenesisApp;
-use synod_types::AppNdx;
+use synod_types::{AppNdx, Certificate, StateNdx, wire};
 
 use crate::founding::default_apps;
-use crate::{Cluster, NAME};
+use crate::{Cluster, NAME, Readers};
 
 /// What the process `synod-counter` finds in its environment: where to write which process it is, and from which state on its
 /// answers are not those of the others.
@@ -23,6 +23,15 @@ pub const COUNTER: AppNdx = AppNdx(3);
 pub fn apps() -> Vec<GenesisApp> {
     let counter = GenesisApp { ndx: COUNTER, name: "counter".to_owned(), kind: "counter".to_owned() };
     [default_apps(), vec![counter]].concat()
+}
+
+/// The state of the counters' newest snapshot that a majority has signed, as a node has it.
+pub async fn certified(readers: &Readers, n: usize) -> Option<StateNdx> {
+    let file = readers.get(n, &format!("/v1/apps/{COUNTER}/snapshot")).await.ok()?;
+    // Its name and version end with a zero.
+    let end = file.iter().position(|byte| *byte == 0).unwrap();
+    let certificate: Certificate = wire::decode(&file[end + 1..]).unwrap();
+    Some(certificate.checkpoint.state_ndx)
 }
 
 /// A process that serves an application to one node.

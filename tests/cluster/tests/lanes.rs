@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, ExecuteError, SubmitError, Timeouts};
-use synod_cluster::worker::{COUNTER, LIES_FROM, PID_FILE, Worker, apps};
+use synod_cluster::worker::{COUNTER, LIES_FROM, PID_FILE, Worker, apps, certified};
 use synod_cluster::{Cluster, KV, Readers, eventually, put};
 use synod_machine::Role;
 use synod_machine::authority::{AuthorityOp, Grant};
 use synod_types::command::Operation;
-use synod_types::{Outcome, RefusalCode};
+use synod_types::{Outcome, RefusalCode, StateNdx};
 
 /// The program, as tests want it.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_synod-counter");
@@ -178,11 +178,8 @@ async fn a_hundred_kills_in_mid_stream_lose_and_double_nothing() {
     println!("{executed} commands over {KILLS} kills");
     let all: String = (0..3).map(|n| cluster.log(n)).collect();
     assert!(all.contains("applying what was chosen meanwhile"), "nobody was ever away");
-    let snapshot: Value = cluster.readers.get_json(0, &format!("/v1/apps/{COUNTER}/snapshot")).await.unwrap();
-    assert!(
-        snapshot["stateNdx"].as_u64().unwrap() > 100,
-        "a majority has signed what processes gave: {snapshot}"
-    );
+    let certified = certified(&cluster.readers, 0).await;
+    assert!(certified > Some(StateNdx(100)), "a majority has signed what processes gave: {certified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,6 +24,9 @@ use crate::driver::{Input, Next};
 
 /// Decrees that are applied before their state is published, so that readers get their turn.
 const DECREES_MAX: usize = 16;
+/// Decrees that wait in memory for a process that executes them slower than they are chosen; beyond it, the journal is where they
+/// wait.
+const QUEUE_MAX: usize = 256;
 /// How long a record that cannot be read is left alone: another node may give it meanwhile.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -84,7 +87,7 @@ impl Applier {
             }
             let applied = self.machine().state().applied;
             let mut all = Vec::new();
-            if self.elsewhere().behind > applied {
+            if self.elsewhere().behind > applied || self.chosen.len() > QUEUE_MAX {
                 // The queue has nothing that the journal does not have, or will have.
                 while let Ok(next) = self.chosen.try_recv() {
                     if self.forget(next).await {
@@ -186,6 +189,9 @@ impl Applier {
             // Who asked is gone only when the node stops.
             let _ = sender.send(read);
         };
+        if *behind < from {
+            return Vec::new();
+        }
         journal.read(app, from, *behind, CATCH_UP_BYTES_MAX, Box::new(reply));
         let why = match read.await {
             Ok(Ok(decrees)) if !decrees.is_empty() => {
