@@ -5,8 +5,11 @@
 //! has to come to the same outcomes; so what a command does may depend on the state, the command and its [`Context`] alone: on no
 //! clock, no randomness, no file, no environment, no order of a hash map, and on no floating-point number.
 //!
+//! Front ends in processes of their own have [`front`].
+//!
 //! `examples/counter.rs` is a whole application. docs/APPLICATIONS.md says how a node is told of it.
 
+pub mod front;
 mod worker;
 
 use std::path::PathBuf;
@@ -128,6 +131,7 @@ pub enum RunError {
 pub fn run<A: App>(options: &Options) -> Result<(), RunError> {
     let variable = || std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from);
     let path = options.socket.clone().or_else(variable).ok_or(RunError::NoSocket)?;
-    let stream = worker::connect(&path, options.patience)?;
+    let stream = worker::connect(&path, options.patience)
+        .map_err(|why| RunError::Connect { path: path.clone(), why })?;
     serve::<A>(stream, options.encoding)
 }

@@ -1,5 +1,6 @@
 //! The worker's end of a lane: says who it is, and answers one question after the other.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -16,14 +17,12 @@ use crate::{App, RunError};
 /// How often it is tried to connect.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-pub(crate) fn connect(path: &Path, patience: Duration) -> Result<UnixStream, RunError> {
+pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let begun = Instant::now();
     loop {
         match UnixStream::connect(path) {
             Ok(stream) => return Ok(stream),
-            Err(why) if begun.elapsed() >= patience => {
-                return Err(RunError::Connect { path: path.to_owned(), why });
-            }
+            Err(why) if begun.elapsed() >= patience => return Err(why),
             Err(_not_yet) => std::thread::sleep(TRY_EVERY),
         }
     }

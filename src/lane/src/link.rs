@@ -90,9 +90,9 @@ impl Link {
         let mut link = Link::new(stream, Encoding::Json, Some(patience))?;
         link.frames.limit(HELLO_FRAME_BYTES_MAX);
         let frame = link.frame()?;
-        link.encoding = encoding_of(&frame);
+        link.encoding = Encoding::of(&frame);
         link.frames.limit(LANE_FRAME_BYTES_MAX);
-        let first = link.decode(&frame)?;
+        let first = decode(link.encoding, &frame).map_err(LinkError::Malformed)?;
         Ok((link, first))
     }
 
@@ -112,17 +112,7 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; the stream is then of no use any more, unless the frame is too large.
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<(), LinkError> {
-        let mut out = Vec::new();
-        let mut encoded = Ok(());
-        put_frame(&mut out, LANE_FRAME_BYTES_MAX, |out| {
-            encoded = match self.encoding {
-                Encoding::Json => serde_json::to_writer(out, message).map_err(|why| why.to_string()),
-                Encoding::MessagePack => message
-                    .serialize(&mut rmp_serde::Serializer::new(out).with_struct_map())
-                    .map_err(|why| why.to_string()),
-            };
-        })?;
-        encoded.map_err(LinkError::Malformed)?;
+        let out = encode(self.encoding, message)?;
         let (begun, mut left) = (Instant::now(), &out[..]);
         while !left.is_empty() {
             let written = self.stream.write(left);
@@ -140,7 +130,7 @@ impl Link {
     /// [`LinkError`]; the stream is then of no use any more.
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         let frame = self.frame()?;
-        self.decode(&frame)
+        decode(self.encoding, &frame).map_err(LinkError::Malformed)
     }
 
     /// Whether the other end is still there, as far as can be told without waiting, while no frame is under way.
@@ -192,20 +182,34 @@ impl Link {
             },
         }
     }
-
-    fn decode<T: DeserializeOwned>(&self, frame: &[u8]) -> Result<T, LinkError> {
-        match self.encoding {
-            Encoding::Json => serde_json::from_slice(frame).map_err(|why| why.to_string()),
-            Encoding::MessagePack => rmp_serde::from_slice(frame).map_err(|why| why.to_string()),
-        }
-        .map_err(LinkError::Malformed)
-    }
 }
 
-/// A JSON text that is a map begins with a brace, or with space in front of it; a map of MessagePack with neither.
-fn encoding_of(frame: &[u8]) -> Encoding {
-    match frame.first() {
-        Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
-        Some(_) | None => Encoding::MessagePack,
+/// A message as a whole frame.
+///
+/// # Errors
+/// [`LinkError::TooLarge`]; [`LinkError::Malformed`], where it cannot be written in that encoding.
+pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, message: &T) -> Result<Vec<u8>, LinkError> {
+    let mut out = Vec::new();
+    let mut encoded = Ok(());
+    put_frame(&mut out, LANE_FRAME_BYTES_MAX, |out| {
+        encoded = match encoding {
+            Encoding::Json => serde_json::to_writer(out, message).map_err(|why| why.to_string()),
+            Encoding::MessagePack => message
+                .serialize(&mut rmp_serde::Serializer::new(out).with_struct_map())
+                .map_err(|why| why.to_string()),
+        };
+    })?;
+    encoded.map_err(LinkError::Malformed)?;
+    Ok(out)
+}
+
+/// The message in a frame's body.
+///
+/// # Errors
+/// What makes no sense in it.
+pub fn decode<T: DeserializeOwned>(encoding: Encoding, frame: &[u8]) -> Result<T, String> {
+    match encoding {
+        Encoding::Json => serde_json::from_slice(frame).map_err(|why| why.to_string()),
+        Encoding::MessagePack => rmp_serde::from_slice(frame).map_err(|why| why.to_string()),
     }
 }

@@ -24,6 +24,17 @@ pub enum Encoding {
     MessagePack,
 }
 
+impl Encoding {
+    /// The one of a first frame: a JSON text that is a map begins with a brace, or with space in front of it; a map of
+    /// `MessagePack` with neither.
+    pub fn of(frame: &[u8]) -> Encoding {
+        match frame.first() {
+            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => Encoding::Json,
+            Some(_) | None => Encoding::MessagePack,
+        }
+    }
+}
+
 /// Bytes: base64 where the encoding is for people, as they are elsewhere.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Blob(pub Bytes);

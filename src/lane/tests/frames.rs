@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synod_golden::Golden;
 use synod_lane::Link;
+use synod_lane::front::{AppTold, Asked, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told};
 use synod_lane::message::{
     Answer, Batch, Blob, Command, Encoding, Hello, Outcome, Question, Reception, Refused, Welcome,
 };
@@ -101,6 +102,64 @@ fn frames_are_golden() {
         ],
     );
     synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/frames-v1.hex"), golden);
+}
+
+#[test]
+fn frames_of_front_ends_are_golden() {
+    let app = || "visits".to_owned();
+    let chain = "0a".repeat(32);
+    let mut golden = Golden::new();
+    hold(&mut golden, vec![("hello", FrontHello { versions: (1, 1), program: "pages 1.0".to_owned() })]);
+    let (cluster, node) = ("0b".repeat(32), "node1".to_owned());
+    hold(
+        &mut golden,
+        vec![
+            ("welcome", FrontReception::Welcome { version: 1, cluster, node }),
+            ("turned-away", FrontReception::Refused("no".to_owned())),
+        ],
+    );
+    let asked = [
+        ("apps", FrontQuestion::Apps),
+        (
+            "query",
+            FrontQuestion::Query {
+                app: app(),
+                query: blob(b"a"),
+                linearizable: true,
+                min: Some(31),
+                wait_ms: None,
+            },
+        ),
+        ("wait", FrontQuestion::Wait { app: app(), state_ndx: 31, wait_ms: Some(500) }),
+        ("follow", FrontQuestion::Follow { app: app(), after: 31 }),
+        ("stop", FrontQuestion::Stop),
+    ];
+    hold(&mut golden, asked.map(|(name, ask)| (name, Asked { id: 7, ask })).into());
+    let told = AppTold {
+        app: 3,
+        name: app(),
+        kind: "counter".to_owned(),
+        state_ndx: 31,
+        leader: Some("node2".to_owned()),
+    };
+    let told = [
+        ("all-apps", FrontAnswer::Apps(vec![told])),
+        ("answered", FrontAnswer::Answered { state_ndx: 31, chain: chain.clone(), answer: blob(b"6") }),
+        ("state", FrontAnswer::State { state_ndx: 31, chain }),
+        (
+            "problem",
+            FrontAnswer::Problem {
+                code: "timeout".to_owned(),
+                text: "not there".to_owned(),
+                state_ndx: Some(30),
+            },
+        ),
+        ("stopped", FrontAnswer::Stopped),
+    ];
+    hold(&mut golden, told.map(|(name, tell)| (name, Told { id: 7, tell })).into());
+    synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/front-v1.hex"), golden);
+    let least: Asked = read(Encoding::Json, br#"{"id":1,"ask":{"query":{"app":"1","query":""}}}"#);
+    assert!(matches!(least.ask, FrontQuestion::Query { linearizable: false, min: None, wait_ms: None, .. }));
 }
 
 #[test]

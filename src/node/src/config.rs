@@ -32,7 +32,7 @@ pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
 pub use http::{Http, HttpTls};
-pub use lanes::LaneConfig;
+pub use lanes::{FrontEndsConfig, LaneConfig};
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
@@ -64,6 +64,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// Applications in processes of their own.
     pub lanes: Vec<LaneConfig>,
+    /// Front ends in processes of their own; without it, there are none.
+    pub front_ends: Option<FrontEndsConfig>,
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
@@ -242,6 +244,7 @@ struct Draft {
     dns_is_given: bool,
     dns: Option<Dns>,
     lanes: Vec<LaneConfig>,
+    front_ends: Option<FrontEndsConfig>,
     snapshots: Option<Every>,
     archive: Option<PathBuf>,
     scrub: Option<Scrubbing>,
@@ -280,6 +283,7 @@ impl Draft {
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
         draft.lanes = Draft::read_lanes(&mut fields, directory, mistakes);
+        draft.front_ends = Draft::read_front_ends(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
         draft.scrub = Some(Draft::read_scrub(&mut fields, mistakes));
@@ -421,6 +425,7 @@ impl Draft {
             http: self.http?,
             dns: self.dns,
             lanes: self.lanes,
+            front_ends: self.front_ends,
             snapshots: self.snapshots?,
             archive: self.archive,
             scrub: self.scrub?,

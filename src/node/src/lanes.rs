@@ -25,7 +25,7 @@ use synod_types::AppNdx;
 use synod_types::limits::{
     LANE_HELLO_MS_MAX, LANE_RESTART_MS_MAX, LANE_RESTART_MS_MIN, SOCKET_PATH_BYTES_MAX,
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -82,12 +82,34 @@ struct Open {
 
 /// As whom a process may run that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Admitted {
+pub(crate) struct Admitted {
     users: Vec<u32>,
     group: Option<u32>,
 }
 
 impl Admitted {
+    /// The node's own user, and these.
+    pub(crate) fn of(users: &[u32], group: Option<u32>) -> Admitted {
+        let own = rustix::process::geteuid().as_raw();
+        Admitted { users: users.iter().copied().chain([own]).collect(), group }
+    }
+
+    /// Whether whoever has connected may; who may not is logged, as one who would be among `whom`.
+    pub(crate) fn admits_peer(&self, stream: &UnixStream, whom: &str) -> bool {
+        match stream.peer_cred() {
+            Ok(peer) if self.admits(peer.uid(), peer.gid()) => true,
+            Ok(peer) => {
+                let (user, group) = (peer.uid(), peer.gid());
+                warn!(user, group, "a process of this user may not be one of the {whom}");
+                false
+            }
+            Err(why) => {
+                warn!(%why, "whose a process is that would be one of the {whom} cannot be told");
+                false
+            }
+        }
+    }
+
     fn admits(&self, user: u32, group: u32) -> bool {
         self.users.contains(&user) || self.group == Some(group)
     }
@@ -174,17 +196,8 @@ impl Lanes {
 }
 
 fn open(config: &LaneConfig, app: &GenesisApp, data_dir: &Path) -> Result<Open, LaneError> {
-    let folder = data_dir.join(FOLDER);
-    let socket = config.socket.clone().unwrap_or_else(|| folder.join(format!("{}.sock", app.name)));
-    let failed = |why| LaneError::Socket { path: socket.clone(), why };
-    if config.socket.is_none() {
-        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder);
-        made.map_err(failed)?;
-    }
-    let socket = std::path::absolute(&socket).map_err(failed)?;
-    let listener = listen(&socket, config.group).map_err(failed)?;
-    let mut users = config.users.clone();
-    users.push(rustix::process::geteuid().as_raw());
+    let name = format!("{}.sock", app.name);
+    let (socket, listener) = listen(config.socket.as_deref(), data_dir, &name, config.group)?;
     let (tell, presence) = watch::channel(Presence::Away);
     let labels = [("app", app.ndx.to_string())];
     let lane = Lane::new(&app.kind, move |presence| {
@@ -195,12 +208,31 @@ fn open(config: &LaneConfig, app: &GenesisApp, data_dir: &Path) -> Result<Open, 
         }
         tell.send_replace(presence);
     });
-    let admitted = Admitted { users, group: config.group };
+    let admitted = Admitted::of(&config.users, config.group);
     Ok(Open { lane, presence, listener, socket, admitted, app: app.clone(), config: config.clone() })
 }
 
+/// A socket at this place, or, where none is given, under this name in the data directory.
+pub(crate) fn listen(
+    place: Option<&Path>,
+    data_dir: &Path,
+    name: &str,
+    group: Option<u32>,
+) -> Result<(PathBuf, Listener), LaneError> {
+    let folder = data_dir.join(FOLDER);
+    let socket = place.map_or_else(|| folder.join(name), Path::to_owned);
+    let failed = |why| LaneError::Socket { path: socket.clone(), why };
+    if place.is_none() {
+        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder);
+        made.map_err(failed)?;
+    }
+    let socket = std::path::absolute(&socket).map_err(failed)?;
+    let listener = bind(&socket, group).map_err(|why| LaneError::Socket { path: socket.clone(), why })?;
+    Ok((socket, listener))
+}
+
 /// A socket that nobody else could ever connect to: it gets its rights before it gets its name.
-fn listen(path: &Path, group: Option<u32>) -> io::Result<Listener> {
+fn bind(path: &Path, group: Option<u32>) -> io::Result<Listener> {
     let mut new = path.as_os_str().to_owned();
     new.push("~");
     if new.len() > SOCKET_PATH_BYTES_MAX {
@@ -255,17 +287,8 @@ impl Porter {
                     continue;
                 }
             };
-            match stream.peer_cred() {
-                Ok(peer) if self.admitted.admits(peer.uid(), peer.gid()) => {}
-                Ok(peer) => {
-                    let (user, group) = (peer.uid(), peer.gid());
-                    warn!(app = %self.app.ndx, user, group, "a process of this user may not serve the application");
-                    continue;
-                }
-                Err(why) => {
-                    warn!(app = %self.app.ndx, %why, "whose a connecting process is cannot be told");
-                    continue;
-                }
+            if !self.admitted.admits_peer(&stream, &format!("processes of application {}", self.app.ndx)) {
+                continue;
             }
             let porter = Arc::clone(&self);
             // Not waited for: it ends within the time that a process has for its Hello and its answers.
@@ -402,14 +425,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.sock");
         let mode = || fs::metadata(&path).expect("it is there").mode() & 0o777;
-        let first = listen(&path, None).expect("it can be made");
+        let first = bind(&path, None).expect("it can be made");
         assert_eq!(mode(), 0o600);
         drop(first);
         let own = rustix::process::getegid().as_raw();
-        let _second = listen(&path, Some(own)).expect("it can be made again");
+        let _second = bind(&path, Some(own)).expect("it can be made again");
         assert_eq!((mode(), fs::metadata(&path).expect("it is there").gid()), (0o660, own));
         let long = dir.path().join("x".repeat(120));
-        let why = listen(&long, None).expect_err("too long").to_string();
+        let why = bind(&long, None).expect_err("too long").to_string();
         assert!(why.contains("give a shorter one"), "{why}");
     }
 }

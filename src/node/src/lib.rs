@@ -19,6 +19,7 @@ mod driver;
 mod durable;
 mod fitness;
 mod freshness;
+mod fronts;
 mod gate;
 mod http;
 mod inbox;

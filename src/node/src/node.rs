@@ -40,6 +40,7 @@ use crate::directories::{self, Directories};
 use crate::divergence::{self, Evidence};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
+use crate::fronts::{Fronts, Host};
 use crate::gate::Gate;
 use crate::http;
 use crate::inbox::Inbox;
@@ -240,6 +241,8 @@ impl Node {
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
 
         let lanes = Lanes::open(&config, &genesis)?;
+        let fronts = config.front_ends.as_ref().map(|fronts| Fronts::open(fronts, &config.data_dir));
+        let fronts = fronts.transpose()?;
         let (asks, asked) = mpsc::unbounded_channel();
         let store = Store::open(&config.data_dir.join("content"))?;
         let content = Content::new(store, cluster, Arc::clone(&identity), asks);
@@ -484,6 +487,11 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        if let Some(fronts) = fronts {
+            let host =
+                Host { gateway: gateway.clone(), cluster: cluster.to_string(), node: config.me.id.clone() };
+            tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
+        }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);
         tasks.spawn("watch over the disk".to_owned(), watching);
         tasks.spawn("watch over certificates".to_owned(), Arc::clone(&certificates).run());

@@ -381,6 +381,16 @@ pub const LANE_ANSWER_MS_MAX: u64 = 600_000;
 pub const LANE_RESTART_MS_MIN: u64 = 50;
 /// See [`LANE_RESTART_MS_MIN`].
 pub const LANE_RESTART_MS_MAX: u64 = 10_000;
+/// Front ends in processes of their own that are connected to a node at a time; further ones wait.
+pub const FRONT_CONNECTIONS_MAX: usize = 64;
+/// Questions of one of them under way at a time; more are not read.
+pub const FRONT_QUESTIONS_MAX: usize = 256;
+/// Answers that wait for one of them; more are not made.
+pub const FRONT_ANSWERS_MAX: usize = 16;
+/// Bytes of a frame from one of them: a query, also as base64.
+pub const FRONT_FRAME_BYTES_MAX: usize = 2 << 20;
+/// Milliseconds that one of them may take to read an answer.
+pub const FRONT_WRITE_MS_MAX: u64 = 10_000;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 

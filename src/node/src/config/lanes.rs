@@ -34,6 +34,17 @@ pub struct LaneConfig {
     pub answer: Duration,
 }
 
+/// Front ends in processes of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FrontEndsConfig {
+    /// The Unix socket at which they find the node; `None`: in the data directory.
+    pub socket: Option<PathBuf>,
+    /// As whom they may run, beside the node's own user, by number.
+    pub users: Vec<u32>,
+    /// The group that may use the socket, by number; `None`: no group may.
+    pub group: Option<u32>,
+}
+
 impl LaneConfig {
     /// The application that is meant, which must be one that a lane can serve.
     ///
@@ -77,26 +88,50 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// Where front ends find the node, if the section is there.
+    pub(super) fn read_front_ends(
+        fields: &mut Fields,
+        directory: &Path,
+        mistakes: &mut Mistakes,
+    ) -> Option<FrontEndsConfig> {
+        let is_given = fields.has("front_ends");
+        let mut section = fields.table("front_ends", mistakes);
+        let socket = read_socket(&mut section, directory, mistakes);
+        let (users, group) = read_admitted(&mut section, mistakes);
+        section.finish(mistakes);
+        is_given.then_some(FrontEndsConfig { socket, users, group })
+    }
+}
+
+fn read_socket(fields: &mut Fields, directory: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
+    let socket = fields.file("socket", directory, mistakes)?;
+    if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        mistakes.add(
+            &fields.path("socket"),
+            format!("has more than {SOCKET_PATH_BYTES_MAX} bytes, which is what a socket's path can have"),
+        );
+    }
+    Some(socket)
+}
+
+fn read_admitted(fields: &mut Fields, mistakes: &mut Mistakes) -> (Vec<u32>, Option<u32>) {
+    let users = fields.list("users", mistakes);
+    let users = numbers(&fields.path("users"), users, mistakes);
+    let group = fields.number("group", 0..=u32::MAX.into(), mistakes);
+    (users, group.and_then(|group| u32::try_from(group).ok()))
+}
+
 fn read_lane(n: usize, lane: Value, directory: &Path, mistakes: &mut Mistakes) -> Option<LaneConfig> {
     let mut lane = Fields::of(&format!("lanes[{n}]"), lane, mistakes);
     if !lane.has("app") {
         mistakes.add(&lane.path("app"), "is missing; it is needed, for example \"counter\"");
     }
     let app = lane.name_or_number("app", mistakes);
-    let socket = lane.file("socket", directory, mistakes);
-    if let Some(socket) = &socket
-        && socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX
-    {
-        mistakes.add(
-            &lane.path("socket"),
-            format!("has more than {SOCKET_PATH_BYTES_MAX} bytes, which is what a socket's path can have"),
-        );
-    }
+    let socket = read_socket(&mut lane, directory, mistakes);
     let command = lane.list("command", mistakes);
     let command = Fields::texts(&lane.path("command"), command, mistakes);
-    let users = lane.list("users", mistakes);
-    let users = numbers(&lane.path("users"), users, mistakes);
-    let group = lane.number("group", 0..=u32::MAX.into(), mistakes);
+    let (users, group) = read_admitted(&mut lane, mistakes);
     let answer = lane.duration("answer", ANSWER_MS_MIN..=LANE_ANSWER_MS_MAX, mistakes);
     lane.finish(mistakes);
     Some(LaneConfig {
@@ -104,7 +139,7 @@ fn read_lane(n: usize, lane: Value, directory: &Path, mistakes: &mut Mistakes) -
         socket,
         command: command.into_iter().map(|(_, text)| text).collect(),
         users,
-        group: group.and_then(|group| u32::try_from(group).ok()),
+        group,
         answer: answer.unwrap_or(Duration::from_millis(LANE_ANSWER_MS)),
     })
 }
