@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use synod_client::{Client, CommandOptions, Timeouts};
@@ -18,7 +18,7 @@ use synod_types::command::Operation;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_synod-counter");
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn connect(socket: &PathBuf, encoding: Encoding) -> FrontEnd {
+fn connect(socket: &Path, encoding: Encoding) -> FrontEnd {
     FrontEnd::connect(socket, "a test", encoding, PATIENCE).unwrap()
 }
 
@@ -113,7 +113,7 @@ async fn a_front_end_asks_waits_and_follows_and_the_node_may_go_and_come() {
 }
 
 /// A connection that may say anything.
-fn raw(socket: &PathBuf, versions: (u32, u32)) -> (Link, FrontReception) {
+fn raw(socket: &Path, versions: (u32, u32)) -> (Link, FrontReception) {
     let stream = UnixStream::connect(socket).unwrap();
     let mut link = Link::new(stream, Encoding::Json, Some(PATIENCE)).unwrap();
     link.send(&FrontHello { versions, program: "a test".to_owned() }).unwrap();

@@ -35,14 +35,14 @@ async fn an_application_in_two_languages_is_one() {
         return;
     };
     let mut cluster = Cluster::found_apps(3, apps());
-    (0..3).for_each(|n| cluster.configure(n, "\n[snapshots]\ncommands = 100"));
+    (0..3).for_each(|n| cluster.configure(n, "\n[snapshots]\ncommands = 100\n[front_ends]"));
     cluster.try_start_all().await.unwrap();
     let example = format!("{SDK}/examples/counter.py");
     let python = [python.into_os_string(), example.into()];
-    let path = [("PYTHONPATH", OsString::from(format!("{SDK}/src")))];
+    let python_path = [("PYTHONPATH", OsString::from(format!("{SDK}/src")))];
     let start = |cluster: &Cluster, n: usize| match n {
         0 => Worker::start(cluster, n, &[RUST.into()], &[]),
-        _ => Worker::start(cluster, n, &python, &path),
+        _ => Worker::start(cluster, n, &python, &python_path),
     };
     let mut workers: Vec<Worker> = (0..3).map(|n| start(&cluster, n)).collect();
     let client = cluster.client(cluster.administrator(), 0, Timeouts::default());
@@ -88,6 +88,19 @@ async fn an_application_in_two_languages_is_one() {
         eventually("it answers", async || answer(n).await.is_some()).await;
         assert_eq!(answer(n).await.unwrap(), first);
     }
+    // And Python reads what Rust holds.
+    let socket = cluster.data_dir(0).join("lanes").join("front-ends.sock");
+    let script = "import sys; from synod_sdk.front import FrontEnd; front = FrontEnd(sys.argv[1]); \
+                  print(front.query('counter', b'a', linearizable=True).answer.decode(), front.wait('counter', 240, 60))";
+    let mut front = Command::new(&python[0]);
+    front.args(["-c", script]).arg(socket).env(python_path[0].0, &python_path[0].1);
+    let printed = tokio::task::spawn_blocking(move || front.output().unwrap()).await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&printed.stdout),
+        "90 240\n",
+        "{}",
+        String::from_utf8_lossy(&printed.stderr)
+    );
     eventually("a majority has signed the same state", async || {
         certified(&cluster.readers, 1).await >= Some(StateNdx(200))
     })

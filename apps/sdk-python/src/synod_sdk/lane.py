@@ -36,13 +36,13 @@ def run(app: type[App], path: str | None = None, patience_s: float = 30.0) -> No
     path = path or os.environ.get(SOCKET_VARIABLE)
     if not path:
         raise LaneError(f"give the path of the node's socket, or set {SOCKET_VARIABLE}")
-    with _connect(path, patience_s) as stream:
+    with connect(path, patience_s) as stream:
         serve(app, stream)
 
 
 def serve(app: type[App], stream: socket.socket) -> None:
     """The same, on a connection."""
-    lane = _Lane(stream)
+    lane = Frames(stream)
     lane.send(
         {
             "versions": [VERSION, VERSION],
@@ -65,7 +65,7 @@ def serve(app: type[App], stream: socket.socket) -> None:
         lane.send(answer)
 
 
-def _connect(path: str, patience_s: float) -> socket.socket:
+def connect(path: str, patience_s: float) -> socket.socket:
     until = time.monotonic() + patience_s
     while True:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -88,7 +88,7 @@ def _split(question: Any) -> tuple[str, Any]:
     raise LaneError(f"the node asks something that makes no sense: {question!r:.100}")
 
 
-class _Lane:
+class Frames:
     """Frames: a length and a body."""
 
     def __init__(self, stream: socket.socket) -> None:
