@@ -100,6 +100,11 @@ impl Application for Kv {
         Ok(())
     }
 
+    fn weight(&self) -> u64 {
+        let (_, history) = self.state.history_held();
+        self.state.bytes() + history
+    }
+
     fn digest(&self) -> Digest {
         Digest::of(&[&self.state.snapshot()])
     }

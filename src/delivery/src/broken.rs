@@ -26,6 +26,12 @@ pub enum Fault {
     NeverQuiet,
     /// Who lost a file does not look for it.
     LossIgnored,
+    /// Gossip: the word that came last counts, and not the newest one.
+    OlderWordTaken,
+    /// Gossip: nobody is told what he asks for.
+    NothingPulled,
+    /// Gossip: who hears of a later life of himself goes on with his own.
+    LaterLifeIgnored,
 }
 
 /// Which fault is switched on.

@@ -140,6 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_is_golden() {
+        let numbers = BTreeMap::from([(AppNdx(1), 300), (AppNdx(4), 70_000)]);
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/head-v1.hex");
+        let kept = synod_golden::holds(golden, [("place", encode(258, &numbers))]);
+        assert_eq!(decode(&kept["place"]), Some((258, numbers)));
+    }
+
+    #[test]
     fn a_flipped_byte_costs_one_turn_at_most() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log-head");

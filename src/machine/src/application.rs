@@ -114,6 +114,11 @@ pub trait Application: Any + Send + Sync {
     /// [`RestoreError`]; the state is then as before.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
 
+    /// About how many bytes a snapshot has, cheap to ask for: it decides how much log is worth one. The same for equal states.
+    fn weight(&self) -> u64 {
+        0
+    }
+
     /// A digest of the state: equal exactly where the states are equal.
     fn digest(&self) -> Digest;
 

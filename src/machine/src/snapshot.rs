@@ -241,15 +241,17 @@ impl Format {
     }
 }
 
+/// Checks that the bytes are those that were written, if they are a snapshot that this program reads.
+pub(crate) fn check_digest(snapshot: &[u8]) -> Result<(), SnapshotError> {
+    let (content, digest) = snapshot.split_last_chunk::<DIGEST_BYTES>().ok_or(SnapshotError::NotASnapshot)?;
+    Format::read(content)?;
+    if Digest::of(&[content]).0 == *digest { Ok(()) } else { Err(SnapshotError::Damaged) }
+}
+
 /// The level, the head, and the application's part.
 fn unpack(snapshot: &[u8], app: AppNdx) -> Result<(Level, &[u8], &[u8]), SnapshotError> {
-    let Some((content, digest)) = snapshot.split_last_chunk::<DIGEST_BYTES>() else {
-        return Err(SnapshotError::NotASnapshot);
-    };
+    let (content, _) = snapshot.split_last_chunk::<DIGEST_BYTES>().ok_or(SnapshotError::NotASnapshot)?;
     let (format, rest) = Format::read(content)?;
-    if Digest::of(&[content]).0 != *digest {
-        return Err(SnapshotError::Damaged);
-    }
     let level = match format {
         Format::V2 => Level::FIRST,
         Format::V3(Level::FIRST) => {

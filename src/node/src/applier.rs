@@ -168,7 +168,7 @@ impl Applier {
 
     /// Goes on from another state.
     fn take_over(&mut self, machine: Box<Machine>) {
-        self.pace.restart(machine.state().time);
+        self.pace.restart(machine.state());
         self.machine = Some(*machine);
         self.is_installed = true;
     }
@@ -179,9 +179,9 @@ impl Applier {
         self.apply_seconds.record(begun.elapsed());
         applied.iter().for_each(|one| self.results.count(one));
         self.applied.extend(applied);
-        let time = self.machine().state().time;
-        if self.pace.on_applied(decree, time) {
-            let view = self.machine().view_to_keep();
+        let machine = self.machine.as_ref().expect("it was there a moment ago");
+        if self.pace.on_applied(decree, machine.state()) {
+            let view = machine.view_to_keep();
             self.snapshots.tell(Ask::Due(Arc::new(view)));
         }
         Ok(())

@@ -238,7 +238,9 @@ impl Node {
         };
         let app_ndxs: Vec<AppNdx> = genesis.apps.iter().map(|app| app.ndx).collect();
         let stamp = Stamp { cluster, node };
+        let begun = Instant::now();
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
+        info!(took_ms = begun.elapsed().as_millis(), "the log is open");
 
         let lanes = Lanes::open(&config, &genesis)?;
         let fronts = config.front_ends.as_ref().map(|fronts| Fronts::open(fronts, &config.data_dir));
@@ -669,6 +671,7 @@ impl Found<'_> {
         let begun = Instant::now();
         let Found { app, .. } = *self;
         let newest = self.newest_snapshot(recovered)?;
+        let snapshot_ms = begun.elapsed().as_millis();
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
@@ -681,7 +684,7 @@ impl Found<'_> {
         };
         let is_elsewhere = machine.state().app.apart().is_some();
         let mut configuration = machine.state().configuration.clone();
-        let mut pace = Pace::new(every, machine.state().time);
+        let mut pace = Pace::new(every, machine.state());
         let (mut due, mut told) = (None, Instant::now());
         let first = machine.state().applied;
         recovered.begin_behind(first);
@@ -713,7 +716,7 @@ impl Found<'_> {
                     continue;
                 }
                 machine.apply(at, &decree)?;
-                if pace.on_applied(&decree, machine.state().time) {
+                if pace.on_applied(&decree, machine.state()) {
                     due = Some(machine.view());
                 }
             }
@@ -727,7 +730,8 @@ impl Found<'_> {
         recovered.configuration = configuration;
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
-        info!(app = app.name, %state_ndx, snapshot = %first, chosen = %slot, took_ms, "application is recovered");
+        let applied = machine.state().applied;
+        info!(app = app.name, %state_ndx, snapshot = %first, %applied, chosen = %slot, snapshot_ms, took_ms, "application is recovered");
         Ok(Replayed { snapshot, machine, pace, due, chosen: slot })
     }
 

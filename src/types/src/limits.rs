@@ -81,6 +81,8 @@ pub const CONTENT_PIECES_ASKED_MAX: usize = 8;
 pub const CONTENT_UNREFERRED_MS_MAX: u64 = 3_600_000;
 /// Files of which a node waits to hear that a majority holds them.
 pub const CONTENT_AWAITED_MAX: usize = 16_384;
+/// Words in one message of gossip.
+pub const GOSSIP_WORDS_MAX: usize = 64;
 /// Bytes of one of the files that a snapshot is cut into.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 4 << 20;
 /// Files of [`CONTENT_PARTIAL_MAX`] that a node receives from other nodes.

@@ -3,9 +3,9 @@
 //! A snapshot holds nothing twice: of a change it holds what was before, and what was after is found by going back from what
 //! holds now, change by change. So what does not fit together is found as well.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use synod_machine::{Key, RestoreError};
 use synod_types::limits::{
@@ -168,7 +168,7 @@ fn restore_history(
     if !history.is_sorted_by(|a, b| a.state_ndx < b.state_ndx && a.time <= b.time) {
         return Err(error("the states of its history are not in order"));
     }
-    let mut held: OrdMap<Key, Arc<Entry>> = entries.iter().cloned().collect();
+    let mut held: BTreeMap<Key, Arc<Entry>> = entries.iter().cloned().collect();
     let mut records = Vec::with_capacity(history.len());
     for Changes { state_ndx, time, changes } in history.into_iter().rev() {
         if changes.is_empty() || !changes.is_sorted_by(|a, b| a.key < b.key) {
@@ -190,7 +190,7 @@ fn restore_history(
 }
 
 fn go_back(
-    held: &mut OrdMap<Key, Arc<Entry>>,
+    held: &mut BTreeMap<Key, Arc<Entry>>,
     state_ndx: StateNdx,
     changed: Changed,
 ) -> Result<Change, RestoreError> {

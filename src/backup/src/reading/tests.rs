@@ -6,7 +6,7 @@ use synod_auth::{Algorithm, SigningKey};
 use synod_types::{AppNdx, ClusterId, Slot, StateNdx, TimeMs};
 
 use super::*;
-use crate::manifest::{BackedUp, Begins};
+use crate::manifest::{BackedUp, Begins, Files};
 use crate::writing::{WriteError, Writing};
 
 const GENESIS: &[u8] = b"a genesis document";
@@ -62,6 +62,20 @@ fn read(bytes: &[u8]) -> Result<Backup<Cursor<&[u8]>>, ReadError> {
     let mut backup = Backup::read(Path::new("backup"), Cursor::new(bytes))?;
     backup.verify()?;
     Ok(backup)
+}
+
+#[test]
+fn a_manifest_is_golden() {
+    let section = |n: u8| Section { bytes: u64::from(n), digest: Digest([n; 32]) };
+    let mut manifest = manifest(&[section(1), section(2)]);
+    manifest.genesis = section(3);
+    manifest.files = Files { count: 3, bytes: 29, digest: Digest([4; 32]) };
+    manifest.apps[1].begins.signed_by = vec!["node1".to_owned(), "node3".to_owned()];
+    manifest.warnings = vec!["what whoever restores it should know".to_owned()];
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/manifest-v1.json");
+    synod_golden::holds_file(golden, &serde_json::to_vec_pretty(&manifest).unwrap());
+    let kept: Manifest = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    assert_eq!(kept, manifest);
 }
 
 #[test]

@@ -27,6 +27,7 @@ impl Random {
         self.next() % 100 < percent
     }
 
+    #[allow(dead_code, reason = "not everybody who includes this picks")]
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }

@@ -49,7 +49,7 @@ impl Stage {
         };
         let (snapshot_asks, due) = mpsc::channel(16);
         let every = Every { bytes: 1 << 30, commands: EVERY, time: Duration::from_secs(3600) };
-        let (snapshots, pace) = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state().time));
+        let (snapshots, pace) = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state()));
         let beside = Beside { snapshots, pace, fatal: Fatal::new(), elsewhere: None };
         let publisher = Arc::new(publisher);
         let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));

@@ -8,7 +8,7 @@ use super::mistakes::Mistakes;
 pub use crate::snapshots::pace::Every;
 
 /// What a node does that is told nothing.
-const DEFAULT: Every = Every { bytes: 256 << 20, commands: 1_000_000, time: Duration::from_secs(24 * 3600) };
+const DEFAULT: Every = Every { bytes: 64 << 20, commands: 1_000_000, time: Duration::from_secs(24 * 3600) };
 const BYTES_MIN: u64 = 64 << 10;
 const BYTES_MAX: u64 = 1 << 40;
 const COMMANDS_MIN: u64 = 100;

@@ -165,7 +165,7 @@ impl Beginning {
         proved: &[Configuration],
         cluster: ClusterId,
         app: &GenesisApp,
-        read: impl Fn(ContentKey) -> Result<Bytes, E>,
+        read: impl Fn(ContentKey) -> Result<Bytes, E> + Sync,
     ) -> Result<Beginning, BeginningError> {
         let (path, checkpoint) = (place.to_owned(), certificate.checkpoint);
         let boxed = Box::new(checkpoint);

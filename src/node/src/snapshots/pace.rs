@@ -3,12 +3,17 @@
 
 use std::time::Duration;
 
+use synod_machine::View;
 use synod_types::{Decree, TimeMs};
+
+/// How many snapshots' bytes of log make a snapshot due: one costs as much as its state is large, and so does a start without a new
+/// one as its log is long.
+const WEIGHT_PARTS: u64 = 4;
 
 /// What makes a snapshot due, whichever comes first since the one before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Every {
-    /// Bytes of decrees.
+    /// Bytes of decrees; more where the state is more than [`WEIGHT_PARTS`] times as large.
     pub bytes: u64,
     /// Commands.
     pub commands: u64,
@@ -20,6 +25,8 @@ pub struct Every {
 #[derive(Debug)]
 pub(crate) struct Pace {
     every: Every,
+    /// What `every` comes to, for a state as large as at the last snapshot.
+    bytes_due: u64,
     bytes: u64,
     commands: u64,
     /// Decree time of the last snapshot; before the first one, of the first decree that has a time.
@@ -27,31 +34,39 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Behind a state whose decree time was `since`.
-    pub(crate) fn new(every: Every, since: TimeMs) -> Pace {
-        Pace { every, bytes: 0, commands: 0, since }
+    /// Behind this state.
+    pub(crate) fn new(every: Every, state: &View) -> Pace {
+        Pace::behind(every, state.time, state.app.weight())
     }
 
-    /// A decree was applied, and `time` is now the decree time. Says whether a snapshot of this state is due.
-    pub(crate) fn on_applied(&mut self, decree: &Decree, time: TimeMs) -> bool {
+    fn behind(every: Every, since: TimeMs, weight: u64) -> Pace {
+        Pace { every, bytes_due: every.bytes.max(weight / WEIGHT_PARTS), bytes: 0, commands: 0, since }
+    }
+
+    /// A decree was applied, and this is the state now. Says whether a snapshot of it is due.
+    pub(crate) fn on_applied(&mut self, decree: &Decree, state: &View) -> bool {
+        self.on_decree(decree, state.time, || state.app.weight())
+    }
+
+    fn on_decree(&mut self, decree: &Decree, time: TimeMs, weight: impl FnOnce() -> u64) -> bool {
         self.bytes += u64::try_from(decree.len()).unwrap_or(u64::MAX);
         self.commands += u64::try_from(decree.commands().len()).unwrap_or(u64::MAX);
         if self.since == TimeMs(0) {
             self.since = time;
         }
         let passed = Duration::from_millis(time.0.saturating_sub(self.since.0));
-        let is_due = self.bytes >= self.every.bytes
+        let is_due = self.bytes >= self.bytes_due
             || self.commands >= self.every.commands
             || (self.commands > 0 && passed >= self.every.time);
         if is_due {
-            self.restart(time);
+            *self = Pace::behind(self.every, time, weight());
         }
         is_due
     }
 
-    /// A snapshot was made, or taken, whose decree time is `time`.
-    pub(crate) fn restart(&mut self, time: TimeMs) {
-        *self = Pace::new(self.every, time);
+    /// A snapshot was taken from others, and this is its state.
+    pub(crate) fn restart(&mut self, state: &View) {
+        *self = Pace::new(self.every, state);
     }
 }
 
@@ -73,19 +88,20 @@ mod tests {
     }
 
     fn apply(pace: &mut Pace, commands: usize, bytes: usize, time: u64) -> bool {
-        pace.on_applied(&decree(commands, bytes, TimeMs(time)), TimeMs(time))
+        pace.on_decree(&decree(commands, bytes, TimeMs(time)), TimeMs(time), || 8000)
     }
 
     #[test]
     fn commands_bytes_and_time_make_one_due() {
-        let mut pace = Pace::new(EVERY, TimeMs(0));
+        let mut pace = Pace::behind(EVERY, TimeMs(0), 0);
         assert!(!apply(&mut pace, 4, 10, 1_000_000));
         assert!(apply(&mut pace, 1, 10, 1_000_000), "five commands");
         assert!(!apply(&mut pace, 1, 900, 1_000_000));
-        assert!(apply(&mut pace, 1, 900, 1_000_000), "a thousand bytes");
+        assert!(!apply(&mut pace, 1, 900, 1_000_000), "a thousand bytes, of a state that has eight thousand");
+        assert!(apply(&mut pace, 1, 900, 1_000_000), "a quarter of the state");
         assert!(!apply(&mut pace, 1, 10, 1_059_999));
         assert!(apply(&mut pace, 1, 10, 1_060_000), "a minute");
-        assert!(!pace.on_applied(&Decree::Noop, TimeMs(2_000_000)), "nothing happened");
+        assert!(!pace.on_decree(&Decree::Noop, TimeMs(2_000_000), || 0), "nothing happened");
         assert!(apply(&mut pace, 1, 10, 2_000_000));
     }
 }

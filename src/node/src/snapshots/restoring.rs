@@ -2,6 +2,8 @@
 //! audit.
 
 use std::fmt::Display;
+use std::num::NonZero;
+use std::thread;
 
 use bytes::Bytes;
 use synod_auth::OriginApp;
@@ -58,7 +60,8 @@ impl RestoreError {
 }
 
 /// The state that a snapshot holds, if it is the one that its checkpoint names, if this program knows its level, and, where it is
-/// the one with which the cluster begins, if it is the one that genesis names. `read` gives a file that is what its key says.
+/// the one with which the cluster begins, if it is the one that genesis names. `read` gives a file that is what its key says; it is
+/// called on several threads, since most of its time goes into hashing.
 ///
 /// # Errors
 /// [`RestoreError`].
@@ -68,20 +71,17 @@ pub(crate) fn restore<E: Display>(
     maker: &Maker,
     levels: Versions,
     origin: Option<&OriginApp>,
-    read: impl Fn(ContentKey) -> Result<Bytes, E>,
+    read: impl Fn(ContentKey) -> Result<Bytes, E> + Sync,
 ) -> Result<Machine, RestoreError> {
     let read = |key| read(key).map_err(|why| RestoreError::File { key, why: why.to_string() });
     let index = read_index(&read(checkpoint.index)?)?;
-    let mut snapshot = Vec::new();
-    for key in &index.chunks {
-        snapshot.extend_from_slice(&read(*key)?);
-    }
+    let snapshot = read_chunks(&index, read)?;
     if let Some(origin) = origin.filter(|origin| checkpoint.slot <= origin.slot) {
         is_origin(checkpoint.slot, &snapshot, origin)?;
     }
     let application = maker.application();
     let application = application.ok_or_else(|| RestoreError::UnknownKind(maker.kind().to_owned()))?;
-    let machine = Machine::restore(cluster, checkpoint.app, &snapshot, application)?;
+    let machine = Machine::restore_known(cluster, checkpoint.app, &snapshot, application)?;
     let machine = machine.with_levels(levels).map_err(SnapshotError::UnknownLevel)?;
     let view = machine.state();
     if (view.applied, view.state_ndx, view.chain) != (checkpoint.slot, checkpoint.state_ndx, checkpoint.chain)
@@ -89,6 +89,33 @@ pub(crate) fn restore<E: Display>(
         return Err(RestoreError::OtherState(Box::new(machine.view())));
     }
     Ok(machine)
+}
+
+/// All chunks of a snapshot, one behind the other.
+fn read_chunks(
+    index: &SnapshotIndex,
+    read: impl Fn(ContentKey) -> Result<Bytes, RestoreError> + Sync,
+) -> Result<Vec<u8>, RestoreError> {
+    let makes_no_sense = || RestoreError::Chunks { bytes: index.bytes, chunks: index.chunks.len() };
+    let mut snapshot = vec![0; usize::try_from(index.bytes).map_err(|_| makes_no_sense())?];
+    let mut places: Vec<_> = snapshot.chunks_mut(SNAPSHOT_CHUNK_BYTES).zip(&index.chunks).collect();
+    let fill = |places: &mut [(&mut [u8], &ContentKey)]| {
+        places.iter_mut().try_for_each(|(place, key)| {
+            let chunk = read(**key)?;
+            if chunk.len() != place.len() {
+                return Err(makes_no_sense());
+            }
+            place.copy_from_slice(&chunk);
+            Ok(())
+        })
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = places.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let readers: Vec<_> = places.chunks_mut(share).map(|share| scope.spawn(|| fill(share))).collect();
+        readers.into_iter().try_for_each(|reader| reader.join().expect("reading does not panic"))
+    })?;
+    Ok(snapshot)
 }
 
 /// Checks that a snapshot holds the state with which a cluster begins.
