@@ -288,9 +288,12 @@ fn who_answers_otherwise_the_second_time_ends_it_for_good() {
             assert_eq!(node.apply(&["a"]), Err(Away::Gone));
         }
     }
-    assert_eq!(node.apply(&["a"]), Err(Away::Unsteady(StateNdx(1))));
-    node.work::<Counters>(Encoding::Json);
+    let told: Vec<Presence> = node.told.try_iter().collect();
+    assert_eq!(told, [Presence::There, Presence::Away, Presence::Away, Presence::Unsteady(StateNdx(1))]);
     assert_eq!(node.apply(&["a"]), Err(Away::Unsteady(StateNdx(1))), "nobody knows any more what is right");
+    let (here, there) = UnixStream::pair().unwrap();
+    thread::spawn(move || serve::<Counters>(there, Encoding::Json));
+    assert!(matches!(node.attach(here, PATIENCE), Err(AttachError::Unsteady(StateNdx(1)))));
 }
 
 #[test]

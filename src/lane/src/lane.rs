@@ -39,6 +39,8 @@ pub enum Presence {
     Away,
     /// A worker answers.
     There,
+    /// One did not come to the outcome in this state that another one had come to: there will be none any more.
+    Unsteady(StateNdx),
 }
 
 /// One application in a process of its own.
@@ -99,6 +101,11 @@ pub enum AttachError {
     /// There is one.
     #[error("another process serves this application already")]
     Occupied,
+    /// Nothing is executed here any more.
+    #[error(
+        "the application did not come to the same outcome twice, in state {0}: this node executes nothing of it until it is repaired"
+    )]
+    Unsteady(StateNdx),
     /// The node stops.
     #[error("the node is stopping")]
     Stopping,
@@ -143,6 +150,9 @@ impl Lane {
         }
         if state.link.is_some() {
             return Err(Lane::turn_away(link, AttachError::Occupied));
+        }
+        if let Some(state_ndx) = state.unsteady {
+            return Err(Lane::turn_away(link, AttachError::Unsteady(state_ndx)));
         }
         let breaker = link.breaker()?;
         if self.breaker().is_closed {
@@ -322,6 +332,7 @@ impl Lane {
                 error!(kind = self.kind, %state_ndx, "the application did not come to the same outcome twice");
                 state.unsteady = Some(state_ndx);
                 self.lose(state, &LinkError::Unexpected(format!("another outcome in state {state_ndx}")));
+                (self.tell)(Presence::Unsteady(state_ndx));
                 return Err(Away::Unsteady(state_ndx));
             }
             done += commands.len();

@@ -382,7 +382,7 @@ impl Keeper {
         let given_up = async {
             // The sender is in the lane, which others have.
             if presence.wait_for(|presence| *presence == Presence::There).await.is_ok() {
-                let _ = presence.wait_for(|presence| *presence == Presence::Away).await;
+                let _ = presence.wait_for(|presence| *presence != Presence::There).await;
             } else {
                 pending().await
             }

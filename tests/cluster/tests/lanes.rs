@@ -210,6 +210,36 @@ async fn a_node_starts_its_process_again_when_it_dies_and_when_it_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_not_the_same_twice_is_found_out_by_its_own_node() {
+    let mut cluster = Cluster::found_apps(1, apps());
+    cluster.try_start_all().await.unwrap();
+    let first = start(&cluster, 0);
+    answered(&cluster.readers, 0).await;
+    let client = cluster.client(cluster.administrator(), 0, PATIENT);
+    for count in 1..=3 {
+        assert_eq!(add(&client, "a").await, count);
+    }
+    drop(first);
+    let environment = [(LIES_FROM, OsString::from("2"))];
+    let liar = Worker::start(&cluster, 0, &[PROGRAM.into()], &environment);
+    let fenced = "did not come to the same outcome twice: it depends on something else";
+    eventually("nobody has to ask for it", async || cluster.log(0).contains(fenced)).await;
+    let evidence = fs::read(cluster.data_dir(0).join(format!("diverged-{COUNTER}"))).unwrap();
+    let evidence: Value = serde_json::from_slice(&evidence).unwrap();
+    assert_eq!((&evidence["stateNdx"], &evidence["isExact"]), (&2.into(), &true.into()));
+    assert_eq!(ask(&cluster.readers, 0, "a").await, Err("503".to_owned()));
+    drop(liar);
+    cluster.stop(0).await;
+    let config = cluster.founded.nodes[0].config.clone();
+    let (said, _) = cluster.expect(0, &format!("repair --config {}", config.display()));
+    assert!(said.contains("application 3: differed from itself from state 2 on"), "{said}");
+    cluster.spawn(0);
+    cluster.ready(0).await;
+    let _mended = start(&cluster, 0);
+    assert_eq!(add(&client, "a").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_answers_otherwise_than_the_others_is_found_out() {
     let mut cluster = Cluster::found_apps(3, apps());
     cluster.try_start_all().await.unwrap();

@@ -51,8 +51,17 @@ impl Elsewhere {
         !self.is_over && *self.presence.borrow() == Presence::There
     }
 
-    async fn until_there(&mut self) {
-        if self.is_over || self.presence.wait_for(|presence| *presence == Presence::There).await.is_err() {
+    /// In which state the process did not come to the same outcome twice, if that was found.
+    fn unsteady(&self) -> Option<StateNdx> {
+        match *self.presence.borrow() {
+            Presence::Unsteady(state_ndx) if !self.is_over => Some(state_ndx),
+            Presence::Unsteady(_) | Presence::Away | Presence::There => None,
+        }
+    }
+
+    /// Returns when there is something else to do than to wait.
+    async fn until_changed(&mut self) {
+        if self.is_over || self.presence.changed().await.is_err() {
             std::future::pending().await
         }
     }
@@ -73,6 +82,9 @@ impl Applier {
     /// Waits for decrees and for the process, and applies what it can. `false`: there will be none any more.
     pub(super) async fn apply_next_elsewhere(&mut self) -> bool {
         loop {
+            if let Some(state_ndx) = self.elsewhere().unsteady() {
+                self.end(state_ndx);
+            }
             if !self.elsewhere().is_there() {
                 let Applier { chosen, elsewhere: Some(elsewhere), .. } = self else { return false };
                 tokio::select! {
@@ -81,7 +93,7 @@ impl Applier {
                         None => return false,
                         Some(next) => if self.forget(next).await { return true },
                     },
-                    () = elsewhere.until_there() => {}
+                    () = elsewhere.until_changed() => {}
                 }
                 continue;
             }
@@ -95,8 +107,16 @@ impl Applier {
                     }
                 }
                 all = self.read(applied.next()).await;
-            } else if self.chosen.recv_many(&mut all, DECREES_MAX).await == 0 {
-                return false;
+            } else {
+                let Applier { chosen, elsewhere: Some(elsewhere), .. } = self else { return false };
+                let count = tokio::select! {
+                    biased;
+                    count = chosen.recv_many(&mut all, DECREES_MAX) => count,
+                    () = elsewhere.until_changed() => continue,
+                };
+                if count == 0 {
+                    return false;
+                }
             }
             if let Some(turns) = self.publisher.turns() {
                 self.turn = Some(turns.lock_owned().await);
