@@ -77,6 +77,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "synod-node",
             "synod-gateway",
             "synod-zone",
+            "synod-sdk",
             "synod-app-kv",
             "synod-app-zones",
         ],

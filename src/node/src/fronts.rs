@@ -34,7 +34,7 @@ use crate::config::FrontEndsConfig;
 use crate::lanes::{Admitted, LaneError, listen};
 
 /// The name of the socket where none is given.
-const SOCKET: &str = "front-ends.sock";
+pub(crate) const SOCKET: &str = "front-ends.sock";
 /// How long accepting rests after the system had no descriptor or memory for it.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 

@@ -38,7 +38,7 @@ use crate::tasks::Tasks;
 /// Where a process finds the path of its socket.
 pub const SOCKET_VARIABLE: &str = "SYNOD_LANE";
 /// Where the sockets are in a data directory.
-const FOLDER: &str = "lanes";
+pub(crate) const FOLDER: &str = "lanes";
 /// Connections of one lane that have not said yet who they are.
 const GREETINGS_MAX: usize = 4;
 /// How often it is looked at whether a process that is not asked anything is still there.

@@ -93,6 +93,17 @@ async fn a_front_end_asks_waits_and_follows_and_the_node_may_go_and_come() {
     })
     .await;
 
+    let config = format!("--config {}", cluster.founded.nodes[0].config.display());
+    let list = cluster.expect_json(0, &format!("lane list {config}"));
+    assert_eq!((&list["node"], &list["apps"][2]["stateNdx"]), (&"node1".into(), &5.into()));
+    assert_eq!(cluster.expect(0, &format!("lane send counter a {config} --linearizable")).0, "5");
+    let socket_option = format!("--socket {}", socket.display());
+    assert!(cluster.expect(2, &format!("lane send nothing a {socket_option}")).1.contains("no application"));
+    cluster.expect(6, &format!("lane send counter a {socket_option} --min 9 --wait 20ms"));
+    let (tail, _) = cluster.expect(0, &format!("lane tail counter {socket_option} --after 4 --until 5"));
+    assert_eq!(tail, "state 5\n");
+    cluster.expect(5, "lane list --socket nowhere.sock");
+
     // The node goes and comes; the front end only has to connect again.
     let front = connect(&socket, Encoding::Json);
     let (tell, first) = tokio::sync::oneshot::channel();

@@ -32,6 +32,7 @@ struct QueryPath {
 )]
 pub(super) async fn query(ask: Ask) -> Outcome {
     let door = ask.app()?;
+    let read = ask.read_of(door)?;
     if !door.is_elsewhere() {
         let (ndx, kind) = (door.ndx(), door.kind());
         let detail = format!(
@@ -40,7 +41,6 @@ pub(super) async fn query(ask: Ask) -> Outcome {
         return Err(problem(Stamp::of(door.state_ndx()), &ask.uri, ProblemType::WrongKind, &detail));
     }
     let query = ask.rest(door)?;
-    let read = ask.read_of(door)?;
     let answer = ask.query(door, read, &query).await?;
     Ok(Reply::bytes(Stamp::of(answer.state_ndx), BYTES, answer.body))
 }

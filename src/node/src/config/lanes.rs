@@ -6,11 +6,13 @@ use std::time::Duration;
 use synod_auth::{Genesis, GenesisApp};
 use synod_types::limits::{APPS_MAX, LANE_ANSWER_MS, LANE_ANSWER_MS_MAX, SOCKET_PATH_BYTES_MAX};
 
-use super::Draft;
 use super::document::Value;
 use super::fields::Fields;
 use super::mistakes::Mistakes;
+use super::{Config, Draft};
 use crate::apps;
+use crate::fronts::SOCKET;
+use crate::lanes::FOLDER;
 
 /// The shortest time that an answer may be allowed to take.
 const ANSWER_MS_MIN: u64 = 100;
@@ -43,6 +45,14 @@ pub struct FrontEndsConfig {
     pub users: Vec<u32>,
     /// The group that may use the socket, by number; `None`: no group may.
     pub group: Option<u32>,
+}
+
+impl Config {
+    /// Where front ends in processes of their own find the node; `None`: nowhere.
+    pub fn front_ends_socket(&self) -> Option<PathBuf> {
+        let front_ends = self.front_ends.as_ref()?;
+        Some(front_ends.socket.clone().unwrap_or_else(|| self.data_dir.join(FOLDER).join(SOCKET)))
+    }
 }
 
 impl LaneConfig {
