@@ -40,12 +40,19 @@ enum Command {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  synod lane list --config cluster/node1.toml")]
 struct List {
     #[command(flatten)]
     place: Place,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod lane send counter '*' --config cluster/node1.toml
+  synod lane send counter visits --min 31 --wait 30s --config cluster/node1.toml")]
 struct Send {
     /// The application: its number or its name
     #[arg(value_name = "APP")]
@@ -67,6 +74,10 @@ struct Send {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod lane tail counter --config cluster/node1.toml
+  synod lane tail counter --after 30 --until 31 --config cluster/node1.toml")]
 struct Tail {
     /// The application: its number or its name
     #[arg(value_name = "APP")]
