@@ -102,6 +102,8 @@ problem_types! {
     Busy = SERVICE_UNAVAILABLE, "busy", "Too many reads are waiting";
     /// This node came to another state than a majority did; another one answers.
     Diverged = SERVICE_UNAVAILABLE, "diverged", "This node differs from the others";
+    /// The application is in a process of its own, which is not there on this node just now; another one answers.
+    Away = SERVICE_UNAVAILABLE, "application-away", "The application is away";
     /// The node stops; another one answers.
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The node is stopping";
     /// The node cannot answer for every application yet; another one can.
@@ -250,6 +252,7 @@ pub(crate) fn gateway_problem(stamp: Stamp, uri: &Uri, error: &GatewayError) -> 
         GatewayError::LogNotHere { .. } => ProblemType::LogNotHere,
         GatewayError::Stopping { .. } => ProblemType::Stopping,
         GatewayError::Diverged { .. } => ProblemType::Diverged,
+        GatewayError::Away { .. } => ProblemType::Away,
     };
     let stamp = error.state_ndx().map_or(stamp, Stamp::of);
     problem(stamp, uri, which, &error.to_string())

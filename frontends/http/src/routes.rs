@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod problems;
 mod proof;
+mod query;
 mod snapshot;
 mod watch;
 mod zones;
@@ -108,9 +109,9 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchCertificate, NoSuchFile,
-        NoSuchKey, NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady,
-        Stopping,
+        Away, BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchCertificate,
+        NoSuchFile, NoSuchKey, NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable,
+        NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -133,6 +134,7 @@ fn routes() -> Routes {
         .add(&of_kind(&[]), routes!(locks::lock))
         .add(&of_kind(&[]), routes!(usage::usage))
         .add(&of_kind(&[NotAcceptable, Compacted]), routes!(watch::watch))
+        .add(&of_kind(&[Away]), routes!(query::query))
         .add(APP, routes!(changes::change))
         .add(&[], routes!(cluster::status))
         .add(&[], routes!(metrics::metrics))

@@ -226,6 +226,7 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         name: "demo".to_owned(),
         nodes: nodes.collect(),
         apps: default_apps(),
+        lanes: Vec::new(),
         administrators: 1,
         signatures_needed: 1,
         level: Level::NEWEST,

@@ -19,6 +19,8 @@ use anyhow::{Context, bail, ensure};
 use synod_auth::{
     Algorithm, CertificateAuthority, Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey,
 };
+use synod_node::apps::KINDS;
+use synod_node::config::LaneConfig;
 use synod_types::{AppNdx, ClusterId, CommanderId, Level, NodeId};
 
 pub use crate::founding::node_files::{Layout, NodeFiles, NodePlan};
@@ -34,6 +36,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// Its applications.
     pub apps: Vec<GenesisApp>,
+    /// The names of those applications that are processes of their own; they may be of any kind that this program does not have.
+    pub lanes: Vec<String>,
     /// How many administrators it has at first.
     pub administrators: usize,
     /// How many of them must sign each change of who commands.
@@ -118,10 +122,7 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
         .collect();
     let document = genesis(plan, &keys, &administrators).to_bytes();
     let (genesis, cluster) = Genesis::parse(&document)?;
-    if let Some(app) = plan.apps.iter().find(|app| !synod_node::apps::KINDS.contains(&app.kind.as_str())) {
-        let kinds = synod_node::apps::KINDS.join(", ");
-        bail!("application {} is to be of kind {:?}, and this program has: {kinds}", app.ndx, app.kind);
-    }
+    check_kinds(plan, &genesis)?;
     let authority = CertificateAuthority::generate(&format!("synod {} authority", plan.name))?;
     let certificates = plan.nodes.iter().zip(&keys).map(|(node, key)| {
         let certificate = authority.issue_node(key.public(), &server_names(node));
@@ -160,6 +161,28 @@ pub fn found(directory: &Path, plan: &Plan) -> anyhow::Result<Founded> {
     Ok(Founded { directory, cluster, genesis, administrators, nodes })
 }
 
+/// Every application is either of a kind that this program has, or in a process of its own.
+fn check_kinds(plan: &Plan, genesis: &Genesis) -> anyhow::Result<()> {
+    for lane in &plan.lanes {
+        lane_of(lane).app_of(genesis).map_err(anyhow::Error::msg)?;
+    }
+    let is_known = |app: &&GenesisApp| KINDS.contains(&app.kind.as_str()) || plan.lanes.contains(&app.name);
+    match plan.apps.iter().find(|app| !is_known(app)) {
+        None => Ok(()),
+        Some(GenesisApp { ndx, name, kind }) => bail!(
+            "application {ndx} is to be of kind {kind:?}, and this program has: {}. If it is to be a process of its own, say so: --lane \
+             {name}",
+            KINDS.join(", ")
+        ),
+    }
+}
+
+/// What a node's configuration says of an application in a process of its own.
+fn lane_of(app: &str) -> LaneConfig {
+    let (socket, command, users, group) = (None, Vec::new(), Vec::new(), None);
+    LaneConfig { app: app.to_owned(), socket, command, users, group, answer: Duration::default() }
+}
+
 /// What the nth administrator is called, and its key's file.
 fn admin_name(n: usize) -> String {
     if n == 1 { "admin".to_owned() } else { format!("admin{n}") }
@@ -194,7 +217,11 @@ fn node_toml(plan: &Plan, node: &NodePlan, by: &str) -> String {
             .map(|other| Peer { name: other.name.clone(), address: other.mesh.to_string(), id: None })
             .collect(),
     };
-    text.to_string()
+    let mut text = text.to_string();
+    for name in &plan.lanes {
+        text.push_str(&format!("\n[[lanes]]\napp = {}\n", toml::Value::from(name.as_str())));
+    }
+    text
 }
 
 fn client_toml(plan: &Plan, key: Option<&str>) -> String {
@@ -258,6 +285,7 @@ mod tests {
             name: "test".to_owned(),
             nodes: (1..=3).map(node).collect(),
             apps: default_apps(),
+            lanes: Vec::new(),
             administrators: 1,
             signatures_needed: 1,
             level: Level::NEWEST,

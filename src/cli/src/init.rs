@@ -56,9 +56,12 @@ pub(crate) struct Init {
     /// The level by whose rules it begins; a lower one only where nodes with an older program are to take part
     #[arg(long, default_value_t = LEVELS.max, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEVELS.min)..=i64::from(LEVELS.max)))]
     level: u32,
-    /// An application: its number, its name and its kind (kv or zones); may be repeated
+    /// An application: its number, its name and its kind (kv or zones, or that of a --lane); may be repeated
     #[arg(long = "app", value_name = "NDX=NAME:KIND", default_values = ["1=kv:kv", "2=zones:zones"])]
     apps: Vec<AppPlan>,
+    /// An application, by its name, that is a process of its own: then it may be of any kind; may be repeated
+    #[arg(long = "lane", value_name = "NAME")]
+    lanes: Vec<String>,
 }
 
 impl Init {
@@ -110,6 +113,7 @@ impl Init {
             name: self.name.clone(),
             nodes,
             apps: self.apps.iter().map(|AppPlan(app)| app.clone()).collect(),
+            lanes: self.lanes.clone(),
             administrators: self.admins.into(),
             signatures_needed: self.signatures,
             level: Level(self.level),

@@ -23,6 +23,7 @@ mod init;
 mod key;
 mod keygen;
 mod kv;
+mod lane;
 mod leader;
 mod member;
 mod node;
@@ -84,6 +85,7 @@ enum Command {
     Kv(kv::Kv),
     Zone(zone::Zone),
     Submit(submit::Submit),
+    Lane(lane::Lane),
     Status(status::Status),
     Repair(repair::Repair),
     Audit(audit::Audit),
@@ -137,6 +139,7 @@ impl Cli {
             Command::Kv(kv) => block_on(kv.run(output))?,
             Command::Zone(zone) => block_on(zone.run(output))?,
             Command::Submit(submit) => block_on(submit.run(output))?,
+            Command::Lane(lane) => lane.run(output),
             Command::Status(status) => block_on(status.run(output))?,
             Command::Repair(repair) => repair.run(output),
             Command::Audit(audit) => audit.run(output),

@@ -34,11 +34,11 @@ impl Repair {
         let found = divergence::repair(&config.data_dir).with_context(|| format!("cannot repair {dir}"))?;
         let line = |one: &divergence::Evidence| {
             let first = if one.is_exact { "" } else { " or before" };
+            // One in a process of its own that differed from itself.
+            let others = if one.others.is_empty() { "itself".to_owned() } else { one.others.join(", ") };
+            let (app, state) = (one.app_ndx, one.state_ndx);
             format!(
-                "application {}: differed from {} from state {}{first} on; rebuilt at the next start\n",
-                one.app_ndx,
-                one.others.join(", "),
-                one.state_ndx
+                "application {app}: differed from {others} from state {state}{first} on; rebuilt at the next start\n"
             )
         };
         let mut text: String = found.iter().map(line).collect();

@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use synod_machine::View;
 use synod_types::limits::READS_PENDING_MAX;
 use synod_types::{AppNdx, Slot, StateNdx};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::freshness::Freshness;
@@ -31,6 +31,9 @@ pub struct AppDoor {
     read_indexes: ReadIndexes,
     /// One permit for each read that may wait.
     places: Semaphore,
+    /// Of an application in another process: whoever asks it has its turn, and so has whoever executes commands until their
+    /// state is published. So each answer comes from the state that was published last.
+    turns: Option<Arc<Mutex<()>>>,
 }
 
 /// What is known of a node that came to other states than a majority.
@@ -52,6 +55,7 @@ impl AppDoor {
     /// gives it. The publisher belongs to whoever applies decrees, the questions to whoever drives Paxos.
     pub fn open(name: impl Into<String>, first: View) -> (Arc<AppDoor>, AppPublisher, ReadQuestions) {
         let (read_indexes, questions) = read_indexes();
+        let turns = first.app.apart().is_some().then(Arc::default);
         let door = Arc::new(AppDoor {
             ndx: first.app_ndx,
             name: name.into(),
@@ -65,6 +69,7 @@ impl AppDoor {
             slot_waiters: Waiters::new(),
             read_indexes,
             places: Semaphore::new(READS_PENDING_MAX),
+            turns,
         });
         (Arc::clone(&door), AppPublisher { door }, questions)
     }
@@ -131,6 +136,16 @@ impl AppDoor {
         self.fence.load_full()
     }
 
+    /// Whether it is in another process, so that it may be away.
+    pub fn is_elsewhere(&self) -> bool {
+        self.turns.is_some()
+    }
+
+    /// Where the turns are taken, if the application is in another process.
+    pub(crate) fn turns(&self) -> Option<Arc<Mutex<()>>> {
+        self.turns.clone()
+    }
+
     /// A place among those who wait; `None` when there is none left.
     pub(crate) fn place(&self) -> Option<SemaphorePermit<'_>> {
         self.places.try_acquire().ok()
@@ -190,6 +205,12 @@ impl AppPublisher {
     /// between may be missing. An earlier moment than one already said changes nothing.
     pub fn set_fresh(&self, as_of: Instant) {
         self.door.freshness.set(as_of);
+    }
+
+    /// Of an application in another process: the turn of whoever has it execute commands, to be kept until their state is
+    /// published.
+    pub fn turns(&self) -> Option<Arc<Mutex<()>>> {
+        self.door.turns()
     }
 
     /// The door that this publishes to.

@@ -89,6 +89,16 @@ pub enum GatewayError {
         /// The first state that is known to differ.
         since: StateNdx,
     },
+    /// The application is in a process of its own, which is not there.
+    #[error(
+        "application {app} is away on this node: its process is not there, or not yet ready; try again later or ask another node"
+    )]
+    Away {
+        /// The application.
+        app: AppNdx,
+        /// Its state on this node.
+        state_ndx: StateNdx,
+    },
     /// The node is stopping and lets nobody wait any more.
     #[error("this node is stopping; ask another node")]
     Stopping {
@@ -129,6 +139,7 @@ impl GatewayError {
             | GatewayError::LogNotHere { state_ndx, .. }
             | GatewayError::LogCut { state_ndx, .. }
             | GatewayError::Diverged { state_ndx, .. }
+            | GatewayError::Away { state_ndx, .. }
             | GatewayError::Stopping { state_ndx, .. } => Some(state_ndx),
         }
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use synod_machine::View;
+use synod_machine::{Unanswered, View};
 use synod_types::limits::READ_WAIT_MS_MAX;
 use synod_types::{
     AppNdx, Certificate, CertificateBundle, ContentKey, Digest, LogPage, Slot, StateCertificate, StateNdx,
 };
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::certificates::{Certificates, Certified, NoCertificates};
 use crate::door::AppDoor;
@@ -22,6 +22,9 @@ use crate::reads::ReadRefused;
 use crate::snapshots::{NoSnapshots, Snapshots};
 use crate::status::{ClusterStatus, NodeState};
 use crate::vector::StateVector;
+
+/// How long a read waits for its turn that would wait for nothing else: as long as commands are executed that came before it.
+const TURN_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -219,6 +222,9 @@ impl Gateway {
     pub async fn query(&self, app: AppNdx, read: Read, query: &[u8]) -> Result<Answer, GatewayError> {
         let door = self.app(app)?;
         self.await_state(door, read).await?;
+        if let Some(turns) = door.turns() {
+            return self.query_elsewhere(door, turns, read, query).await;
+        }
         let view = door.peek();
         let body = view.app.query(view.state_ndx, query).map_err(|why| GatewayError::NotAQuery {
             app,
@@ -226,6 +232,47 @@ impl Gateway {
             why: why.to_string(),
         })?;
         Ok(Answer { state_ndx: view.state_ndx, chain: view.chain, body })
+    }
+
+    /// Asks an application in another process, from the state that is published when its turn comes.
+    async fn query_elsewhere(
+        &self,
+        door: &AppDoor,
+        turns: Arc<Mutex<()>>,
+        read: Read,
+        query: &[u8],
+    ) -> Result<Answer, GatewayError> {
+        let app = door.ndx();
+        let busy = || GatewayError::Busy { app, state_ndx: door.state_ndx() };
+        let _place = door.place().ok_or_else(busy)?;
+        let wait = read.wait.min(Read::WAIT_MAX);
+        let turn = tokio::time::timeout(wait.max(TURN_WAIT_MIN), turns.lock_owned()).await;
+        let turn = turn.map_err(|_late| busy())?;
+        let (view, query) = (door.view(), Bytes::copy_from_slice(query));
+        let asked = tokio::task::spawn_blocking(move || {
+            let answered = match view.app.apart() {
+                Some(apart) => apart.query(view.state_ndx, &query),
+                None => view.app.query(view.state_ndx, &query).map_err(Unanswered::NotAQuery),
+            };
+            drop(turn);
+            (view, answered)
+        });
+        let (view, answered) = match asked.await {
+            Ok(asked) => asked,
+            Err(why) => match why.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends.
+                Err(_) => return Err(GatewayError::Stopping { app, state_ndx: door.state_ndx() }),
+            },
+        };
+        let state_ndx = view.state_ndx;
+        match answered {
+            Ok(body) => Ok(Answer { state_ndx, chain: view.chain, body }),
+            Err(Unanswered::NotAQuery(why)) => {
+                Err(GatewayError::NotAQuery { app, state_ndx, why: why.to_string() })
+            }
+            Err(Unanswered::Away(_)) => Err(GatewayError::Away { app, state_ndx }),
+        }
     }
 
     /// The state itself, for what is the same in every application (its number, chain and commanders).

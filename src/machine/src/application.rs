@@ -5,6 +5,8 @@ use std::any::Any;
 use bytes::Bytes;
 use synod_types::{CommanderId, ContentKey, Digest, LeaseMs, Refusal, RefusalCode, StateNdx, TimeMs};
 
+use crate::apart::Apart;
+
 /// What an application knows of the command that it executes, and nothing else: no clock, no randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Context {
@@ -127,6 +129,12 @@ pub trait Application: Any + Send + Sync {
 
     /// A copy that shares structure with this one: O(1).
     fn fork(&self) -> Box<dyn Application>;
+
+    /// How to reach this application, if its state is in another process; see [`crate::apart`]. What is said to it by other
+    /// methods is answered here, at once.
+    fn apart(&self) -> Option<&dyn Apart> {
+        None
+    }
 
     /// The files to which an operation refers by their keys: a majority of the nodes stores them before the command is
     /// ordered. At most [`synod_types::limits::OPERATION_CONTENTS_MAX`].

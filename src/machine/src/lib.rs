@@ -11,6 +11,7 @@
 //! Start with [`machine`] (what happens to a command), then [`session`] (exactly once), [`authority`] (who may) and
 //! [`lease_clock`] (what runs out when).
 
+pub mod apart;
 pub mod application;
 pub mod authority;
 pub mod broken;
@@ -23,6 +24,7 @@ pub mod snapshot;
 pub mod succession;
 pub mod view;
 
+pub use apart::{Apart, Away, NotApplied, Unanswered};
 pub use application::{Application, Context, Moment, QueryError, RestoreError};
 pub use authority::{
     AuthorityOp, AuthorityReply, Commander, Founders, Grant, Member, MemberOp, Members, Role,

@@ -15,14 +15,17 @@
 //! replica switches between the same two commands. A program that does not know the level stops before it executes anything
 //! of it: [`UnknownLevel`].
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::versions::LEVELS;
 use synod_types::{
     AppNdx, Ballot, ClusterId, CommandId, CommanderId, ContentKey, Decree, Digest, Level, Outcome, Receipt,
-    Refusal, RefusalCode, Seq, SignedCommand, Slot, TimeMs, UnknownLevel, Versions, wire,
+    Refusal, RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs, UnknownLevel, Versions, wire,
 };
 
+use crate::apart::{Apart, Away, NotApplied};
 use crate::application::{Application, Context, Moment};
 use crate::authority::{Authority, AuthorityOp, Founders};
 use crate::broken::{Broken, Fault};
@@ -45,6 +48,19 @@ pub struct Applied {
     pub result: Result<Receipt, Refusal>,
     /// Whether the command had been executed before, and `result` is the receipt of then.
     pub repeated: bool,
+}
+
+impl Applied {
+    /// Of bytes that are not a command.
+    pub(crate) fn malformed(command: CommandId, signed: &SignedCommand, why: impl Display) -> Applied {
+        Applied {
+            command,
+            commander: Some(CommanderId(Digest::of(&[&signed.key]))),
+            seq: Seq(0),
+            result: Err(Refusal::new(RefusalCode::Malformed, why)),
+            repeated: false,
+        }
+    }
 }
 
 /// The replicated state machine of one application. Replicas that applied the same slots are equal.
@@ -145,23 +161,46 @@ impl Machine {
     /// # Panics
     /// If `slot` is not the one behind the last applied slot.
     pub fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<Vec<Applied>, UnknownLevel> {
-        assert_eq!(slot, self.state.applied.next(), "slots are applied in order, each once");
-        let before = decree.commands().iter().any(may_raise).then(|| self.state.fork());
-        let applied = self.execute_all(slot, decree);
-        if let Err(unknown) = self.check_level() {
-            self.state = before.expect("nothing else raises the level");
-            return Err(unknown);
-        }
-        Ok(applied)
+        self.try_apply(slot, decree).map_err(|why| match why {
+            NotApplied::UnknownLevel(unknown) => unknown,
+            NotApplied::Away(_) => panic!("whoever has an application apart asks whether it is away"),
+        })
     }
 
-    fn check_level(&self) -> Result<(), UnknownLevel> {
+    /// As [`Machine::apply`], where the application may be in another process.
+    ///
+    /// # Errors
+    /// [`NotApplied`]. The machine is as it was.
+    ///
+    /// # Panics
+    /// The same.
+    pub fn try_apply(&mut self, slot: Slot, decree: &Decree) -> Result<Vec<Applied>, NotApplied> {
+        assert_eq!(slot, self.state.applied.next(), "slots are applied in order, each once");
+        let is_apart = self.state.app.apart().is_some();
+        let before = (is_apart || decree.commands().iter().any(may_raise)).then(|| self.state.fork());
+        let applied = self.execute_all(slot, decree).map_err(NotApplied::Away);
+        let known = self.check_level().map_err(NotApplied::UnknownLevel);
+        match known.and(applied) {
+            Ok(applied) => {
+                if let Some(apart) = self.state.app.apart() {
+                    apart.settle();
+                }
+                Ok(applied)
+            }
+            Err(why) => {
+                self.state = before.expect("nothing else raises the level, and nothing else is away");
+                Err(why)
+            }
+        }
+    }
+
+    pub(crate) fn check_level(&self) -> Result<(), UnknownLevel> {
         let (app, level, known) = (self.state.app_ndx, self.state.level(), self.levels);
         if known.contains(level.0) { Ok(()) } else { Err(UnknownLevel { app, level, known }) }
     }
 
     /// Executes a decree, as far as this program knows the rules.
-    fn execute_all(&mut self, slot: Slot, decree: &Decree) -> Vec<Applied> {
+    fn execute_all(&mut self, slot: Slot, decree: &Decree) -> Result<Vec<Applied>, Away> {
         self.state.applied = slot;
         match decree {
             // Behind both another leader has another term.
@@ -170,19 +209,23 @@ impl Machine {
                     self.state.configuration = Some(next.clone());
                 }
                 self.state.clock.on_noop(self.broken);
-                Vec::new()
+                Ok(Vec::new())
             }
             Decree::Batch(batch) => {
                 self.pass_time(batch.term, batch.time);
                 let ends = decree.is_tick() || self.broken.is(Fault::BatchesExpire);
                 let mut applied: Vec<Applied> = ends.then(|| self.expire()).flatten().into_iter().collect();
+                if self.state.app.apart().is_some() {
+                    applied.extend(self.execute_apart(&batch.commands)?);
+                    return Ok(applied);
+                }
                 for signed in &batch.commands {
                     if self.check_level().is_err() {
                         break;
                     }
                     applied.push(self.apply_command(signed));
                 }
-                applied
+                Ok(applied)
             }
         }
     }
@@ -212,15 +255,7 @@ impl Machine {
         let command = signed.id();
         let body = match CommandBody::decode(&signed.body) {
             Ok(body) => body,
-            Err(error) => {
-                return Applied {
-                    command,
-                    commander: Some(CommanderId(Digest::of(&[&signed.key]))),
-                    seq: Seq(0),
-                    result: Err(Refusal::new(RefusalCode::Malformed, error)),
-                    repeated: false,
-                };
-            }
+            Err(why) => return Applied::malformed(command, signed, why),
         };
         let (result, repeated) = match self.admit_or_repeat(command, &body) {
             Ok(Admitted::Repeat(receipt)) => (Ok(receipt), true),
@@ -230,7 +265,7 @@ impl Machine {
         Applied { command, commander: Some(body.commander), seq: body.seq, result, repeated }
     }
 
-    fn admit_or_repeat<'a>(
+    pub(crate) fn admit_or_repeat<'a>(
         &self,
         command: CommandId,
         body: &'a CommandBody,
@@ -243,11 +278,18 @@ impl Machine {
         state.permit(body, state.time).map(Admitted::New)
     }
 
-    fn execute(&mut self, command: CommandId, body: &CommandBody, operation: Operation<'_>) -> Receipt {
-        let outcome = match self.outcome(body, operation) {
-            Ok(answer) => Outcome::Done(answer),
-            Err(refusal) => Outcome::Refused(refusal),
-        };
+    pub(crate) fn execute(
+        &mut self,
+        command: CommandId,
+        body: &CommandBody,
+        operation: Operation<'_>,
+    ) -> Receipt {
+        let outcome = self.outcome(body, operation).map_or_else(Outcome::Refused, Outcome::Done);
+        self.record(command, body, outcome)
+    }
+
+    /// A command was executed.
+    pub(crate) fn record(&mut self, command: CommandId, body: &CommandBody, outcome: Outcome) -> Receipt {
         let executed = self.advance(command, outcome);
         let receipt = executed.receipt(self.state.app_ndx, body.seq);
         self.state.sessions.record(body.commander, body.seq, executed);
@@ -272,9 +314,7 @@ impl Machine {
                 format_args!("the command expected stateNdx {expected}; it was {}", state.state_ndx),
             ));
         }
-        let state_ndx = state.state_ndx.next();
-        let (time, clock) = (state.time, state.clock.now());
-        let context = Context { state_ndx, time, clock, commander: body.commander };
+        let context = context(state, state.state_ndx.next(), body.commander);
         match operation {
             Operation::App(operation) => state.app.apply(&context, operation),
             Operation::Authority(operation) => {
@@ -285,6 +325,11 @@ impl Machine {
                 Ok(wire::encode(&reply).into())
             }
         }
+    }
+
+    /// What an application knows of the command that makes a state.
+    pub(crate) fn context(&self, state_ndx: StateNdx, commander: CommanderId) -> Context {
+        context(&self.state, state_ndx, commander)
     }
 
     /// Files to which the state refers and that are to be supplied before it is shown to readers.
@@ -300,6 +345,20 @@ impl Machine {
     /// The state as it is now, for readers: O(1).
     pub fn view(&self) -> View {
         self.state.fork()
+    }
+
+    /// The state as it is now, for a snapshot.
+    pub fn view_to_keep(&self) -> View {
+        let app = self.state.app.apart().map(Apart::fork_to_keep);
+        let view = self.state.fork();
+        View { app: app.unwrap_or(view.app), ..view }
+    }
+
+    /// Execution begins with this state, or goes on from it.
+    pub fn begin(&self) {
+        if let Some(apart) = self.state.app.apart() {
+            apart.begin();
+        }
     }
 
     /// The state as it is now, while it is borrowed.
@@ -321,6 +380,10 @@ impl Machine {
     }
 }
 
+fn context(state: &View, state_ndx: StateNdx, commander: CommanderId) -> Context {
+    Context { state_ndx, time: state.time, clock: state.clock.now(), commander }
+}
+
 /// Whether a command may raise the level, as its first byte says.
 fn may_raise(signed: &SignedCommand) -> bool {
     let body = CommandBody::decode(&signed.body);
@@ -328,7 +391,7 @@ fn may_raise(signed: &SignedCommand) -> bool {
 }
 
 /// What is to be done for a command that is not refused.
-enum Admitted<'a> {
+pub(crate) enum Admitted<'a> {
     /// Nothing: it was executed before.
     Repeat(Receipt),
     /// Execute this.

@@ -18,6 +18,7 @@ use synod_types::{
     AppNdx, ClusterId, Configuration, Digest, Epoch, Level, Slot, StateNdx, TimeMs, UnknownLevel,
 };
 
+use crate::apart::Away;
 use crate::application::{Application, RestoreError};
 use crate::authority::{Authority, AuthorityRecord};
 use crate::chain;
@@ -103,14 +104,29 @@ impl View {
 
     /// The whole state as bytes; equal states give equal bytes.
     pub fn snapshot(&self) -> Vec<u8> {
+        self.snapshot_around(&self.app.snapshot())
+    }
+
+    /// As [`View::snapshot`], where the application may be in another process: of a view that was made to be kept.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub fn try_snapshot(&self) -> Result<Vec<u8>, Away> {
+        match self.app.apart() {
+            Some(apart) => Ok(self.snapshot_around(&apart.snapshot()?)),
+            None => Ok(self.snapshot()),
+        }
+    }
+
+    fn snapshot_around(&self, app: &[u8]) -> Vec<u8> {
         let format = Format::of(self.level());
-        let (head, app) = (wire::encode(&self.head()), self.app.snapshot());
+        let head = wire::encode(&self.head());
         let head_len = u64::try_from(head.len()).expect("usize has at most 64 bits");
         let mut out = format.begin();
         out.reserve_exact(8 + head.len() + app.len() + DIGEST_BYTES);
         out.extend_from_slice(&head_len.to_be_bytes());
         out.extend_from_slice(&head);
-        out.extend_from_slice(&app);
+        out.extend_from_slice(app);
         let digest = Digest::of(&[&out]);
         out.extend_from_slice(&digest.0);
         out

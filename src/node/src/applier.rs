@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use synod_gateway::AppPublisher;
-use synod_machine::{Applied, Machine};
-use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot, StateNdx, UnknownLevel};
-use tokio::sync::mpsc;
+use synod_machine::{Applied, Machine, NotApplied};
+use synod_types::{ContentKey, Decree, Outcome, Receipt, Slot, StateNdx};
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -25,6 +25,10 @@ use crate::intake::Intake;
 use crate::snapshots::pace::Pace;
 use crate::snapshots::{Ask, Snapshots};
 use crate::tasks::Fatal;
+
+mod elsewhere;
+
+pub(crate) use elsewhere::Elsewhere;
 
 /// Decrees that are applied before their state is published and their commands are answered.
 const DECREES_MAX: usize = 64;
@@ -55,7 +59,7 @@ pub(crate) async fn run<F>(
     let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
     let results = Results { app, counters: BTreeMap::new() };
     let machine = Some(machine);
-    let Beside { snapshots, pace, cosigning, marks, fatal } = beside;
+    let Beside { snapshots, pace, cosigning, marks, fatal, elsewhere } = beside;
     let mut applier = Applier {
         machine,
         publisher,
@@ -69,9 +73,12 @@ pub(crate) async fn run<F>(
         chosen,
         applied: Vec::new(),
         is_installed: false,
+        elsewhere,
+        turn: None,
         apply_seconds,
         results,
     };
+    applier.begin();
     // First of all for what the journal's replay made: a file of it may have been lost.
     while applier.supply(&obtain).await {
         applier.show();
@@ -93,6 +100,8 @@ pub(crate) struct Beside {
     pub marks: Marks,
     /// Ends the node.
     pub fatal: Fatal,
+    /// What there is beside where the application is in another process.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 struct Applier {
@@ -111,6 +120,9 @@ struct Applier {
     applied: Vec<Applied>,
     /// Whether the state that is not published yet came whole from another node.
     is_installed: bool,
+    elsewhere: Option<Elsewhere>,
+    /// Nobody asks the application in another process from a state that is not published yet.
+    turn: Option<OwnedMutexGuard<()>>,
     apply_seconds: Histogram,
     results: Results,
 }
@@ -144,33 +156,39 @@ impl Applier {
 
     /// Waits for decrees and applies them. `false`: there will be none any more.
     async fn apply_next(&mut self) -> bool {
+        if self.elsewhere.is_some() {
+            return self.apply_next_elsewhere().await;
+        }
         let mut all = Vec::new();
         let count = self.chosen.recv_many(&mut all, DECREES_MAX).await;
         for next in all {
             match next {
                 Next::Decree(slot, decree) => {
-                    if let Err(unknown) = self.apply(slot, &decree) {
-                        self.fatal.raise(unknown.to_string());
+                    if let Err(why) = self.apply(slot, &decree) {
+                        self.fatal.raise(why.to_string());
                         // The node stops, and this task with it.
                         std::future::pending().await
                     }
                 }
-                Next::Install(machine) => {
-                    self.pace.restart(machine.state());
-                    self.marks.restart(machine.state());
-                    self.machine = Some(*machine);
-                    self.is_installed = true;
-                }
+                Next::Install(machine) => self.take_over(machine),
             }
         }
         count > 0
     }
 
-    fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<(), UnknownLevel> {
+    /// Goes on from another state.
+    fn take_over(&mut self, machine: Box<Machine>) {
+        self.pace.restart(machine.state());
+        self.marks.restart(machine.state());
+        self.machine = Some(*machine);
+        self.is_installed = true;
+    }
+
+    fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<(), NotApplied> {
         let state = self.machine.as_ref().map(Machine::state);
         self.marks.before(decree, state.expect("a thread gives it back before this task goes on"));
         let begun = Instant::now();
-        let applied = self.machine().apply(slot, decree)?;
+        let applied = self.machine().try_apply(slot, decree)?;
         self.apply_seconds.record(begun.elapsed());
         applied.iter().for_each(|one| self.results.count(one));
         self.applied.extend(applied);
@@ -178,7 +196,7 @@ impl Applier {
         let mark = self.marks.after(machine.state());
         mark.into_iter().for_each(|mark| self.cosigning.tell(CosignAsk::Due(mark)));
         if self.pace.on_applied(decree, machine.state()) {
-            let view = machine.view();
+            let view = machine.view_to_keep();
             self.snapshots.tell(Ask::Due(Arc::new(view)));
         }
         Ok(())
@@ -199,6 +217,7 @@ impl Applier {
         if let Some(mark) = self.marks.latest(|| self.publisher.door().view()) {
             self.cosigning.set_latest(mark);
         }
+        self.turn = None;
         self.intake.on_applied(std::mem::take(&mut self.applied));
         if let Some(view) = installed {
             self.intake.on_installed(&view);

@@ -29,6 +29,16 @@ pub fn home(genesis: &Genesis) -> AppNdx {
 /// log again begins with this very machine. Where genesis has an origin, that machine only waits for it: nobody decides anything
 /// before.
 pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
+    Some(machine_of(genesis, cluster, app, new(&app.kind)?))
+}
+
+/// The same, with an application from elsewhere.
+pub(crate) fn machine_of(
+    genesis: &Genesis,
+    cluster: ClusterId,
+    app: &GenesisApp,
+    application: Box<dyn Application>,
+) -> Machine {
     let administrators = genesis.administrators.iter();
     let administrators =
         administrators.map(|one| (one.id(), Bytes::copy_from_slice(one.key.spki_der()), one.name.clone()));
@@ -39,12 +49,12 @@ pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Optio
         members: genesis.nodes.iter().filter(|_| keeps_members).map(first_member).collect(),
         level: genesis.level,
     };
-    let machine = Machine::new(cluster, app.ndx, &founders, new(&app.kind)?);
-    Some(match genesis.origin_of(app.ndx) {
+    let machine = Machine::new(cluster, app.ndx, &founders, application);
+    match genesis.origin_of(app.ndx) {
         // Others may be in that state, too, and compare.
         Some(origin) if origin.state_ndx == StateNdx(0) => machine.waiting_behind(origin.chain),
         Some(_) | None => machine,
-    })
+    }
 }
 
 /// How a cluster with an origin goes on from the states of another one; `None`: it begins with nothing.

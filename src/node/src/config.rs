@@ -15,6 +15,7 @@ mod document;
 mod fields;
 mod files;
 mod http;
+mod lanes;
 mod log;
 mod mistakes;
 mod scrub;
@@ -33,6 +34,7 @@ pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
 pub use http::{Http, HttpTls};
+pub use lanes::{FrontEndsConfig, LaneConfig};
 pub use log::LogFilter;
 use mistakes::Mistakes;
 pub use mistakes::{ConfigErrors, Mistake};
@@ -62,6 +64,10 @@ pub struct Config {
     pub http: Http,
     /// The name server's port; without it, none is opened.
     pub dns: Option<Dns>,
+    /// Applications in processes of their own.
+    pub lanes: Vec<LaneConfig>,
+    /// Front ends in processes of their own; without it, there are none.
+    pub front_ends: Option<FrontEndsConfig>,
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
@@ -241,6 +247,8 @@ struct Draft {
     http: Option<Http>,
     dns_is_given: bool,
     dns: Option<Dns>,
+    lanes: Vec<LaneConfig>,
+    front_ends: Option<FrontEndsConfig>,
     snapshots: Option<Every>,
     certificates: Certificates,
     archive: Option<PathBuf>,
@@ -279,6 +287,8 @@ impl Draft {
         draft.backend = draft.read_backend(&mut fields, mistakes);
         draft.http = draft.read_http(&mut fields, directory, mistakes);
         draft.read_dns(&mut fields, directory, mistakes);
+        draft.lanes = Draft::read_lanes(&mut fields, directory, mistakes);
+        draft.front_ends = Draft::read_front_ends(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
         draft.certificates = Draft::read_certificates(&mut fields, mistakes);
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
@@ -420,6 +430,8 @@ impl Draft {
             backend: Listen { addr: self.backend? },
             http: self.http?,
             dns: self.dns,
+            lanes: self.lanes,
+            front_ends: self.front_ends,
             snapshots: self.snapshots?,
             certificates: self.certificates,
             archive: self.archive,

@@ -1,5 +1,8 @@
 //! The gate: where a command waits that refers to files, at the node where it enters.
 //!
+//! So does a command of an application in another process that wants to see operations before they are ordered: it passes when
+//! that process finds nothing wrong with it, or is away.
+//!
 //! It passes when a majority of the nodes holds each file, when each file is at hand here, and when the application finds
 //! that it is what the command says of it. What does not pass is refused without a trace. Once it has passed, a command
 //! goes the way of all others, and no other node looks at its files again before they are served.
@@ -29,7 +32,7 @@ const CHECKS_MAX: usize = 2;
 pub(crate) struct Gated {
     pub id: CommandId,
     pub body: CommandBody,
-    /// The files to which it refers; at least one.
+    /// The files to which it refers; none, if it is here for its application alone, which is in another process.
     pub contents: Vec<ContentKey>,
     /// When it is refused at the latest.
     pub deadline: Instant,
@@ -80,10 +83,14 @@ impl Guard {
         let Gate { gateway, content, .. } = &self.gate;
         let door = gateway.app(body.app).map_err(|why| Refusal::new(RefusalCode::UnknownApp, why))?;
         admit(gateway, door, *deadline, |view| view.admit(body, crate::driver::now())).await?;
-        content.until_held(contents, *deadline).await?;
         let Some(Operation::App(operation)) = Operation::split(&body.operation) else {
             return Ok(());
         };
+        if door.view().app.apart().is_some() {
+            let (view, operation) = (door.view(), body.operation.slice_ref(operation));
+            return waiting(move || view.app.apart().map_or(Ok(()), |apart| apart.check(&operation))).await;
+        }
+        content.until_held(contents, *deadline).await?;
         for &key in contents {
             self.check(door.view(), body.operation.slice_ref(operation), key, *deadline).await?;
         }
@@ -106,13 +113,16 @@ impl Guard {
         let _permit = tokio::time::timeout_at(deadline, self.checks.acquire()).await.map_err(late)?;
         let file = tokio::time::timeout_at(deadline, self.gate.content.obtain(key)).await.map_err(late)?;
         let Some(file) = file else { return Err(stopping()) };
-        let checked =
-            tokio::task::spawn_blocking(move || view.app.check_content(&operation, &key, &file)).await;
-        checked.unwrap_or_else(|why| match why.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(stopping()),
-        })
+        waiting(move || view.app.check_content(&operation, &key, &file)).await
     }
+}
+
+/// Has something decided on a thread that may wait.
+async fn waiting(decide: impl FnOnce() -> Result<(), Refusal> + Send + 'static) -> Result<(), Refusal> {
+    tokio::task::spawn_blocking(decide).await.unwrap_or_else(|why| match why.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(stopping()),
+    })
 }
 
 /// Has a state decide on somebody's leave. This node may be behind, so that what its state refuses is asked of a state

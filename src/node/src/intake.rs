@@ -73,8 +73,8 @@ struct Held {
 enum Arrival {
     /// The answer.
     Answered(Answered),
-    /// It is to be ordered; before that, these files are to be there.
-    New(Vec<ContentKey>),
+    /// It is to be ordered; before that, these files are to be there, and an application in another process may want to see it.
+    New { contents: Vec<ContentKey>, is_checked: bool },
 }
 
 impl Intake {
@@ -271,11 +271,14 @@ impl Intake {
         if let Some(receipt) = view.receipt(body.commander, body.seq, command.id()) {
             return Arrival::Answered(Ok(receipt));
         }
-        Arrival::New(match Operation::split(&body.operation) {
+        match Operation::split(&body.operation) {
             // An application without files answers this without a look at the operation.
-            Some(Operation::App(operation)) => view.app.content_of(operation),
-            Some(Operation::Authority(_)) | None => Vec::new(),
-        })
+            Some(Operation::App(operation)) => Arrival::New {
+                contents: view.app.content_of(operation),
+                is_checked: view.app.apart().is_some_and(|apart| apart.checks()),
+            },
+            Some(Operation::Authority(_)) | None => Arrival::New { contents: Vec::new(), is_checked: false },
+        }
     }
 }
 
@@ -284,7 +287,7 @@ impl State {
     fn enter(
         &mut self,
         submission: Submission,
-        contents: Vec<ContentKey>,
+        (contents, is_checked): (Vec<ContentKey>, bool),
         now: Instant,
         answers: &mut Vec<(Answer, Answered)>,
     ) -> Option<Gated> {
@@ -312,14 +315,16 @@ impl State {
             return None;
         }
         let (app, deadline) = (body.app, now + COMMAND_WAIT);
-        if contents.is_empty() {
+        if contents.is_empty() && !is_checked {
             self.admit(id, app, command, vec![answer], deadline);
             return None;
         }
         let bytes = self.gated_bytes + command.len();
         if self.gated.len() >= GATED_COMMANDS_MAX || bytes > GATED_BYTES_MAX {
             let count = self.gated.len();
-            let text = format!("{count} commands wait at this node for their files; try again later");
+            let text = format!(
+                "{count} commands wait at this node for their files, or to be checked; try again later"
+            );
             answers.push((answer, Err(Refusal::new(RefusalCode::Busy, text))));
             return None;
         }
@@ -362,15 +367,15 @@ impl Entrance for Intake {
         for submission in submissions {
             match self.look_at(&submission.command) {
                 Arrival::Answered(answered) => answers.push((submission.answer, answered)),
-                Arrival::New(_) if is_low => answers.push((submission.answer, Err(space::refusal()))),
-                Arrival::New(contents) => entering.push((submission, contents)),
+                Arrival::New { .. } if is_low => answers.push((submission.answer, Err(space::refusal()))),
+                Arrival::New { contents, is_checked } => entering.push((submission, (contents, is_checked))),
             }
         }
         let wake = {
             let mut state = self.state();
             let before = state.fresh.len();
-            for (submission, contents) in entering {
-                if let Some(gated) = state.enter(submission, contents, now, &mut answers) {
+            for (submission, gate) in entering {
+                if let Some(gated) = state.enter(submission, gate, now, &mut answers) {
                     // The gate is gone only when the node stops, which answers what waits at it.
                     let _ = self.gate.send(gated);
                 }

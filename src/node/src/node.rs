@@ -17,18 +17,20 @@ use synod_dns::{Counts, DnsError, DnsServer};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
+use synod_lane::Lane;
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, ClusterId, Message, NodeId, Recovered, Slot, Statement, UnknownLevel, Versions,
+    AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, Statement,
+    UnknownLevel, Versions,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::applier::{self, Beside};
+use crate::applier::{self, Beside, Elsewhere};
 use crate::apps;
 use crate::certificates::Certificates;
 use crate::chains::Chains;
@@ -41,11 +43,13 @@ use crate::directories::{self, Directories};
 use crate::divergence::{self, Evidence};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
+use crate::fronts::{Fronts, Host};
 use crate::gate::Gate;
 use crate::hearsay::{self, Hearsay};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
+use crate::lanes::{LaneError, Lanes, Maker};
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
@@ -113,13 +117,20 @@ pub enum StartError {
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     /// Genesis has an application that this program does not.
-    #[error("genesis wants application {app} to be of kind {kind:?}; this program has: {}", apps::KINDS.join(", "))]
+    #[error(
+        "genesis wants application {app} to be of kind {kind:?}; this program has: {}. One in a process of its own needs an entry in \
+         lanes",
+        apps::KINDS.join(", ")
+    )]
     UnknownKind {
         /// Which application.
         app: AppNdx,
         /// The kind.
         kind: String,
     },
+    /// The lanes of the configuration do not fit genesis, or have no sockets.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
     /// The configuration has a server that genesis does not.
     #[error(
         "the configuration names the server {name:?}, which is no node of the genesis document, and does not give its id"
@@ -219,6 +230,7 @@ pub struct Node {
     chunks: Content,
     journal: Journal,
     archiver: Option<Archiver>,
+    lanes: Vec<Arc<Lane>>,
     fatal: Fatal,
     tasks: Tasks,
 }
@@ -247,6 +259,9 @@ impl Node {
         let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
         info!(took_ms = begun.elapsed().as_millis(), "the log is open");
 
+        let lanes = Lanes::open(&config, &genesis)?;
+        let fronts = config.front_ends.as_ref().map(|fronts| Fronts::open(fronts, &config.data_dir));
+        let fronts = fronts.transpose()?;
         let (asks, asked) = mpsc::unbounded_channel();
         let store = Store::open(&config.data_dir.join("content"))?;
         let content = Content::new(store, cluster, Arc::clone(&identity), asks);
@@ -281,15 +296,15 @@ impl Node {
             let state = recovered.entry(app.ndx).or_default();
             let mut kept: Vec<Kept> =
                 kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
-            let levels = config.program.levels;
+            let (levels, maker) = (config.program.levels, lanes.maker(app));
             let held = held.remove(&app.ndx).unwrap_or_default();
             let certified = held.newest().map(|newest| newest.statement);
             let every = config.certificates.every_commands;
             let found = {
-                let (genesis, chunks, journal) = (&genesis, &chunks, &journal);
-                Found { genesis, cluster, app, kept: &kept, chunks, journal, levels, certified, every }
+                let (genesis, chunks, journal, maker) = (&genesis, &chunks, &journal, &maker);
+                Found { genesis, cluster, app, maker, kept: &kept, chunks, journal, levels, certified, every }
             };
-            let Replayed { snapshot, mut machine, pace, due, marks, signed, certified } =
+            let Replayed { snapshot, mut machine, pace, due, marks, signed, certified, chosen } =
                 found.replay(state, config.snapshots)?;
             let origin = genesis.origin_of(app.ndx).copied();
             origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
@@ -304,17 +319,35 @@ impl Node {
                 publisher.set_fence(evidence.fence());
             }
             doors.insert(app.ndx, door);
-            let publisher = Arc::new(publisher);
-            rooms.push(Room { app: app.ndx, machine, pace, marks, publisher, questions });
+            let elsewhere = lanes.presence(app.ndx).map(|presence| Elsewhere {
+                presence,
+                journal: journal.clone(),
+                inputs: inputs.clone(),
+                data_dir: config.data_dir.clone(),
+                behind: chosen,
+                is_over: false,
+            });
+            let (app_ndx, publisher, configuration) =
+                (app.ndx, Arc::new(publisher), state.configuration.clone());
+            rooms.push(Room {
+                app: app_ndx,
+                machine,
+                pace,
+                marks,
+                publisher,
+                questions,
+                configuration,
+                elsewhere,
+            });
             let cut = state.cut;
-            snapshot_apps.insert(app.ndx, snapshots::task::App::new(app.kind.clone(), origin, kept, cut));
+            snapshot_apps.insert(app.ndx, snapshots::task::App::new(maker, origin, kept, cut));
             archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
         }
 
         let home = apps::home(&genesis);
         let first = genesis.first_voters();
         let voters = rooms.iter().map(|room| {
-            let configuration = room.machine.state().configuration.clone();
+            let configuration = room.configuration.clone();
             (room.app, configuration.unwrap_or_else(|| first.clone()))
         });
         let registrar = registrar(&config, &genesis, node)?;
@@ -409,10 +442,10 @@ impl Node {
         tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
 
         let mut driven = BTreeMap::new();
-        for Room { app, machine, pace, marks, publisher, questions } in rooms {
+        for Room { app, machine, pace, marks, publisher, questions, configuration: _, elsewhere } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
             let (snapshots, cosigning) = (snapshots.clone(), cosigning.clone());
-            let beside = Beside { snapshots, pace, cosigning, marks, fatal: fatal.clone() };
+            let beside = Beside { snapshots, pace, cosigning, marks, fatal: fatal.clone(), elsewhere };
             let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
             driven.insert(app, App::new(Arc::clone(&publisher), chosen, Arc::clone(&chains)));
             let files = content.clone();
@@ -426,6 +459,8 @@ impl Node {
             let asking = ask(app, questions, inputs.clone());
             tasks.spawn(format!("reader of application {app}"), asking);
         }
+        let all_lanes = lanes.all();
+        lanes.start(&mut tasks)?;
         let incarnation = rand::random();
         let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, first.members, app_ndxs) };
         let core = Core::new(core_config, recovered);
@@ -533,6 +568,11 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        if let Some(fronts) = fronts {
+            let host =
+                Host { gateway: gateway.clone(), cluster: cluster.to_string(), node: config.me.id.clone() };
+            tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
+        }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);
         tasks.spawn("watch over the disk".to_owned(), watching);
         tasks.spawn("watch over certificates".to_owned(), Arc::clone(&certificates).run());
@@ -567,6 +607,7 @@ impl Node {
             chunks,
             journal,
             archiver,
+            lanes: all_lanes,
             fatal,
             tasks,
         })
@@ -606,6 +647,8 @@ impl Node {
         self.http.close().await;
         self.backend.close().await;
         self.intake.stop();
+        // Whoever waits for an answer there cannot be told to end.
+        self.lanes.iter().for_each(|lane| lane.close());
         self.tasks.stop().await;
         self.mesh.close().await;
         drop(self.gateway);
@@ -651,6 +694,9 @@ struct Room {
     marks: Marks,
     publisher: Arc<AppPublisher>,
     questions: ReadQuestions,
+    /// Whose votes decide behind what was chosen.
+    configuration: Option<Configuration>,
+    elsewhere: Option<Elsewhere>,
 }
 
 /// What the configuration names.
@@ -676,6 +722,7 @@ struct Found<'a> {
     genesis: &'a Genesis,
     cluster: ClusterId,
     app: &'a synod_auth::GenesisApp,
+    maker: &'a Maker,
     /// Snapshots, oldest first.
     kept: &'a [Kept],
     chunks: &'a Content,
@@ -701,6 +748,9 @@ struct Replayed {
     signed: Vec<Mark>,
     /// The state of the newest certificate.
     certified: Option<Arc<View>>,
+    /// The last slot that is known as chosen. An application in another process is not there yet, so its machine has not applied
+    /// what comes behind the snapshot.
+    chosen: Slot,
 }
 
 impl Found<'_> {
@@ -714,10 +764,15 @@ impl Found<'_> {
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
-            None => apps::machine(self.genesis, self.cluster, app)
-                .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?
-                .with_levels(self.levels)?,
+            None => {
+                let application = self.maker.application();
+                let application = application
+                    .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
+                apps::machine_of(self.genesis, self.cluster, app, application).with_levels(self.levels)?
+            }
         };
+        let is_elsewhere = machine.state().app.apart().is_some();
+        let mut configuration = machine.state().configuration.clone();
         let mut pace = Pace::new(every, machine.state());
         let mut marks = Marks::new(self.every, self.genesis.first_voters(), machine.state());
         let (mut signed, mut epoch_began, mut certified) = (None, None, None);
@@ -743,6 +798,14 @@ impl Found<'_> {
                 break;
             }
             for (at, _, decree) in decrees {
+                let epoch = configuration.as_ref().map_or(Epoch(0), |configuration| configuration.epoch);
+                if let Some(next) = decree.seals(epoch) {
+                    configuration = Some(next.clone());
+                }
+                slot = at;
+                if is_elsewhere {
+                    continue;
+                }
                 marks.before(&decree, machine.state());
                 machine.apply(at, &decree)?;
                 match marks.after(machine.state()) {
@@ -756,7 +819,6 @@ impl Found<'_> {
                 if pace.on_applied(&decree, machine.state()) {
                     due = Some(machine.view());
                 }
-                slot = at;
             }
             if told.elapsed() > Duration::from_secs(2) {
                 told = Instant::now();
@@ -765,23 +827,22 @@ impl Found<'_> {
         }
         self.keep_behind(recovered);
         // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
-        recovered.configuration = machine.state().configuration.clone();
+        recovered.configuration = configuration;
         let state_ndx = machine.state().state_ndx;
         let took_ms = begun.elapsed().as_millis();
-        info!(app = app.name, %state_ndx, snapshot = %first, applied = %slot, snapshot_ms, took_ms, "application is recovered");
+        let applied = machine.state().applied;
+        info!(app = app.name, %state_ndx, snapshot = %first, %applied, chosen = %slot, snapshot_ms, took_ms, "application is recovered");
         let certified =
             certified.or_else(|| Some(Arc::new(machine.view()))).filter(|view| self.is_certified(view));
         let signed = epoch_began.into_iter().chain(signed).collect();
-        Ok(Replayed { snapshot, machine, pace, due, marks, signed, certified })
+        Ok(Replayed { snapshot, machine, pace, due, marks, signed, certified, chosen: slot })
     }
 
-    /// Whether this is the state of the newest certificate.
+    /// Whether this is the state of the newest certificate. Equal chains are of equal states, so the root is not asked for, which takes
+    /// long the first time.
     fn is_certified(&self, view: &View) -> bool {
-        self.certified.is_some_and(|statement| {
-            statement.state_ndx == view.state_ndx
-                && statement.chain == view.chain
-                && statement.root == view.app.root()
-        })
+        self.certified
+            .is_some_and(|statement| statement.state_ndx == view.state_ndx && statement.chain == view.chain)
     }
 
     /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.
@@ -807,7 +868,7 @@ impl Found<'_> {
         for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
             let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
             let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
-            match restore(self.cluster, kept.checkpoint(), &self.app.kind, self.levels, origin, read) {
+            match restore(self.cluster, kept.checkpoint(), self.maker, self.levels, origin, read) {
                 Ok(machine) => return Ok(Some(machine)),
                 // It is whole: going on without it would be to forget what this node knows.
                 Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),

@@ -90,9 +90,10 @@ fn refusal(why: GatewayError) -> Refusal {
         GatewayError::NoLeader { .. } => RefusalCode::NoLeader,
         GatewayError::Timeout { .. } => RefusalCode::Timeout,
         GatewayError::NotAQuery { .. } => RefusalCode::Malformed,
-        GatewayError::Busy { .. } | GatewayError::LogNotHere { .. } | GatewayError::LogCut { .. } => {
-            RefusalCode::Busy
-        }
+        GatewayError::Busy { .. }
+        | GatewayError::LogNotHere { .. }
+        | GatewayError::LogCut { .. }
+        | GatewayError::Away { .. } => RefusalCode::Busy,
         GatewayError::Stopping { .. } | GatewayError::Diverged { .. } => RefusalCode::Stopping,
     };
     Refusal::new(code, why)

@@ -355,6 +355,47 @@ pub const DNS_WRITE_BYTES: usize = 64 << 10;
 /// Bytes at which a message of a zone transfer is sent and the next one begun; one record may be longer by itself.
 pub const DNS_TRANSFER_MESSAGE_BYTES: usize = 16 << 10;
 
+/// Bytes of one frame between a node and an application in a process of its own; the commands of a decree fit into one, also as
+/// base64, and so do their answers.
+pub const LANE_FRAME_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// Bytes of a part of a state in one frame.
+pub const LANE_PIECE_BYTES: usize = 1 << 20;
+/// Bytes of the state of such an application, as a snapshot: the node keeps two of them in memory.
+pub const LANE_STATE_BYTES_MAX: usize = 1 << 30;
+/// Bytes of its answer to a query.
+pub const LANE_ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Commands that a node keeps since the last snapshot that it has of such an application's state, to execute them again where
+/// the process is a new one. From half of them on, a new snapshot is asked for beside the work.
+pub const LANE_TAIL_COMMANDS_MAX: usize = 65_536;
+/// Bytes of these commands and their outcomes.
+pub const LANE_TAIL_BYTES_MAX: usize = 64 << 20;
+/// Commands in one frame where they are executed again, and bytes from which on the next ones go into another.
+pub const LANE_AGAIN_COMMANDS_MAX: usize = BATCH_COMMANDS_MAX;
+/// See [`LANE_AGAIN_COMMANDS_MAX`].
+pub const LANE_AGAIN_BYTES: usize = BATCH_BYTES_MAX;
+/// Milliseconds that a process which has connected may take for its Hello.
+pub const LANE_HELLO_MS_MAX: u64 = 5_000;
+/// Milliseconds that such an application may take for one answer, unless the configuration says otherwise, and at most.
+pub const LANE_ANSWER_MS: u64 = 10_000;
+/// See [`LANE_ANSWER_MS`].
+pub const LANE_ANSWER_MS_MAX: u64 = 600_000;
+/// Milliseconds after which a node starts a process again that ended, at the first time and at the latest.
+pub const LANE_RESTART_MS_MIN: u64 = 50;
+/// See [`LANE_RESTART_MS_MIN`].
+pub const LANE_RESTART_MS_MAX: u64 = 10_000;
+/// Front ends in processes of their own that are connected to a node at a time; further ones wait.
+pub const FRONT_CONNECTIONS_MAX: usize = 64;
+/// Questions of one of them under way at a time; more are not read.
+pub const FRONT_QUESTIONS_MAX: usize = 256;
+/// Answers that wait for one of them; more are not made.
+pub const FRONT_ANSWERS_MAX: usize = 16;
+/// Bytes of a frame from one of them: a query, also as base64.
+pub const FRONT_FRAME_BYTES_MAX: usize = 2 << 20;
+/// Milliseconds that one of them may take to read an answer.
+pub const FRONT_WRITE_MS_MAX: u64 = 10_000;
+/// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Parsed public keys that a verifier keeps.
 pub const KEYS_REMEMBERED_MAX: usize = COMMANDERS_MAX;
 /// Commands that a verifier remembers as verified, so that what entered here is not verified again when it comes

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod other;
+pub mod worker;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -273,10 +274,13 @@ impl Cluster {
         layout: Layout,
     ) -> Cluster {
         let directory = tempfile::Builder::new().prefix("synod-cluster-").tempdir().unwrap();
+        let is_elsewhere = |app: &&GenesisApp| !synod_node::apps::KINDS.contains(&app.kind.as_str());
+        let lanes = apps.iter().filter(is_elsewhere).map(|app| app.name.clone()).collect();
         let plan = Plan {
             name: "processes".to_owned(),
             nodes: node_plans(nodes),
             apps,
+            lanes,
             administrators,
             signatures_needed,
             level,

@@ -50,6 +50,7 @@ impl Cluster {
             name: "power-loss".to_owned(),
             nodes: node_plans(nodes),
             apps: default_apps(),
+            lanes: Vec::new(),
             administrators: 1,
             signatures_needed: 1,
             level: Level::NEWEST,

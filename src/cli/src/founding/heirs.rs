@@ -117,6 +117,7 @@ impl HeirArgs {
             name: self.name.clone().unwrap_or_else(|| before.genesis.name.clone()),
             nodes: heirs.iter().map(|heir| heir.plan.clone()).collect(),
             apps: before.genesis.apps.clone(),
+            lanes: Vec::new(),
             administrators: 0,
             signatures_needed: before.genesis.signatures_needed,
             level: before.level(),

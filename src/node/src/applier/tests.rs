@@ -52,7 +52,7 @@ impl Stage {
         let (snapshots, pace) = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state()));
         let cosigning = Cosigning::new(crate::shelf::CLUSTER, mpsc::channel(16).0);
         let marks = Marks::new(EVERY, Configuration::default(), machine.state());
-        let beside = Beside { snapshots, pace, cosigning, marks, fatal: Fatal::new() };
+        let beside = Beside { snapshots, pace, cosigning, marks, fatal: Fatal::new(), elsewhere: None };
         let publisher = Arc::new(publisher);
         let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
         let task =

@@ -23,6 +23,7 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
         {
             mistakes.add("dns.app", why);
         }
+        check_lanes(draft, &genesis, mistakes);
     }
     if let Some(tls) = draft.dns.as_ref().and_then(|dns| dns.tls.as_ref())
         && let Err(why) = ServerCertificate::load(&tls.cert_path, &tls.key_path)
@@ -64,6 +65,20 @@ fn check_identity(draft: &Draft, mistakes: &mut Mistakes) -> Option<NodeId> {
         mistakes.add(CERT_PLACE, why.to_string());
     }
     key.map(|key| NodeId(key.id()))
+}
+
+/// Each application that is not in this program has a lane, and no other one has.
+fn check_lanes(draft: &Draft, genesis: &Genesis, mistakes: &mut Mistakes) {
+    let mut served = Vec::new();
+    for (n, lane) in draft.lanes.iter().enumerate() {
+        match lane.app_of(genesis) {
+            Ok(app) if served.contains(&app.ndx) => {
+                mistakes.add(&format!("lanes[{n}].app"), "is served by an earlier lane");
+            }
+            Ok(app) => served.push(app.ndx),
+            Err(why) => mistakes.add(&format!("lanes[{n}].app"), why),
+        }
+    }
 }
 
 fn read_genesis(path: &Path, mistakes: &mut Mistakes) -> Option<Genesis> {

@@ -196,6 +196,40 @@ fn dns_is_served_as_it_is_asked_for() {
 }
 
 #[test]
+fn lanes_are_as_they_are_asked_for() {
+    let lanes = |fields: &str| parse_toml(&format!("{ME}{fields}")).map(|config| config.lanes);
+    assert_eq!(lanes("").unwrap(), []);
+    let [least] = lanes("[[lanes]]\napp = \"visits\"").unwrap().try_into().unwrap();
+    assert_eq!((&*least.app, least.socket, least.answer), ("visits", None, Duration::from_secs(10)));
+    assert_eq!((least.command.len(), least.users.len(), least.group), (0, 0, None));
+    let all = "[[lanes]]\napp = 3\nsocket = \"run/visits.sock\"\ncommand = [\"python3\", \"visits.py\"]\nusers = [1000]\n\
+               group = 50\nanswer = \"2s\"\n[[lanes]]\napp = 4\n";
+    let [all, _] = lanes(all).unwrap().try_into().unwrap();
+    assert_eq!(all.app, "3");
+    assert_eq!(all.socket.as_deref(), Some(Path::new("/etc/synod/run/visits.sock")));
+    assert_eq!(
+        (all.command, all.users, all.group),
+        (vec!["python3".to_owned(), "visits.py".to_owned()], vec![1000], Some(50))
+    );
+    assert_eq!(all.answer, Duration::from_secs(2));
+    let long = format!("[[lanes]]\napp = 3\nsocket = \"/{}\"", "x".repeat(110));
+    for (fields, place) in [
+        ("lanes = 7", "lanes"),
+        ("[[lanes]]", "lanes[0].app"),
+        ("[[lanes]]\napp = 3\nsockets = \"a\"", "lanes[0].sockets"),
+        ("[[lanes]]\napp = 3\ncommand = [7]", "lanes[0].command[0]"),
+        ("[[lanes]]\napp = 3\nusers = [\"me\"]", "lanes[0].users[0]"),
+        ("[[lanes]]\napp = 3\nusers = [-1]", "lanes[0].users[0]"),
+        ("[[lanes]]\napp = 3\ngroup = -1", "lanes[0].group"),
+        ("[[lanes]]\napp = 3\nanswer = \"1h\"", "lanes[0].answer"),
+        (&*long, "lanes[0].socket"),
+    ] {
+        let found = mistakes(parse_toml(&format!("{ME}{fields}")));
+        assert_eq!(found.iter().map(|(_, field, _)| &**field).collect::<Vec<_>>(), [place], "{found:#?}");
+    }
+}
+
+#[test]
 fn http_is_served_as_it_is_asked_for() {
     let http = |fields: &str| parse_toml(&format!("{ME}{fields}")).map(|config| config.http);
     let default = http("").unwrap();

@@ -15,6 +15,7 @@ use synod_types::{Certificate, Checkpoint, ClusterId, Configuration, ContentKey,
 use super::disk::{Folder, ListError, read};
 use super::restoring::{RestoreError, restore};
 use super::signer;
+use crate::lanes::Maker;
 
 /// The state with which a log begins.
 pub struct Beginning {
@@ -183,7 +184,7 @@ impl Beginning {
             Err(CertificateError::NoMajority { .. }) => Voucher::Owner,
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
         };
-        let machine = restore(cluster, &checkpoint, &app.kind, LEVELS, origin, read);
+        let machine = restore(cluster, &checkpoint, &Maker::of_program(&app.kind), LEVELS, origin, read);
         let machine = machine.map_err(|why| BeginningError::Unusable {
             path,
             checkpoint: boxed,

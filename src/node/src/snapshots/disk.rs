@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use synod_content::{BeginError, PutError, Store};
-use synod_machine::View;
+use synod_machine::{Away, View};
 use synod_types::limits::{CONTENT_PIECE_BYTES, SNAPSHOT_CHUNK_BYTES};
 use synod_types::{
     AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, format, wire,
@@ -79,6 +79,9 @@ pub enum StoreError {
     /// The small file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The application cannot be asked for its state.
+    #[error(transparent)]
+    Away(#[from] Away),
 }
 
 impl Folder {
@@ -236,7 +239,7 @@ fn with_index(certificate: Certificate, chunks: &Store) -> Option<Kept> {
 /// # Errors
 /// [`StoreError`]; what was written goes in time.
 pub(crate) fn make(view: &View, chunks: &Store) -> Result<Kept, StoreError> {
-    let snapshot = view.snapshot();
+    let snapshot = view.try_snapshot()?;
     let mut keys = Vec::new();
     for chunk in snapshot.chunks(SNAPSHOT_CHUNK_BYTES) {
         keys.push(put(chunk, chunks)?);

@@ -13,7 +13,7 @@ use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
 use synod_types::wire::{self, WireError};
 use synod_types::{Checkpoint, ClusterId, ContentKey, Slot, SnapshotIndex, Versions};
 
-use crate::apps;
+use crate::lanes::Maker;
 
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ impl RestoreError {
 pub(crate) fn restore<E: Display>(
     cluster: ClusterId,
     checkpoint: &Checkpoint,
-    kind: &str,
+    maker: &Maker,
     levels: Versions,
     origin: Option<&OriginApp>,
     read: impl Fn(ContentKey) -> Result<Bytes, E> + Sync,
@@ -79,7 +79,8 @@ pub(crate) fn restore<E: Display>(
     if let Some(origin) = origin.filter(|origin| checkpoint.slot <= origin.slot) {
         is_origin(checkpoint.slot, &snapshot, origin)?;
     }
-    let application = apps::new(kind).ok_or_else(|| RestoreError::UnknownKind(kind.to_owned()))?;
+    let application = maker.application();
+    let application = application.ok_or_else(|| RestoreError::UnknownKind(maker.kind().to_owned()))?;
     let machine = Machine::restore_known(cluster, checkpoint.app, &snapshot, application)?;
     let machine = machine.with_levels(levels).map_err(SnapshotError::UnknownLevel)?;
     let view = machine.state();

@@ -24,6 +24,7 @@ use super::restoring::{self, read_index};
 use super::{Ask, Snapshots, Word, signer};
 use crate::content::Content;
 use crate::driver::Input;
+use crate::lanes::Maker;
 use crate::metrics::float;
 use crate::roster::Roster;
 use crate::tasks::Fatal;
@@ -71,7 +72,7 @@ pub(crate) struct Task {
 
 /// The snapshots of one application.
 pub(crate) struct App {
-    kind: String,
+    maker: Maker,
     /// With what the cluster begins.
     origin: Option<OriginApp>,
     /// Oldest first.
@@ -106,9 +107,9 @@ pub(crate) enum Done {
 
 impl App {
     /// With the snapshots that were found at the start, and a log that was cut off behind slot `cut`.
-    pub(crate) fn new(kind: String, origin: Option<OriginApp>, kept: Vec<Kept>, cut: Slot) -> App {
+    pub(crate) fn new(maker: Maker, origin: Option<OriginApp>, kept: Vec<Kept>, cut: Slot) -> App {
         App {
-            kind,
+            maker,
             origin,
             kept,
             heard: BTreeMap::new(),
@@ -447,7 +448,7 @@ impl Task {
         let chunks = Arc::new(AtomicUsize::new(0));
         let fetch = Fetch {
             certificate,
-            kind: app.kind.clone(),
+            maker: app.maker.clone(),
             origin: app.origin,
             cluster: self.cluster,
             levels: self.levels,
@@ -481,7 +482,7 @@ impl Task {
 /// A snapshot on its way here.
 struct Fetch {
     certificate: Certificate,
-    kind: String,
+    maker: Maker,
     origin: Option<OriginApp>,
     cluster: ClusterId,
     levels: Versions,
@@ -520,12 +521,18 @@ impl Fetch {
             }
         }
         self.chunks.store(ALL, Ordering::Relaxed);
-        let Fetch { certificate, kind, origin, cluster, levels, fatal, content, folder, .. } = self;
+        let Fetch { certificate, maker, origin, cluster, levels, fatal, content, folder, .. } = self;
         let reader = content.clone();
         let restored = content.on_disk(move |_| {
             let read = |key| reader.read_blocking(key).ok_or("it is not here");
-            let machine = match restoring::restore(cluster, &checkpoint, &kind, levels, origin.as_ref(), read)
-            {
+            let machine = match restoring::restore(
+                cluster,
+                &checkpoint,
+                &maker,
+                levels,
+                origin.as_ref(),
+                read,
+            ) {
                 Ok(machine) => machine,
                 Err(why) => {
                     error!(app = %checkpoint.app, slot = %checkpoint.slot, %why, "a snapshot cannot be used");

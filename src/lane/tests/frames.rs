@@ -1,0 +1,176 @@
+//! The bytes of everything that is said on a lane, in both encodings, as docs/PROTOCOL.md has them.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use synod_golden::Golden;
+use synod_lane::Link;
+use synod_lane::front::{AppTold, Asked, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told};
+use synod_lane::message::{
+    Answer, Batch, Blob, Command, Encoding, Hello, Outcome, Question, Reception, Refused, Welcome,
+};
+
+const ENCODINGS: [(&str, Encoding); 2] = [("json", Encoding::Json), ("msgpack", Encoding::MessagePack)];
+
+fn blob(bytes: &'static [u8]) -> Blob {
+    Blob(bytes.into())
+}
+
+/// The body of the frame.
+fn written(encoding: Encoding, message: &impl Serialize) -> Vec<u8> {
+    let (here, mut there) = UnixStream::pair().unwrap();
+    Link::new(here, encoding, None).unwrap().send(message).unwrap();
+    let mut frame = Vec::new();
+    there.read_to_end(&mut frame).unwrap();
+    let (length, body) = frame.split_first_chunk::<4>().unwrap();
+    assert_eq!(usize::try_from(u32::from_be_bytes(*length)).unwrap(), body.len());
+    body.to_vec()
+}
+
+fn read<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> T {
+    match encoding {
+        Encoding::Json => serde_json::from_slice(body).unwrap(),
+        Encoding::MessagePack => rmp_serde::from_slice(body).unwrap(),
+    }
+}
+
+fn hold<T: Serialize + DeserializeOwned + PartialEq + Debug>(golden: &mut Golden, all: Vec<(&str, T)>) {
+    for (name, message) in all {
+        for (suffix, encoding) in ENCODINGS {
+            let body = written(encoding, &message);
+            assert_eq!(read::<T>(encoding, &body), message, "{name}");
+            golden.insert(format!("{name}-{suffix}"), body);
+        }
+    }
+}
+
+#[test]
+fn frames_are_golden() {
+    let refused = || Refused { code: "conflict".to_owned(), text: "no".to_owned() };
+    let mut golden = Golden::new();
+    hold(
+        &mut golden,
+        vec![(
+            "hello",
+            Hello {
+                versions: (1, 1),
+                kind: "counter".to_owned(),
+                program: "counter 1.0".to_owned(),
+                checks: true,
+            },
+        )],
+    );
+    let welcome = Welcome { version: 1, app: 3, name: "visits".to_owned() };
+    hold(
+        &mut golden,
+        vec![
+            ("welcome", Reception::Welcome(welcome)),
+            ("turned-away", Reception::Refused("the node is stopping".to_owned())),
+        ],
+    );
+    let command = Command { state_ndx: 258, commander: "07".repeat(32), operation: blob(b"a +5") };
+    hold(
+        &mut golden,
+        vec![
+            ("reset", Question::Reset),
+            ("restore", Question::Restore { bytes: blob(b"a 6\n"), last: true }),
+            ("apply", Question::Apply(Batch { time: 70_000, clock: 300, commands: vec![command] })),
+            ("check", Question::Check { operation: blob(b"a 5") }),
+            ("query", Question::Query { state_ndx: 258, query: blob(b"a") }),
+            ("keep", Question::Keep),
+            ("piece", Question::Piece { number: 1 }),
+            ("digest", Question::Digest),
+        ],
+    );
+    hold(
+        &mut golden,
+        vec![
+            ("done", Answer::Done),
+            ("applied", Answer::Applied(vec![Outcome::Done(blob(b"\xff6")), Outcome::Refused(refused())])),
+            ("refused", Answer::Refused(refused())),
+            ("answered", Answer::Answered(blob(b"6"))),
+            ("not-a-query", Answer::NotAQuery("a name is text".to_owned())),
+            ("a-piece", Answer::Piece { bytes: blob(b"a 6\n"), last: false }),
+            ("later", Answer::Later),
+            ("a-digest", Answer::Digest(blob(&[9; 32]))),
+            ("failed", Answer::Failed("no memory".to_owned())),
+        ],
+    );
+    synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/frames-v1.hex"), golden);
+}
+
+#[test]
+fn frames_of_front_ends_are_golden() {
+    let app = || "visits".to_owned();
+    let chain = "0a".repeat(32);
+    let mut golden = Golden::new();
+    hold(&mut golden, vec![("hello", FrontHello { versions: (1, 1), program: "pages 1.0".to_owned() })]);
+    let (cluster, node) = ("0b".repeat(32), "node1".to_owned());
+    hold(
+        &mut golden,
+        vec![
+            ("welcome", FrontReception::Welcome { version: 1, cluster, node }),
+            ("turned-away", FrontReception::Refused("no".to_owned())),
+        ],
+    );
+    let asked = [
+        ("apps", FrontQuestion::Apps),
+        (
+            "query",
+            FrontQuestion::Query {
+                app: app(),
+                query: blob(b"a"),
+                linearizable: true,
+                min: Some(31),
+                wait_ms: None,
+            },
+        ),
+        ("wait", FrontQuestion::Wait { app: app(), state_ndx: 31, wait_ms: Some(500) }),
+        ("follow", FrontQuestion::Follow { app: app(), after: 31 }),
+        ("stop", FrontQuestion::Stop),
+    ];
+    hold(&mut golden, asked.map(|(name, ask)| (name, Asked { id: 7, ask })).into());
+    let told = AppTold {
+        app: 3,
+        name: app(),
+        kind: "counter".to_owned(),
+        state_ndx: 31,
+        leader: Some("node2".to_owned()),
+    };
+    let told = [
+        ("all-apps", FrontAnswer::Apps(vec![told])),
+        ("answered", FrontAnswer::Answered { state_ndx: 31, chain: chain.clone(), answer: blob(b"6") }),
+        ("state", FrontAnswer::State { state_ndx: 31, chain }),
+        (
+            "problem",
+            FrontAnswer::Problem {
+                code: "timeout".to_owned(),
+                text: "not there".to_owned(),
+                state_ndx: Some(30),
+            },
+        ),
+        ("stopped", FrontAnswer::Stopped),
+    ];
+    hold(&mut golden, told.map(|(name, tell)| (name, Told { id: 7, tell })).into());
+    synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/front-v1.hex"), golden);
+    let least: Asked = read(Encoding::Json, br#"{"id":1,"ask":{"query":{"app":"1","query":""}}}"#);
+    assert!(matches!(least.ask, FrontQuestion::Query { linearizable: false, min: None, wait_ms: None, .. }));
+}
+
+#[test]
+fn what_others_write_is_read_as_well() {
+    // Without what has a default, with more than is known, and in another order.
+    let text = br#" {"kind": "counter", "colour": 7, "program": "", "versions": [1, 3]}"#;
+    let hello: Hello = read(Encoding::Json, text);
+    assert_eq!((hello.versions, hello.checks), ((1, 3), false));
+    // As msgpack for Python writes it.
+    let body = [0x81, 0xa8, b'a', b'n', b's', b'w', b'e', b'r', b'e', b'd', 0xc4, 1, 7];
+    assert_eq!(read::<Answer>(Encoding::MessagePack, &body), Answer::Answered(blob(&[7])));
+    assert!(serde_json::from_slice::<Answer>(br#"{"answered": "no base64!"}"#).is_err());
+    assert!(serde_json::from_slice::<Answer>(br#""else""#).is_err());
+}
