@@ -44,6 +44,13 @@ struct Known {
     conflicting: BTreeSet<NodeId>,
 }
 
+impl Known {
+    /// Of the certificate whose state is here.
+    fn paired(&self) -> Option<StatementKey> {
+        self.certified.as_ref().map(|certified| certified.certificate.key())
+    }
+}
+
 /// A state that is to be signed, or may be.
 #[derive(Clone)]
 pub(crate) struct Mark {

@@ -79,7 +79,7 @@ async fn certificates_are_listed_newest_first() {
     assert_eq!(next, "/v1/apps/names/certificates?after=5&limit=3");
     let page = house.get(next).await.json();
     assert_eq!((states(&page), &page["next"]), (vec![3], &().into()));
-    assert_eq!(states(&house.get("/v1/apps/other/certificates").await.json()), [] as [u64; 0]);
+    assert_eq!(states(&house.get("/v1/apps/other/certificates").await.json()), [0; 0]);
     let wrong = "/v1/apps/names/certificates?limit=0&before=3";
     house.get(wrong).await.assert_problem(400, "invalid-parameters", target);
 }

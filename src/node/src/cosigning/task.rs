@@ -167,6 +167,7 @@ impl Task {
             let Some(mark) = self.cosigning.latest(ndx) else { continue };
             let key = mark.key();
             let newest = self.core.newest(ndx).map(StateCertificate::key);
+            let paired = self.cosigning.with(ndx, |known| known.paired());
             let Some(app) = self.apps.get_mut(&ndx) else { continue };
             let ticks = match &mut app.idle {
                 Some((seen, ticks)) if *seen == key => {
@@ -178,7 +179,9 @@ impl Task {
                     0
                 }
             };
-            if ticks == IDLE_TICKS && app.signed < Some(key) && newest < Some(key) {
+            // After a restart the state of the newest certificate may come later than the certificate.
+            let is_news = newest < Some(key) || (newest == Some(key) && paired < Some(key));
+            if ticks == IDLE_TICKS && app.signed < Some(key) && is_news {
                 self.on_due(mark);
             }
         }
@@ -274,7 +277,7 @@ impl Task {
         self.cosigning.with(ndx, |known| {
             let Some(certificate) = known.held.newest().cloned() else { return };
             let key = certificate.key();
-            let paired = known.certified.as_ref().map(|certified| certified.certificate.key());
+            let paired = known.paired();
             if let Some((statement, view)) = views.get(&key)
                 && *statement == certificate.statement
                 && paired < Some(key)
