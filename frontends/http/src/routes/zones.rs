@@ -197,7 +197,7 @@ pub(super) struct One<'a> {
 #[expect(dead_code, reason = "it describes what `one` answers with")]
 enum Form<'a> {
     One(One<'a>),
-    Proved(ProvedZone),
+    Proved(Box<ProvedZone>),
 }
 
 /// The zone in a path.

@@ -24,7 +24,7 @@ const JSON: &str = "application/json";
 #[expect(dead_code, reason = "it describes what `key` answers with")]
 enum KeyView<'a> {
     Entry(EntryView<'a>),
-    Proved(ProvedEntry<'a>),
+    Proved(Box<ProvedEntry<'a>>),
 }
 
 /// The value of a key: its bytes, or with `Accept: application/json` all that is known of it.
