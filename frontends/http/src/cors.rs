@@ -11,10 +11,10 @@ use axum::http::{HeaderMap, Method, StatusCode};
 
 /// What a page may read of an answer beside its body.
 const EXPOSED: HeaderValue =
-    HeaderValue::from_static("state-ndx, last-change, etag, request-id, retry-after");
+    HeaderValue::from_static("state-ndx, state-vector, last-change, etag, request-id, retry-after");
 /// What a page may send.
 const ACCEPTED: HeaderValue =
-    HeaderValue::from_static("accept, cache-control, if-none-match, last-event-id, request-id");
+    HeaderValue::from_static("accept, cache-control, if-none-match, last-event-id, request-id, state-vector");
 /// Seconds for which a browser need not ask again.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, ORIGIN,
-    VARY,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, ORIGIN, VARY,
 };
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, Request, StatusCode, Version};
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use synod_gateway::Gateway;
+use synod_gateway::{BadVector, Gateway, StateVector};
 use synod_types::limits::{HTTP_COMPRESS_BYTES_MIN, HTTP_REQUEST_MS_MAX, HTTP_URI_BYTES_MAX};
 use tower_http::compression::Compression;
 use tracing::Level;
@@ -22,9 +22,13 @@ use tracing::Level;
 use crate::accept::accepts_gzip;
 use crate::cors::CorsOrigins;
 use crate::etag::weakened;
-use crate::problem::{ProblemType, problem};
-use crate::reply::{Reply, Stamp};
+use crate::parameters::Parameters;
+use crate::problem::{ProblemType, gateway_problem, problem};
+use crate::reply::{Reply, Stamp, vector_value};
 use crate::request_id::{REQUEST_ID, RequestIds};
+
+/// How far a client has seen all applications; carried by each answer to who sends one.
+const STATE_VECTOR: HeaderName = HeaderName::from_static("state-vector");
 
 /// Tells whether an answer is compressed for a client that would take it so.
 type IsCompressible = fn(StatusCode, Version, &HeaderMap, &Extensions) -> bool;
@@ -64,7 +68,7 @@ impl Exchange {
             Some((status, headers)) => {
                 Reply::empty(Stamp::of_all(&self.gateway), status, headers).into_response()
             }
-            None => self.route(parts, has_body).await,
+            None => self.causally(parts, has_body).await,
         };
         let is_known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
@@ -82,6 +86,29 @@ impl Exchange {
             tracing::debug!(request_id, %method, path, status, elapsed = ?begin.elapsed(), "answered");
         }
         response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+
+    /// What the router says, and not before this node has come to what the client has seen elsewhere; with what the client has seen
+    /// then.
+    async fn causally(&self, mut parts: Parts, has_body: bool) -> Response {
+        let Some(seen) = parts.headers.remove(STATE_VECTOR) else { return self.route(parts, has_body).await };
+        let seen = seen.to_str().map_err(|_| BadVector).and_then(str::parse::<StateVector>);
+        let mut seen = match seen {
+            Ok(seen) => seen,
+            Err(why) => {
+                let (stamp, detail) = (Stamp::of_all(&self.gateway), format!("State-Vector: {why}"));
+                return problem(stamp, &parts.uri, ProblemType::InvalidHeader, &detail).into_response();
+            }
+        };
+        let wait = Parameters::of(parts.uri.query()).read().wait;
+        let mut response = match self.gateway.until(&seen, wait).await {
+            Ok(()) => self.route(parts, has_body).await,
+            Err(why) => gateway_problem(Stamp::of_all(&self.gateway), &parts.uri, &why).into_response(),
+        };
+        // Behind the answer: it is from no later states than these.
+        seen.join(&self.gateway.state_vector());
+        response.headers_mut().insert(STATE_VECTOR, vector_value(&seen));
         response
     }
 

@@ -26,6 +26,7 @@ use crate::routes::FrontEnd;
 /// What every address can come to.
 const ALWAYS: &[ProblemType] = &[
     ProblemType::InvalidParameters,
+    ProblemType::InvalidHeader,
     ProblemType::BodyNotAllowed,
     ProblemType::UriTooLong,
     ProblemType::Timeout,

@@ -56,6 +56,8 @@ problem_types! {
     InvalidPath = BAD_REQUEST, "invalid-path", "The path cannot be decoded";
     /// Query parameters that are unknown, repeated or out of bounds; `parameters` lists them.
     InvalidParameters = BAD_REQUEST, "invalid-parameters", "Query parameters do not fit";
+    /// A header that is not what belongs there: no State-Vector.
+    InvalidHeader = BAD_REQUEST, "invalid-header", "A header does not fit";
     /// The cluster has no such application; /v1/apps lists those that it has.
     UnknownApp = NOT_FOUND, "unknown-app", "No such application";
     /// The application is of another kind than the address is for.
@@ -75,6 +77,8 @@ problem_types! {
     /// This node has no snapshot of the application that a majority has signed: none was made yet, so the log goes back to
     /// the first slot.
     NoSuchSnapshot = NOT_FOUND, "no-such-snapshot", "There is no certified snapshot";
+    /// This node has no certificate of that state: it was not signed, or is not kept any more, or too few have signed it yet.
+    NoSuchCertificate = NOT_FOUND, "no-such-certificate", "There is no such certificate";
     /// A zone file that cannot be compared, since it does not load.
     BrokenZone = CONFLICT, "broken-zone", "The zone's file does not load";
     /// This node does not have a file that it should have; another one does.

@@ -1,14 +1,12 @@
 //! Answers. There is no way to make one without saying the state that it comes from.
 
-use std::fmt::Write as _;
-
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
-use synod_gateway::Gateway;
+use synod_gateway::{Gateway, StateVector};
 use synod_types::StateNdx;
 
 use crate::etag::EntityTag;
@@ -34,14 +32,13 @@ impl Stamp {
 
     /// Every application's state.
     pub(crate) fn of_all(gateway: &Gateway) -> Stamp {
-        let mut list = String::new();
-        for door in gateway.apps() {
-            let separator = if list.is_empty() { "" } else { ", " };
-            write!(list, "{separator}{}={}", door.ndx(), door.state_ndx())
-                .expect("a String takes everything");
-        }
-        Stamp(HeaderValue::try_from(list).expect("digits, commas and spaces"))
+        Stamp(vector_value(&gateway.state_vector()))
     }
+}
+
+/// A vector as the value of a header.
+pub(crate) fn vector_value(vector: &StateVector) -> HeaderValue {
+    HeaderValue::try_from(vector.to_string()).expect("digits, commas and spaces")
 }
 
 /// An answer with its state.

@@ -1,6 +1,7 @@
 //! The addresses. Each handler takes an [`Ask`] and comes to an [`Outcome`]; nothing else is in between.
 
 mod apps;
+mod certificates;
 mod changes;
 mod cluster;
 mod commanders;
@@ -107,8 +108,9 @@ fn serving(router: Router<FrontEnd>, front_end: FrontEnd) -> Router {
 /// Every address with its description.
 fn routes() -> Routes {
     use ProblemType::{
-        Away, BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchFile, NoSuchKey,
-        NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable, NotFound, NotReady, Stopping,
+        Away, BrokenZone, Compacted, FileNotHere, InvalidPath, LogCut, LogNotHere, NoSuchCertificate,
+        NoSuchFile, NoSuchKey, NoSuchLease, NoSuchSnapshot, NoSuchVersion, NoSuchZone, NotAcceptable,
+        NotFound, NotReady, Stopping,
     };
     let of_kind = |more: &[ProblemType]| [APP, OF_KIND, more].concat();
     let mut routes = Routes::new()
@@ -118,6 +120,8 @@ fn routes() -> Routes {
         .add(APP, routes!(commanders::log))
         .add(APP, routes!(commanders::pending))
         .add(&[APP, &[LogCut, LogNotHere, NotAcceptable]].concat(), routes!(log::page))
+        .add(APP, routes!(certificates::list))
+        .add(&[APP, &[NoSuchCertificate, NotAcceptable]].concat(), routes!(certificates::one))
         .add(&[APP, &[NoSuchSnapshot, NotAcceptable]].concat(), routes!(snapshot::newest))
         .add(&[APP, &[FileNotHere]].concat(), routes!(snapshot::file))
         .add(&[APP, &[NoSuchFile, FileNotHere]].concat(), routes!(snapshot::referred))

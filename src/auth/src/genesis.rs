@@ -194,6 +194,12 @@ impl Genesis {
         }
     }
 
+    /// The first members, and the first epoch in which anything is decided.
+    pub fn founding_voters(&self) -> Configuration {
+        let epoch = self.origin.as_ref().map_or(Epoch(0), |origin| origin.epoch);
+        Configuration { epoch, members: self.members() }
+    }
+
     /// Reads a document, and says which cluster it founds.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! Start with [`key`] (what a key is, and what a valid signature), then [`verified`] (commands and messages).
 //! [`genesis`] founds a cluster, [`certificate`] and [`tls`] carry a node's key into TLS,
 //! [`credentials`] lets what is shown and trusted there change, [`hello`] ties a session to a key, [`receipt`] is a node's
-//! word for a file, [`checkpoint`] that of a majority for a state, and [`backup`] a commander's for a backup.
+//! word for a file, [`checkpoint`] that of a majority for a snapshot, [`statement`] that of the members for a state, and [`backup`] a commander's for a backup.
 
 pub mod backup;
 mod batch;
@@ -23,6 +23,8 @@ mod random;
 pub mod receipt;
 mod recent;
 pub mod signing_key;
+pub mod standing;
+pub mod statement;
 pub mod tls;
 pub mod verified;
 
@@ -36,5 +38,10 @@ pub use key::{Algorithm, KeyError, PublicKey, SignatureError};
 pub use pool::{Busy, VerifyPool};
 pub use receipt::{ReceiptError, sign_content_receipt, verify_content_receipt};
 pub use signing_key::SigningKey;
+pub use standing::{StandingError, sign_standing, verify_standing};
+pub use statement::{
+    ProofError, StatementError, sign_statement, verify_bundle, verify_signatures, verify_state_certificate,
+    verify_statement,
+};
 pub use tls::TlsIdentity;
 pub use verified::{Unverified, Verified, Verifier, VerifierCounters};

@@ -11,15 +11,16 @@ use crate::output::Output;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed, or there is no such key or zone; of `zone diff`: there are differences
+  1  failed, or there is no such key, zone or certificate; of `zone diff`: there are differences
   2  the arguments are wrong
   3  refused: by the cluster, before or when it was executed; by `synod zone`, which asks for --force; by `synod restore`, where nobody
-     vouches for a backup; by `synod recover`, where commands may be lost
+     vouches for a backup; by `synod recover`, where commands may be lost; by `synod certificate verify`, where it is not proved who
+     the members are
   4  unknown: it may have been executed, or may still be; submit the same bytes again to find out
   5  no node could be reached: not executed
   6  done, and not live in time at every node that --wait asks for: it will be, without anything more to do
   7  the evidence is broken: of `audit`, a log that is not what it should be; of `receipt verify`, a receipt that it does not prove;
-     of `backup`, `restore` and `recover`, a log or a backup that is damaged
+     of `certificate verify`, a certificate that proves nothing; of `backup`, `restore` and `recover`, a log or a backup that is damaged
 
 Environment:
   SYNOD_CLIENT  the client file, where --client is not given (default: client.toml)

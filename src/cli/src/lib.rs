@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod bench;
 mod cert;
+mod certificate;
 mod commander;
 mod connection;
 mod demo;
@@ -76,6 +77,7 @@ enum Command {
     Keygen(keygen::Keygen),
     Key(key::Key),
     Cert(cert::Cert),
+    Certificate(certificate::Certificate),
     Commander(commander::Commander),
     Member(member::Member),
     Leader(leader::Leader),
@@ -129,6 +131,7 @@ impl Cli {
             Command::Keygen(keygen) => keygen.run(output),
             Command::Key(key) => key.run(output),
             Command::Cert(cert) => cert.run(output),
+            Command::Certificate(certificate) => block_on(certificate.run(output))?,
             Command::Commander(commander) => block_on(commander.run(output))?,
             Command::Member(member) => block_on(member.run(output))?,
             Command::Leader(leader) => block_on(leader.run(output))?,

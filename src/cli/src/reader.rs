@@ -143,7 +143,8 @@ pub(crate) struct Problem {
 impl Problem {
     /// There is nothing of that name in the application, which answered.
     fn is_no_such_thing(&self) -> bool {
-        let nothing = ["/no-such-key", "/no-such-lease", "/no-such-zone", "/no-such-version"];
+        let nothing =
+            ["/no-such-key", "/no-such-lease", "/no-such-zone", "/no-such-version", "/no-such-certificate"];
         nothing.iter().any(|end| self.r#type.ends_with(end))
     }
 

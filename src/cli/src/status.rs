@@ -33,6 +33,9 @@ use crate::table::{Table, printable};
 /// PROGRAM is the version of the node's program, and the levels by whose rules it can execute; LEVEL is the one by whose rules the
 /// application is executed. `synod upgrade` says more.
 ///
+/// CERTIFIED is the newest state that enough members have signed: see `synod certificate`. A node that has signed something else than
+/// another one came to is named in a line.
+///
 /// Of the certificate that a node shows to other nodes and commanders, and of each authority that it trusts: the first digits of
 /// the fingerprint, and the day until which it is valid. What has less than 30 days left is warned of.
 ///
@@ -78,6 +81,7 @@ impl Status {
                 .into_iter()
                 .chain(of_programs(&answered))
                 .chain(of_disks(&answered))
+                .chain(of_signers(&answered))
                 .collect::<Vec<_>>(),
             "diverged": diverged,
         });
@@ -216,6 +220,7 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
         "LEVEL",
         "ROLE",
         "STATENDX",
+        "CERTIFIED",
         "LAG",
         "CHAIN",
         "CERTIFICATE",
@@ -235,6 +240,7 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
                         app.level.to_string(),
                         role(app.role).to_owned(),
                         app.state_ndx.to_string(),
+                        app.certified.map_or_else(|| "-".to_owned(), |certified| certified.to_string()),
                         app.lag.to_string(),
                         format!("{}{mark}", app.chain.short()),
                         if n == 0 { certificates(status, CertificateUse::Node) } else { String::new() },
@@ -258,7 +264,7 @@ fn text(answered: &[Answered], disagreeing: &[(AppNdx, StateNdx)], diverged: &[D
     for line in of_members(answered) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
-    for line in of_programs(answered).into_iter().chain(of_disks(answered)) {
+    for line in of_programs(answered).into_iter().chain(of_disks(answered)).chain(of_signers(answered)) {
         text.push_str(&format!("\n{}", printable(&line)));
     }
     for one in diverged {
@@ -300,6 +306,26 @@ fn of_programs(answered: &[Answered]) -> Vec<String> {
     lines.extend(known.filter(|newest| is_behind(*newest)).map(|newest| {
         format!("! a member has a program for level {newest}, and not every application is on it: synod upgrade status")
     }));
+    lines
+}
+
+/// Nodes that have signed a state to which another one did not come.
+fn of_signers(answered: &[Answered]) -> Vec<String> {
+    let statuses = || answered.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let mut lines = Vec::new();
+    for status in statuses() {
+        for app in &status.apps {
+            for signer in &app.conflicting {
+                let known = status.nodes.iter().find(|node| node.id == *signer);
+                let name = known.map_or_else(|| signer.short(), |known| known.name.clone());
+                lines.push(format!(
+                    "! {}: in application {} {} {name} has signed a state to which this node did not come: one of the two is wrong; \
+                     compare both with a third, and audit their logs: synod audit",
+                    status.node_name, app.app_ndx, app.name
+                ));
+            }
+        }
+    }
     lines
 }
 
@@ -375,6 +401,7 @@ mod tests {
             program: Some(program()),
             wire: None,
             refused: None,
+            heard: None,
         };
         let app = AppStatus {
             level: 2,
@@ -385,6 +412,8 @@ mod tests {
             epoch: Epoch(0),
             voters: vec![id(1), id(2), id(3)],
             diverged: None,
+            certified: Some(StateNdx(40)),
+            conflicting: Vec::new(),
             leader: Some(Leader { id: id(1), name: name(1) }),
             state_ndx: StateNdx(state_ndx),
             applied: Slot(state_ndx),
@@ -424,9 +453,9 @@ mod tests {
         let expected = "\
 cluster demo (cccccccccccc)
 
-NODE   PROGRAM      APP   LEVEL  ROLE         STATENDX  LAG  CHAIN         CERTIFICATE          CA                   SEES
-node1  0.1.0 (1-2)  1 kv  2      leader       42        0    070707070707  01010101 2036-11-22  cacacaca 2046-09-08  node2 1.23 ms, node3 DOWN
-node2  0.1.0 (1-2)  1 kv  2      follower     40        2    080808080808  02020202 2036-11-22  cacacaca 2046-09-08  node1 1.23 ms, node3 DOWN
+NODE   PROGRAM      APP   LEVEL  ROLE         STATENDX  CERTIFIED  LAG  CHAIN         CERTIFICATE          CA                   SEES
+node1  0.1.0 (1-2)  1 kv  2      leader       42        40         0    070707070707  01010101 2036-11-22  cacacaca 2046-09-08  node2 1.23 ms, node3 DOWN
+node2  0.1.0 (1-2)  1 kv  2      follower     40        40         2    080808080808  02020202 2036-11-22  cacacaca 2046-09-08  node1 1.23 ms, node3 DOWN
 node3  -            -     -      unreachable
 
 node3: http://h:3 is not reachable: refused";
@@ -446,6 +475,20 @@ node3: http://h:3 is not reachable: refused";
             "! a member has a program for level 2, and not every application is on it: synod upgrade status",
         ] {
             assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn who_has_signed_what_is_not_so_is_named() {
+        let mut all = [answered(1, GroupRole::Leader, 42, 7), answered(2, GroupRole::Follower, 42, 7)];
+        let Ok(one) = &mut all[0].1 else { unreachable!() };
+        one.apps[0].conflicting = vec![one.nodes[1].id, NodeId(Digest([9; 32]))];
+        let text = text(&all, &[], &[]);
+        for name in ["node2", "090909090909"] {
+            let line = format!(
+                "! node1: in application 1 kv {name} has signed a state to which this node did not come"
+            );
+            assert!(text.contains(&line), "{line}: {text}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use serde_json::Value;
 use synod_client::CommandOptions;
 use synod_types::{Outcome, StateNdx};
 
@@ -22,6 +23,39 @@ async fn scrape(cluster: &Cluster, n: usize) -> BTreeMap<String, f64> {
             (sample.to_owned(), value.parse().unwrap_or_else(|_| panic!("no number: {line:?}")))
         })
         .collect()
+}
+
+#[tokio::test]
+async fn a_node_tells_what_it_heard_of_one_that_is_gone() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client_at(cluster.administrator(), 0);
+    client.execute(KV, put("key", "value"), CommandOptions::default()).await.unwrap();
+    client.close().await;
+    let heard = async |at: usize, of: &str| {
+        let picture = cluster.readers.get_json::<Value>(at, "/v1/cluster").await.unwrap();
+        let nodes = picture["nodes"].as_array().unwrap().clone();
+        let node = nodes.into_iter().find(|node| node["name"] == of).unwrap();
+        node["heard"]["apps"][0].clone()
+    };
+    let name = cluster.name(2).to_owned();
+    let knows = async |at: usize| {
+        let app = heard(at, &name).await;
+        app["stateNdx"] == 1 && app["certified"] == 1
+    };
+    eventually("both have heard of the third", async || knows(0).await && knows(1).await).await;
+    cluster.kill(2);
+    cluster.stop(0).await;
+    cluster.spawn(0);
+    cluster.ready(0).await;
+    // It never had a session with the third, in this life.
+    eventually("it has heard of the third from the second", async || {
+        let picture = cluster.readers.get_json::<Value>(0, "/v1/cluster").await.unwrap();
+        let nodes = picture["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["name"] == name.as_str()).unwrap();
+        node["state"] == "down" && node["heard"]["apps"][0]["stateNdx"] == 1
+    })
+    .await;
+    cluster.stop_all().await;
 }
 
 #[tokio::test]

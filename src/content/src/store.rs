@@ -97,6 +97,11 @@ impl Store {
         self.inner.index().files.get(key).map(|entry| entry.bytes)
     }
 
+    /// How many files are here. Does not block on the disk.
+    pub fn count(&self) -> usize {
+        self.inner.index().files.len()
+    }
+
     /// The keys of all files. Does not block on the disk.
     pub fn keys(&self) -> Vec<ContentKey> {
         self.inner.index().files.keys().copied().collect()

@@ -9,57 +9,26 @@
 //! a word needs about log₂ n rounds where nothing is lost, and no random number. Each time around they are all one place
 //! further, so that everybody asks everybody in the end, whoever is dead.
 //!
-//! **What it takes on trust.** A word is its node's own only if somebody verified that: what comes in is verified before, or a node
-//! that lies can make up words of others.
+//! **What it takes on trust.** A word is its node's own only if somebody verified that: who drives this takes out what is not signed,
+//! or a node that lies could make up words of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use synod_types::NodeId;
 use synod_types::limits::GOSSIP_WORDS_MAX;
+use synod_types::{GossipMessage, NodeId, Version, Word};
 
 use crate::broken::{Broken, Fault};
 
-/// Which word of a node it is: a later one is greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-pub struct Version {
-    /// When this life of the node began, by its own clock.
-    pub life: u64,
-    /// How many words it had said in it, and this one.
-    pub number: u64,
-    /// Drawn at random in each life: a clock that was set back can show the same time twice.
-    pub tag: u64,
-}
-
-/// What a node says, and which of its words that is.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Word<W> {
-    /// Who says it.
-    pub node: NodeId,
-    /// Which one it is.
-    pub version: Version,
-    /// What it says.
-    pub says: W,
-}
-
-/// What nodes send each other.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum GossipMessage<W> {
-    /// Opens an exchange: whose words the sender has, up to which version.
-    Heads(Vec<(NodeId, Version)>),
-    /// Words that the receiver lacks.
-    News {
-        /// At most [`GOSSIP_WORDS_MAX`].
-        words: Vec<Word<W>>,
-        /// Whose words the sender lacks, and up to which version it has them.
-        lacks: Vec<(NodeId, Version)>,
-    },
-}
+/// Behind all that a node says.
+const EVERYTHING: Version = Version { life: u64::MAX, number: u64::MAX, tag: u64::MAX };
 
 /// One node.
 #[derive(Clone, Debug)]
 pub struct Gossip<W> {
     me: NodeId,
+    /// The latest version of this node's words that it has said or heard of; it may have said it in an earlier life.
+    latest: Version,
+    tag: u64,
     /// How many others are asked in a round.
     fanout: usize,
     /// The others.
@@ -70,12 +39,12 @@ pub struct Gossip<W> {
     broken: Broken,
 }
 
-impl<W: Clone + PartialEq> Gossip<W> {
-    /// A node that begins to say something. `life` is greater than in its lives before, as far as it can tell: where it is not, it
+impl<W: Clone> Gossip<W> {
+    /// A node that has said nothing yet. `life` is greater than in its lives before, as far as it can tell: where it is not, it
     /// takes a later one as soon as it hears of itself. `tag`: see [`Version`].
-    pub fn new(me: NodeId, life: u64, tag: u64, fanout: usize, says: W) -> Gossip<W> {
-        let known = BTreeMap::from([(me, (Version { life, number: 1, tag }, says))]);
-        Gossip { me, fanout, others: BTreeSet::new(), known, asked: 0, broken: Broken::NOT }
+    pub fn new(me: NodeId, life: u64, tag: u64, fanout: usize) -> Gossip<W> {
+        let (latest, others) = (Version { life, number: 0, tag }, BTreeSet::new());
+        Gossip { me, latest, tag, fanout, others, known: BTreeMap::new(), asked: 0, broken: Broken::NOT }
     }
 
     /// The same with a fault.
@@ -90,13 +59,11 @@ impl<W: Clone + PartialEq> Gossip<W> {
         self.known.retain(|node, _| *node == self.me || self.others.contains(node));
     }
 
-    /// This node says something; what it said before needs not to be told any more.
-    pub fn say(&mut self, says: W) {
-        let (version, said) = self.known.get_mut(&self.me).expect("a node knows its own word");
-        if *said != says {
-            *said = says;
-            version.number += 1;
-        }
+    /// This node says something, as which version it is told; what it said before needs not to be told any more.
+    pub fn say(&mut self, says: impl FnOnce(Version) -> W) {
+        let Version { life, number, .. } = self.latest;
+        self.latest = Version { life, number: number.saturating_add(1), tag: self.tag };
+        self.known.insert(self.me, (self.latest, says(self.latest)));
     }
 
     /// The newest words that are known, this node's own too.
@@ -131,7 +98,8 @@ impl<W: Clone + PartialEq> Gossip<W> {
         self.known.iter().map(|(node, (version, _))| (*node, *version)).collect()
     }
 
-    /// A message came from a node. Gives the answer to it, and says of whom there is news.
+    /// A message came from a node. Gives the answer to it, and says of whom there is news. News of this node itself are from a life
+    /// that it does not remember: it has to say its word again, or nobody will hear it.
     pub fn on_message(&mut self, message: GossipMessage<W>) -> (Option<GossipMessage<W>>, BTreeSet<NodeId>) {
         match message {
             GossipMessage::Heads(heads) => {
@@ -145,7 +113,7 @@ impl<W: Clone + PartialEq> Gossip<W> {
                 let news = words.into_iter().filter_map(|word| self.take(word)).collect();
                 let lacks: BTreeMap<NodeId, Version> = lacks.into_iter().collect();
                 // Of whom they did not ask, they need nothing.
-                let words = self.newer_than(|node| lacks.get(&node).copied().or(Some(Version::MAX)));
+                let words = self.newer_than(|node| lacks.get(&node).copied().or(Some(EVERYTHING)));
                 let words = if self.broken.is(Fault::NothingPulled) { Vec::new() } else { words };
                 (answer(words, Vec::new()), news)
             }
@@ -153,6 +121,9 @@ impl<W: Clone + PartialEq> Gossip<W> {
     }
 
     fn version(&self, node: NodeId) -> Version {
+        if node == self.me {
+            return self.latest;
+        }
         self.known.get(&node).map(|(version, _)| *version).unwrap_or_default()
     }
 
@@ -174,23 +145,17 @@ impl<W: Clone + PartialEq> Gossip<W> {
             return None;
         }
         if node == self.me {
-            // It is from a life that this one does not remember; what this node says now is later.
-            let (own, _) = self.known.get_mut(&self.me)?;
-            if !self.broken.is(Fault::LaterLifeIgnored) {
-                *own = Version { number: version.number.saturating_add(1), tag: own.tag, life: version.life };
+            if self.broken.is(Fault::LaterLifeIgnored) {
+                return None;
             }
-            return None;
+            self.latest = version;
+            return Some(node);
         }
         self.others.contains(&node).then(|| {
             self.known.insert(node, (version, says));
             node
         })
     }
-}
-
-impl Version {
-    /// Behind all that a node says.
-    const MAX: Version = Version { life: u64::MAX, number: u64::MAX, tag: u64::MAX };
 }
 
 fn answer<W>(words: Vec<Word<W>>, lacks: Vec<(NodeId, Version)>) -> Option<GossipMessage<W>> {

@@ -20,8 +20,8 @@
 //! not. Every queue, window and table has a limit (`CONTENT_*` in [`synod_types::limits`]); what is over it is not lost
 //! but comes later, since whoever is not heard asks again.
 //!
-//! Beside that, and apart from it, there are [`gossip`], by which everybody learns how far everybody is, and a [`toolbox`] of
-//! broadcasts, as a library of its own.
+//! Beside that, and apart from it, there are [`cosign`], by which nodes come to certificates of states, [`gossip`], by which everybody
+//! learns how far everybody is, and a [`toolbox`] of broadcasts, as a library of its own.
 //!
 //! Start with [`event`], then `core.rs`, which takes events apart; `offering.rs` gives, `fetches.rs` takes (one file at a
 //! time in `fetch.rs`), and `awaiting.rs` counts.
@@ -30,6 +30,7 @@ mod awaiting;
 pub mod broken;
 mod context;
 mod core;
+pub mod cosign;
 pub mod event;
 mod fetch;
 mod fetches;

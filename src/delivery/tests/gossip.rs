@@ -27,7 +27,7 @@ fn a_word_takes_as_many_rounds_as_the_group_has_binary_digits() {
         // Large groups vary less.
         let runs = 600 / u64::try_from(count).expect("small");
         for (fanout, lost_percent) in [(1, 0), (2, 0), (1, 30), (2, 30)] {
-            let runs = (0..runs).map(|seed| converge(count, fanout, lost_percent, seed, Broken::NOT));
+            let measured = (0..runs).map(|seed| converge(count, fanout, lost_percent, seed, Broken::NOT));
             let (mut rounds, messages): (Vec<u64>, Vec<u64>) = measured.unzip();
             rounds.sort_unstable();
             let (median, most) = (rounds[rounds.len() / 2], rounds[rounds.len() - 1]);

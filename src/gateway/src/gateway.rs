@@ -6,9 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use synod_machine::{Unanswered, View};
 use synod_types::limits::READ_WAIT_MS_MAX;
-use synod_types::{AppNdx, Certificate, ContentKey, Digest, LogPage, Slot, StateNdx};
+use synod_types::{
+    AppNdx, Certificate, CertificateBundle, ContentKey, Digest, LogPage, Slot, StateCertificate, StateNdx,
+};
 use tokio::sync::{Mutex, watch};
 
+use crate::certificates::{Certificates, Certified, NoCertificates};
 use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
@@ -18,6 +21,7 @@ use crate::nodes::{Change, NodeAt, NodeStates};
 use crate::reads::ReadRefused;
 use crate::snapshots::{NoSnapshots, Snapshots};
 use crate::status::{ClusterStatus, NodeState};
+use crate::vector::StateVector;
 
 /// How long a read waits for its turn that would wait for nothing else: as long as commands are executed that came before it.
 const TURN_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -96,6 +100,7 @@ struct Inner {
     files: Arc<dyn Files>,
     log: Arc<dyn Log>,
     snapshots: Arc<dyn Snapshots>,
+    certificates: Arc<dyn Certificates>,
     metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
     stopping: watch::Sender<bool>,
@@ -121,6 +126,7 @@ impl Gateway {
             files: Arc::new(NoFiles),
             log: Arc::new(NoLog),
             snapshots: Arc::new(NoSnapshots),
+            certificates: Arc::new(NoCertificates),
             metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
             stopping: watch::Sender::new(false),
@@ -151,6 +157,15 @@ impl Gateway {
     /// If the gateway was cloned already: it is put together first and handed out then.
     pub fn with_snapshots(mut self, snapshots: Arc<dyn Snapshots>) -> Gateway {
         self.own().snapshots = snapshots;
+        self
+    }
+
+    /// The same gateway, with certificates to give out; without this, there are none.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_certificates(mut self, certificates: Arc<dyn Certificates>) -> Gateway {
+        self.own().certificates = certificates;
         self
     }
 
@@ -270,6 +285,24 @@ impl Gateway {
         Ok(door.view())
     }
 
+    /// The state of each application.
+    pub fn state_vector(&self) -> StateVector {
+        self.apps().iter().map(|door| (door.ndx(), door.state_ndx())).collect()
+    }
+
+    /// Waits until each application is as far as `seen` says, `wait` at most for each.
+    ///
+    /// # Errors
+    /// As for [`Gateway::view`].
+    pub async fn until(&self, seen: &StateVector, wait: Duration) -> Result<(), GatewayError> {
+        for (app, state_ndx) in seen.iter() {
+            if self.app(app)?.state_ndx() < state_ndx {
+                self.view(app, Read { min: Some(state_ndx), wait, ..Read::default() }).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A file to which a state refers; `None` if this node does not have it, or cannot read it.
     pub async fn file(&self, key: ContentKey) -> Option<Bytes> {
         self.0.files.read(key).await
@@ -278,6 +311,32 @@ impl Gateway {
     /// The newest snapshot of an application that a majority has signed.
     pub fn snapshot(&self, app: AppNdx) -> Option<Certificate> {
         self.0.snapshots.newest(app)
+    }
+
+    /// The newest state of an application of which there is a certificate, with that certificate: what is proved of the one is proved
+    /// by the other. `None`: there is none, or its state is not in this node's memory since it started.
+    pub fn certified(&self, app: AppNdx) -> Option<Certified> {
+        self.0.certificates.certified(app)
+    }
+
+    /// The newest certificate of an application.
+    pub fn certificate(&self, app: AppNdx) -> Option<Arc<StateCertificate>> {
+        self.0.certificates.newest(app)
+    }
+
+    /// The certificates of an application of states before `after`, newest first, at most `limit`.
+    pub fn certificates(
+        &self,
+        app: AppNdx,
+        after: Option<StateNdx>,
+        limit: usize,
+    ) -> Vec<Arc<StateCertificate>> {
+        self.0.certificates.list(app, after, limit)
+    }
+
+    /// The certificate of a state, or the newest one, with what proves from genesis on who signed it.
+    pub fn certificate_bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
+        self.0.certificates.bundle(app, state_ndx)
     }
 
     /// A file of a snapshot; `None` if this node does not have it, or cannot read it.

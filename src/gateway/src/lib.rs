@@ -8,6 +8,7 @@
 //!
 //! Start with [`Gateway::query`]; [`AppDoor::open`] is where the node begins.
 
+mod certificates;
 mod door;
 mod error;
 mod files;
@@ -19,8 +20,10 @@ mod nodes;
 mod reads;
 mod snapshots;
 pub mod status;
+mod vector;
 mod waiters;
 
+pub use certificates::{BundleForm, CertificateForm, Certificates, Certified, FormError, SignatureForm};
 pub use door::{AppDoor, AppPublisher, Fence};
 pub use error::{Awaited, GatewayError};
 pub use files::{FileRead, Files};
@@ -31,7 +34,8 @@ pub use nodes::{Change, NodeAt, NodeStates};
 pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use snapshots::Snapshots;
 pub use status::{
-    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, Leader,
-    NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
+    AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, HeardAppStatus,
+    HeardStatus, Leader, NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};
+pub use vector::{BadVector, StateVector};

@@ -140,6 +140,37 @@ pub struct NodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub refused: Option<String>,
+    /// What it said of itself last, as this node has heard it, if need be from others; absent: nothing yet, or it is this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub heard: Option<HeardStatus>,
+}
+
+/// What a node said of itself, signed by it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeardStatus {
+    /// Its applications.
+    pub apps: Vec<HeardAppStatus>,
+    /// Files that it holds for them.
+    pub files: u64,
+    /// Milliseconds since this node heard it. A node says something when it changes.
+    pub age_ms: u64,
+}
+
+/// How far a node said it was with an application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeardAppStatus {
+    /// Which.
+    #[schema(value_type = u32)]
+    pub app_ndx: AppNdx,
+    /// How many commands it had executed.
+    #[schema(value_type = u64)]
+    pub state_ndx: StateNdx,
+    /// The newest state of which it held a certificate; 0: none.
+    #[schema(value_type = u64)]
+    pub certified: StateNdx,
 }
 
 /// What a node's program is.
@@ -243,6 +274,14 @@ pub struct AppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub leader: Option<Leader>,
+    /// The newest state of which this node holds a certificate; absent: it holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<u64>)]
+    pub certified: Option<StateNdx>,
+    /// The nodes that have signed a state to which this one did not come, since it started: one of the two is wrong.
+    #[serde(default, with = "as_texts", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub conflicting: Vec<NodeId>,
     /// How many commands this node has executed.
     #[schema(value_type = u64)]
     pub state_ndx: StateNdx,

@@ -122,6 +122,11 @@ pub trait Application: Any + Send + Sync {
     /// A digest of the state: equal exactly where the states are equal.
     fn digest(&self) -> Digest;
 
+    /// A commitment to what the application holds, against which single values are proved; cheap to ask for.
+    fn root(&self) -> Digest {
+        self.digest()
+    }
+
     /// A copy that shares structure with this one: O(1).
     fn fork(&self) -> Box<dyn Application>;
 

@@ -37,9 +37,11 @@ impl Priority {
                 | ContentMessage::PieceRequest { .. } => Priority::Control,
                 ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => Priority::Bulk,
             },
-            Message::Forward { .. } | Message::ForwardRefused { .. } | Message::Checkpoint { .. } => {
-                Priority::Replication
-            }
+            Message::Forward { .. }
+            | Message::ForwardRefused { .. }
+            | Message::Checkpoint { .. }
+            | Message::Cosign(_)
+            | Message::Gossip(_) => Priority::Replication,
             Message::Group { message, .. } => match message {
                 GroupMessage::Nack { .. }
                 | GroupMessage::Learn { .. }

@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::chains::Chains;
+use crate::cosigning::marks::Marks;
+use crate::cosigning::{Ask as CosignAsk, Cosigning};
 use crate::driver::Next;
 use crate::intake::Intake;
 use crate::snapshots::pace::Pace;
@@ -57,7 +59,7 @@ pub(crate) async fn run<F>(
     let apply_seconds = metrics::histogram!("synod_apply_seconds", "app" => app.clone());
     let results = Results { app, counters: BTreeMap::new() };
     let machine = Some(machine);
-    let Beside { snapshots, pace, fatal, elsewhere } = beside;
+    let Beside { snapshots, pace, cosigning, marks, fatal, elsewhere } = beside;
     let mut applier = Applier {
         machine,
         publisher,
@@ -65,6 +67,8 @@ pub(crate) async fn run<F>(
         chains,
         snapshots,
         pace,
+        cosigning,
+        marks,
         fatal,
         chosen,
         applied: Vec::new(),
@@ -90,6 +94,10 @@ pub(crate) struct Beside {
     pub snapshots: Snapshots,
     /// Says when one is.
     pub pace: Pace,
+    /// Takes states that are to be signed.
+    pub cosigning: Cosigning,
+    /// Says which.
+    pub marks: Marks,
     /// Ends the node.
     pub fatal: Fatal,
     /// What there is beside where the application is in another process.
@@ -104,6 +112,8 @@ struct Applier {
     chains: Arc<Chains>,
     snapshots: Snapshots,
     pace: Pace,
+    cosigning: Cosigning,
+    marks: Marks,
     fatal: Fatal,
     chosen: mpsc::UnboundedReceiver<Next>,
     /// What became of commands whose state is not published yet.
@@ -169,17 +179,25 @@ impl Applier {
     /// Goes on from another state.
     fn take_over(&mut self, machine: Box<Machine>) {
         self.pace.restart(machine.state());
+        self.marks.restart(machine.state());
         self.machine = Some(*machine);
         self.is_installed = true;
     }
 
     fn apply(&mut self, slot: Slot, decree: &Decree) -> Result<(), NotApplied> {
+        let state = self.machine.as_ref().map(Machine::state);
+        if self.elsewhere.is_none() {
+            self.marks.before(decree, state.expect("a thread gives it back before this task goes on"));
+        }
         let begun = Instant::now();
         let applied = self.machine().try_apply(slot, decree)?;
         self.apply_seconds.record(begun.elapsed());
         applied.iter().for_each(|one| self.results.count(one));
         self.applied.extend(applied);
-        let machine = self.machine.as_ref().expect("it was there a moment ago");
+        let machine = self.machine.as_ref().expect("a thread gives it back before this task goes on");
+        // The state of an application elsewhere is not there to be looked at later.
+        let mark = if self.elsewhere.is_none() { self.marks.after(machine.state()) } else { None };
+        mark.into_iter().for_each(|mark| self.cosigning.tell(CosignAsk::Due(mark)));
         if self.pace.on_applied(decree, machine.state()) {
             let view = machine.view_to_keep();
             self.snapshots.tell(Ask::Due(Arc::new(view)));
@@ -200,6 +218,11 @@ impl Applier {
         self.chains.extend(made.map(|receipt| (receipt.state_ndx, receipt.chain)));
         self.publisher.publish(view);
         self.turn = None;
+        if self.elsewhere.is_none()
+            && let Some(mark) = self.marks.latest(|| self.publisher.door().view())
+        {
+            self.cosigning.set_latest(mark);
+        }
         self.intake.on_applied(std::mem::take(&mut self.applied));
         if let Some(view) = installed {
             self.intake.on_installed(&view);

@@ -9,6 +9,7 @@
 
 mod address;
 mod archive;
+mod certificates;
 mod dns;
 mod document;
 mod fields;
@@ -28,6 +29,7 @@ use synod_types::limits::{CONFIG_BYTES_MAX, MEMBERS_MAX, RETRY_DELAY_MS_MAX, THR
 use synod_types::{NodeId, Program};
 
 pub use address::{Address, AddressError};
+pub use certificates::Certificates;
 pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
@@ -69,6 +71,8 @@ pub struct Config {
     /// When a snapshot of an application is made; two of these are what the log goes back. Alike at every node, since nodes
     /// sign each other's.
     pub snapshots: Every,
+    /// How certificates of states are made.
+    pub certificates: Certificates,
     /// Where everything goes that is cut off from the logs; without it, that is gone.
     pub archive: Option<PathBuf>,
     /// How everything on the disk is read in the background, to find what is damaged.
@@ -246,6 +250,7 @@ struct Draft {
     lanes: Vec<LaneConfig>,
     front_ends: Option<FrontEndsConfig>,
     snapshots: Option<Every>,
+    certificates: Certificates,
     archive: Option<PathBuf>,
     scrub: Option<Scrubbing>,
     verify: Verify,
@@ -285,6 +290,7 @@ impl Draft {
         draft.lanes = Draft::read_lanes(&mut fields, directory, mistakes);
         draft.front_ends = Draft::read_front_ends(&mut fields, directory, mistakes);
         draft.snapshots = Some(Draft::read_snapshots(&mut fields, mistakes));
+        draft.certificates = Draft::read_certificates(&mut fields, mistakes);
         draft.archive = Draft::read_archive(&mut fields, directory, mistakes);
         draft.scrub = Some(Draft::read_scrub(&mut fields, mistakes));
 
@@ -427,6 +433,7 @@ impl Draft {
             lanes: self.lanes,
             front_ends: self.front_ends,
             snapshots: self.snapshots?,
+            certificates: self.certificates,
             archive: self.archive,
             scrub: self.scrub?,
             verify: self.verify,

@@ -145,6 +145,11 @@ impl Content {
         }
     }
 
+    /// How many files are here.
+    pub(crate) fn count(&self) -> usize {
+        self.0.store.count()
+    }
+
     /// The files that are here.
     pub(crate) fn keys(&self) -> Vec<ContentKey> {
         self.0.store.keys()

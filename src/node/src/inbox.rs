@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use synod_auth::{
     Unverified, Verified, VerifyPool, verify_certificate, verify_checkpoint, verify_content_receipt,
+    verify_signatures, verify_statement,
 };
-use synod_types::{ContentMessage, GroupMessage, Message, NodeId, Refusal};
+use synod_types::limits::APPS_MAX;
+use synod_types::{
+    ContentMessage, CosignMessage, GossipMessage, GroupMessage, Message, NodeId, Refusal, SignedStanding,
+};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::config::Verify;
+use crate::cosigning::{Ask as CosignAsk, Cosigning};
 use crate::roster::Roster;
 use crate::snapshots::{Ask, Snapshots, Word};
 
@@ -28,6 +33,8 @@ pub(crate) struct Inbox {
     /// For what is about the files of snapshots.
     pub chunks: mpsc::Sender<(NodeId, ContentMessage)>,
     pub snapshots: Snapshots,
+    pub cosigning: Cosigning,
+    pub gossip: mpsc::Sender<(NodeId, GossipMessage<SignedStanding>)>,
     /// Whose word counts.
     pub roster: Arc<Roster>,
 }
@@ -42,6 +49,9 @@ impl Inbox {
             Ok(Message::Checkpoint { checkpoint, signature, asks }) => {
                 return self.take_word(Word { from, checkpoint, signature, asks });
             }
+            Ok(Message::Cosign(message)) => return self.take_cosign(from, message),
+            // One that is lost is followed by another round.
+            Ok(Message::Gossip(message)) => return drop(self.gossip.try_send((from, message))),
             Ok(message) if !self.is_certified(from, &message) => return,
             Ok(message) => message,
             Err(refusal) => {
@@ -59,6 +69,22 @@ impl Inbox {
             self.snapshots.tell(Ask::Heard(word));
         } else {
             warn!(from = %word.from, "a node sent a checkpoint that it did not sign; dropped");
+        }
+    }
+
+    fn take_cosign(&self, from: NodeId, message: CosignMessage) {
+        let cluster = self.pool.verifier().cluster();
+        let verified = match &message {
+            CosignMessage::Prepare { statement, signature } => {
+                verify_statement(statement, signature, cluster).map(|signer| signer == from)
+            }
+            CosignMessage::Commit { certificate } => verify_signatures(certificate, cluster).map(|_| true),
+            CosignMessage::Holds(holdings) => Ok(holdings.len() <= APPS_MAX),
+        };
+        match verified {
+            Ok(true) => self.cosigning.tell(CosignAsk::Heard(from, message)),
+            Ok(false) => warn!(%from, "a node sent another one's word for a state, or too much; dropped"),
+            Err(why) => warn!(%from, %why, "a node sent a word for a state that nobody signed; dropped"),
         }
     }
 
@@ -144,7 +170,21 @@ mod tests {
         let (chunks, _) = mpsc::channel(1);
         let snapshots = Snapshots::new(mpsc::channel(1).0);
         let (pool, roster) = (Arc::new(pool), crate::roster::tests::of_one());
-        (Inbox { verify: Verify::Entry, pool, messages, content, chunks, snapshots, roster }, received)
+        let (cosigning, gossip) = (Cosigning::new(CLUSTER, mpsc::channel(1).0), mpsc::channel(1).0);
+        (
+            Inbox {
+                verify: Verify::Entry,
+                pool,
+                messages,
+                content,
+                chunks,
+                snapshots,
+                cosigning,
+                gossip,
+                roster,
+            },
+            received,
+        )
     }
 
     #[tokio::test]

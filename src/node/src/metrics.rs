@@ -99,6 +99,10 @@ fn describe() {
     );
     describe_gauge!("synod_applied_slot", "The last slot that this node has applied");
     describe_gauge!("synod_lag_slots", "Slots that this node knows to be chosen and has not applied");
+    describe_gauge!(
+        "synod_behind_states",
+        "States of the application that another node has, as is said, and this one does not"
+    );
     describe_gauge!("synod_is_leader", "1 if this node leads the application");
     describe_gauge!("synod_has_leader", "1 if this node sees a leader of the application");
     describe_gauge!("synod_ballot_number", "The number of the highest ballot that this node has promised");

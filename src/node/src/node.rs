@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use synod_archive::Archive;
@@ -23,7 +23,8 @@ use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
 use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, UnknownLevel, Versions,
+    AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, Statement,
+    UnknownLevel, Versions,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -36,12 +37,15 @@ use crate::chains::Chains;
 use crate::config::{Address, Config, Server};
 use crate::content::door::Door;
 use crate::content::{self, Content};
+use crate::cosigning::marks::Marks;
+use crate::cosigning::{self, Ask as CosignAsk, Cosigning, Mark};
 use crate::directories::{self, Directories};
 use crate::divergence::{self, Evidence};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::fronts::{Fronts, Host};
 use crate::gate::Gate;
+use crate::hearsay::{self, Hearsay};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
@@ -73,6 +77,11 @@ const HAND_OVER_LOOKS: u32 = 200;
 const HAND_OVER_AGAIN: u32 = 25;
 /// What waits for the task that takes care of snapshots.
 const SNAPSHOT_ASKS_MAX: usize = 1024;
+/// What waits for the task that takes care of certificates.
+const COSIGN_ASKS_MAX: usize = 1024;
+
+/// Messages of gossip that wait; others are lost, and said again.
+const GOSSIP_MESSAGES_MAX: usize = 64;
 
 /// Where a node listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +159,14 @@ pub enum StartError {
     /// The snapshots cannot be opened.
     #[error("cannot open the snapshots in {}: {source}", .path.display())]
     Snapshots {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificates of states cannot be opened.
+    #[error("cannot open the certificates in {}: {source}", .path.display())]
+    Certificates {
         /// The data directory.
         path: PathBuf,
         /// What the system says.
@@ -256,6 +273,13 @@ impl Node {
         let mut kept = folder.load(&chunk_store).map_err(unopened)?;
         forget_what_is_wrong(&config, &genesis, &folder, &mut kept).map_err(unopened)?;
         let chunks = Content::new(chunk_store, cluster, Arc::clone(&identity), chunk_asks);
+        let unopened_certificates =
+            |source| StartError::Certificates { path: config.data_dir.clone(), source };
+        let cosign_folder = cosigning::disk::Folder::open(&config.data_dir).map_err(unopened_certificates)?;
+        let founding = genesis.founding_voters();
+        let mut held = cosign_folder.load(cluster, &founding).map_err(unopened_certificates)?;
+        let (cosign_asks, cosigning_asked) = mpsc::channel(COSIGN_ASKS_MAX);
+        let cosigning = Cosigning::new(cluster, cosign_asks);
         let (snapshot_asks, snapshots_asked) = mpsc::channel(SNAPSHOT_ASKS_MAX);
         let snapshots = Snapshots::new(snapshot_asks);
         let groups: Arc<ArcSwap<Groups>> = Arc::default();
@@ -273,16 +297,21 @@ impl Node {
             let mut kept: Vec<Kept> =
                 kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
             let (levels, maker) = (config.program.levels, lanes.maker(app));
+            let held = held.remove(&app.ndx).unwrap_or_default();
+            let certified = held.newest().map(|newest| newest.statement);
+            let every = config.certificates.every_commands;
             let found = {
                 let (genesis, chunks, journal, maker) = (&genesis, &chunks, &journal, &maker);
-                Found { genesis, cluster, app, maker, kept: &kept, chunks, journal, levels }
+                Found { genesis, cluster, app, maker, kept: &kept, chunks, journal, levels, certified, every }
             };
-            let Replayed { snapshot, mut machine, pace, due, chosen } =
+            let Replayed { snapshot, mut machine, pace, due, marks, signed, certified, chosen } =
                 found.replay(state, config.snapshots)?;
             let origin = genesis.origin_of(app.ndx).copied();
             origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
                 .map_err(unopened)?;
             due.into_iter().for_each(|view| snapshots.tell(Ask::Due(Arc::new(view))));
+            cosigning.begin(app.ndx, held, certified);
+            signed.into_iter().for_each(|mark| cosigning.tell(CosignAsk::Due(mark)));
             supply(&mut machine, &content);
             let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
             if let Some(evidence) = Evidence::find(&config.data_dir, app.ndx) {
@@ -300,7 +329,16 @@ impl Node {
             });
             let (app_ndx, publisher, configuration) =
                 (app.ndx, Arc::new(publisher), state.configuration.clone());
-            rooms.push(Room { app: app_ndx, machine, pace, publisher, questions, configuration, elsewhere });
+            rooms.push(Room {
+                app: app_ndx,
+                machine,
+                pace,
+                marks,
+                publisher,
+                questions,
+                configuration,
+                elsewhere,
+            });
             let cut = state.cut;
             snapshot_apps.insert(app.ndx, snapshots::task::App::new(maker, origin, kept, cut));
             archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
@@ -333,6 +371,7 @@ impl Node {
         let pool = Arc::new(pool);
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
+        let (gossip, gossip_heard) = mpsc::channel(GOSSIP_MESSAGES_MAX);
         let (chunk_messages, chunks_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let inbox = Inbox {
             verify: config.verify,
@@ -341,6 +380,8 @@ impl Node {
             content: content_messages,
             chunks: chunk_messages,
             snapshots: snapshots.clone(),
+            cosigning: cosigning.clone(),
+            gossip,
             roster: Arc::clone(&roster),
         };
         let opened = Directories::open(&config.data_dir);
@@ -366,10 +407,45 @@ impl Node {
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
+        let current = rooms.iter().map(|room| (room.app, room.marks.configuration().clone()));
+        let cosigning_task = cosigning::task::Task::new(cosigning::task::Parts {
+            cluster,
+            roster: Arc::clone(&roster),
+            identity: Arc::clone(&identity),
+            mesh: Arc::clone(&mesh),
+            doors: doors.clone(),
+            folder: cosign_folder,
+            cosigning: cosigning.clone(),
+            settings: config.certificates,
+            first: founding,
+            current: current.collect(),
+        });
+        let stopping = tasks.stopping();
+        tasks.spawn("certificate task".to_owned(), cosigning_task.run(cosigning_asked, stopping));
+
+        let hearsay = Hearsay::default();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let gossiping = hearsay::Task {
+            cluster,
+            node,
+            identity: Arc::clone(&identity),
+            roster: Arc::clone(&roster),
+            mesh: Arc::clone(&mesh),
+            doors: doors.clone(),
+            cosigning: cosigning.clone(),
+            content: content.clone(),
+            hearsay: hearsay.clone(),
+            gossip: hearsay::Task::begin(node, u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),
+            said: None,
+            behind: BTreeMap::new(),
+        };
+        tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
+
         let mut driven = BTreeMap::new();
-        for Room { app, machine, pace, publisher, questions, configuration: _, elsewhere } in rooms {
+        for Room { app, machine, pace, marks, publisher, questions, configuration: _, elsewhere } in rooms {
             let (chosen, decrees) = mpsc::unbounded_channel();
-            let beside = Beside { snapshots: snapshots.clone(), pace, fatal: fatal.clone(), elsewhere };
+            let (snapshots, cosigning) = (snapshots.clone(), cosigning.clone());
+            let beside = Beside { snapshots, pace, cosigning, marks, fatal: fatal.clone(), elsewhere };
             let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
             driven.insert(app, App::new(Arc::clone(&publisher), chosen, Arc::clone(&chains)));
             let files = content.clone();
@@ -466,6 +542,8 @@ impl Node {
             groups: Arc::clone(&groups),
             doors: doors.clone(),
             certificates: Arc::clone(&certificates),
+            cosigning: cosigning.clone(),
+            hearsay,
             findings,
         });
         let asked_status = Arc::clone(&status);
@@ -475,6 +553,7 @@ impl Node {
             .with_files(Arc::new(content.clone()))
             .with_log(Arc::new(OwnLog::new(journal.clone(), groups)))
             .with_snapshots(Arc::new(shown))
+            .with_certificates(Arc::new(cosigning))
             .with_node_states(states);
         let gate = Gate { gateway: gateway.clone(), content: content.clone(), intake: Arc::clone(&intake) };
         tasks.spawn("gate".to_owned(), gate.run(gated));
@@ -612,6 +691,7 @@ struct Room {
     app: AppNdx,
     machine: Machine,
     pace: Pace,
+    marks: Marks,
     publisher: Arc<AppPublisher>,
     questions: ReadQuestions,
     /// Whose votes decide behind what was chosen.
@@ -649,6 +729,10 @@ struct Found<'a> {
     journal: &'a Journal,
     /// By the rules of which levels this program can execute.
     levels: Versions,
+    /// The newest certificate of a state.
+    certified: Option<Statement>,
+    /// Commands from one state that is signed to the next.
+    every: u64,
 }
 
 /// What that comes to.
@@ -662,6 +746,11 @@ struct Replayed {
     /// The last slot that is known as chosen. An application in another process is not there yet, so its machine has not applied
     /// what comes behind the snapshot.
     chosen: Slot,
+    marks: Marks,
+    /// Of the states on the way that were to be signed, the last one, and the last one in which an epoch began.
+    signed: Vec<Mark>,
+    /// The state of the newest certificate.
+    certified: Option<Arc<View>>,
 }
 
 impl Found<'_> {
@@ -685,6 +774,8 @@ impl Found<'_> {
         let is_elsewhere = machine.state().app.apart().is_some();
         let mut configuration = machine.state().configuration.clone();
         let mut pace = Pace::new(every, machine.state());
+        let mut marks = Marks::new(self.every, self.genesis.first_voters(), machine.state());
+        let (mut signed, mut epoch_began, mut certified) = (None, None, None);
         let (mut due, mut told) = (None, Instant::now());
         let first = machine.state().applied;
         recovered.begin_behind(first);
@@ -715,7 +806,16 @@ impl Found<'_> {
                 if is_elsewhere {
                     continue;
                 }
+                marks.before(&decree, machine.state());
                 machine.apply(at, &decree)?;
+                match marks.after(machine.state()) {
+                    Some(mark) if mark.before.is_some() => epoch_began = Some(mark),
+                    Some(mark) => signed = Some(mark),
+                    None => {}
+                }
+                if self.certified.is_some_and(|statement| statement.slot == at) {
+                    certified = Some(Arc::new(machine.view()));
+                }
                 if pace.on_applied(&decree, machine.state()) {
                     due = Some(machine.view());
                 }
@@ -732,7 +832,19 @@ impl Found<'_> {
         let took_ms = begun.elapsed().as_millis();
         let applied = machine.state().applied;
         info!(app = app.name, %state_ndx, snapshot = %first, %applied, chosen = %slot, snapshot_ms, took_ms, "application is recovered");
-        Ok(Replayed { snapshot, machine, pace, due, chosen: slot })
+        let certified =
+            certified.or_else(|| Some(Arc::new(machine.view()))).filter(|view| self.is_certified(view));
+        let signed = epoch_began.into_iter().chain(signed).collect();
+        Ok(Replayed { snapshot, machine, pace, due, marks, signed, certified, chosen: slot })
+    }
+
+    /// Whether this is the state of the newest certificate.
+    fn is_certified(&self, view: &View) -> bool {
+        self.certified.is_some_and(|statement| {
+            statement.state_ndx == view.state_ndx
+                && statement.chain == view.chain
+                && statement.root == view.app.root()
+        })
     }
 
     /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use synod_gateway::{
-    AppDoor, AppStatus, ApplicantStatus, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus,
-    VersionRange,
+    AppDoor, AppStatus, ApplicantStatus, Certificates as _, ClusterStatus, GroupRole, HeardAppStatus,
+    HeardStatus, NodeState, NodeStatus, ProgramStatus, VersionRange,
 };
 use synod_machine::Member;
 use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::RoleName;
 use synod_types::session::SessionErrorCode;
-use synod_types::{AppNdx, ClusterId, Epoch, NodeId, Program, Versions};
+use synod_types::{AppNdx, AppStanding, ClusterId, Epoch, NodeId, Program, Versions};
 
 use crate::certificates::Certificates;
+use crate::cosigning::Cosigning;
 use crate::driver::Groups;
+use crate::hearsay::{Heard, Hearsay};
 use crate::roster::{Known, Roster};
 use crate::scrub::Findings;
 
@@ -31,6 +33,8 @@ pub(crate) struct StatusSource {
     pub groups: Arc<ArcSwap<Groups>>,
     pub doors: BTreeMap<AppNdx, Arc<AppDoor>>,
     pub certificates: Arc<Certificates>,
+    pub cosigning: Cosigning,
+    pub hearsay: Hearsay,
     pub findings: Findings,
 }
 
@@ -80,6 +84,7 @@ impl StatusSource {
                 program: program.map(program_status),
                 wire: peer.and_then(|peer| peer.wire),
                 refused: peer.and_then(no_common_version),
+                heard: self.hearsay.of(id).map(heard_status),
             }
         };
         known.nodes.iter().map(status).collect()
@@ -120,6 +125,8 @@ impl StatusSource {
                 voters: known.voters(app_ndx).to_vec(),
                 diverged: door.fence().map(|fence| fence.state_ndx),
                 leader: door.leader().as_deref().cloned(),
+                certified: self.cosigning.newest(app_ndx).map(|newest| newest.statement.state_ndx),
+                conflicting: self.cosigning.conflicting(app_ndx),
                 state_ndx: view.state_ndx,
                 applied: view.applied,
                 chosen,
@@ -136,6 +143,17 @@ fn program_status(program: &Program) -> ProgramStatus {
     let range = |Versions { min, max }| VersionRange { min, max };
     let Program { wire, levels, version } = program;
     ProgramStatus { version: version.clone(), wire: range(*wire), levels: range(*levels) }
+}
+
+fn heard_status(heard: Heard) -> HeardStatus {
+    let Heard { standing, at } = heard;
+    let app = |app: &AppStanding| HeardAppStatus {
+        app_ndx: app.app,
+        state_ndx: app.state_ndx,
+        certified: app.certified,
+    };
+    let age_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    HeardStatus { apps: standing.apps.iter().map(app).collect(), files: standing.files, age_ms }
 }
 
 /// Why there is no session with a peer, if that is because its program is too old or too new.

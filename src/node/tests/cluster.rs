@@ -73,6 +73,48 @@ async fn a_node_that_was_away_catches_up_and_a_restarted_cluster_remembers() {
     }
 }
 
+/// Waits until a node holds a certificate of this state or a later one, and has the state itself.
+async fn certified(node: &synod_node::Node, state_ndx: StateNdx) -> synod_gateway::Certified {
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    let found = async {
+        loop {
+            looks.tick().await;
+            let certified = node.gateway().certified(KV);
+            if let Some(found) = certified.filter(|one| one.view.state_ndx >= state_ndx) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), found).await.expect("it is certified")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_state_that_was_certified_last_is_at_hand_and_after_a_restart_too() {
+    let founded = Founded::new(3);
+    let mut nodes = founded.start_all().await;
+    let client = founded.client(founded.endpoints());
+    let receipt = client.execute(KV, put("key", "value"), CommandOptions::default()).await.expect("executed");
+    client.close().await;
+    for restarted in [false, true] {
+        if restarted {
+            for node in nodes {
+                node.stop().await;
+            }
+            nodes = founded.start_all().await;
+        }
+        for node in &nodes {
+            let synod_gateway::Certified { certificate, view } = certified(node, receipt.state_ndx).await;
+            let statement = certificate.statement;
+            assert_eq!((statement.state_ndx, statement.chain), (receipt.state_ndx, receipt.chain));
+            assert_eq!((view.state_ndx, view.app.root()), (statement.state_ndx, statement.root));
+            assert_eq!(certificate.members.len(), 3);
+        }
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_commands_nothing_and_the_same_bytes_are_executed_once() {
     let founded = Founded::new(1);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use founding::Founded;
 use rogue_member::Rogue;
 use synod_app_kv::{KvAnswer, KvOp, KvQuery};
-use synod_auth::{Algorithm, SigningKey, TlsIdentity, sign_checkpoint};
+use synod_auth::{Algorithm, SigningKey, TlsIdentity, sign_checkpoint, sign_statement};
 use synod_client::{Client, CommandOptions, Commander};
 use synod_gateway::{Consistency, Read};
 use synod_machine::{AuthorityOp, Grant, Role};
@@ -21,8 +21,8 @@ use synod_node::Node;
 use synod_types::message::{AcceptedSlot, GroupBeat};
 use synod_types::{
     AppNdx, Ballot, Batch, Certificate, Checkpoint, CheckpointSignature, ClusterId, ContentKey,
-    ContentTicket, Decree, Digest, GroupMessage, Message, Refusal, RefusalCode, Seq, SignedCommand, Slot,
-    StateNdx, TimeMs,
+    ContentTicket, CosignMessage, Decree, Digest, GroupMessage, Message, Refusal, RefusalCode, Seq,
+    SignedCommand, Slot, StateNdx, Statement, StatementSignature, TimeMs,
 };
 
 const KV: AppNdx = AppNdx(1);
@@ -319,5 +319,64 @@ async fn impossible_numbers_and_false_words_stop_nobody() {
     stage.rogue.decree(KV, batch(Vec::new(), TimeMs(u64::MAX))).await;
     stage.executes_one_of(&[]).await;
     stage.goes_on("the end of time").await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_signs_what_is_not_so_is_named_and_counts_for_nothing() {
+    let mut stage = Stage::set().await;
+    stage.goes_on("signed").await;
+    let last = stage.states()[0];
+    let certified = async |node: &Node| {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                looks.tick().await;
+                let newest = node.gateway().certificate(KV);
+                if let Some(certificate) = newest.filter(|newest| newest.statement.state_ndx >= last) {
+                    return certificate;
+                }
+            }
+        })
+        .await
+        .expect("two of three are a majority")
+    };
+    let truth = certified(&stage.nodes[0]).await.statement;
+    assert_eq!(certified(&stage.nodes[1]).await.statement, truth);
+    let certified_view = stage.nodes[0].gateway().certified(KV).expect("its state is in memory");
+    assert_eq!(certified_view.certificate.statement, truth);
+    assert_eq!(
+        (certified_view.view.state_ndx, certified_view.view.app.root()),
+        (truth.state_ndx, truth.root)
+    );
+
+    let own = stage.founded.identity(2);
+    let other = stage.founded.identity(0);
+    let sign = |identity: &TlsIdentity, statement: &Statement| {
+        sign_statement(identity.signing_key(), stage.founded.cluster, statement)
+    };
+    let lie = Statement { root: Digest([6; 32]), ..truth };
+    // In another one's name: nobody signed that, and nobody is named for it.
+    let honest = StatementSignature { key: sign(&other, &lie).key, ..sign(&own, &lie) };
+    stage.rogue.send(&Message::Cosign(CosignMessage::Prepare { statement: lie, signature: honest.clone() }));
+    let certificate = synod_types::StateCertificate {
+        statement: lie,
+        members: stage.nodes[0].gateway().certificate(KV).expect("it is there").members.clone(),
+        signatures: vec![honest, sign(&own, &lie)],
+    };
+    stage.rogue.send(&Message::Cosign(CosignMessage::Commit { certificate }));
+    let signature = sign(&own, &lie);
+    stage.rogue.send(&Message::Cosign(CosignMessage::Prepare { statement: lie, signature }));
+    for node in &stage.nodes {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        let named = async {
+            while node.gateway().status().apps[0].conflicting != [own.node_id()] {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), named).await.expect("who lies is named");
+        assert_eq!(node.gateway().certificate(KV).expect("it is there").statement, truth);
+    }
+    stage.goes_on("after all").await;
     stage.end().await;
 }

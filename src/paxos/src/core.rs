@@ -200,6 +200,8 @@ impl Core {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -184,6 +184,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::ForwardRefused { .. } => "ForwardRefused",
         Message::Content(_) => "Content",
         Message::Chunk(_) => "Chunk",
+        Message::Cosign(_) => "Cosign",
+        Message::Gossip(_) => "Gossip",
         Message::Checkpoint { .. } => "Checkpoint",
         Message::Disk { .. } => "Disk",
         Message::ChainRequest { .. } => "ChainRequest",

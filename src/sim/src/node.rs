@@ -364,6 +364,8 @@ impl Node {
             // The key-value application refers to no files, and nobody here asks how far the others are.
             Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -245,6 +245,8 @@ impl fmt::Display for Show<&Message> {
             }
             Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
@@ -338,6 +340,8 @@ pub fn weight(message: &Message) -> Weight {
         | Message::ForwardRefused { .. }
         | Message::Content(_)
         | Message::Chunk(_)
+        | Message::Cosign(_)
+        | Message::Gossip(_)
         | Message::Checkpoint { .. }
         | Message::ChainRequest { .. }
         | Message::Chain { .. }

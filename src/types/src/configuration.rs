@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::ids::{Epoch, NodeId};
 use crate::limits::MEMBERS_MAX;
 
@@ -27,6 +28,14 @@ impl Configuration {
         Configuration::genesis(vec![NodeId::default()])
     }
 
+    /// Stands for the epoch and its members: `"synod/members/v1\0" ‖ epoch (u64, big-endian) ‖ ids`, hashed.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = b"synod/members/v1\0".to_vec();
+        bytes.extend_from_slice(&self.epoch.0.to_be_bytes());
+        self.members.iter().for_each(|member| bytes.extend_from_slice(member.as_bytes()));
+        Digest::of(&[&bytes])
+    }
+
     /// Whether there can be such members: 1 to [`MEMBERS_MAX`], each once.
     pub fn is_possible(&self) -> bool {
         (1..=MEMBERS_MAX).contains(&self.members.len())
@@ -47,7 +56,6 @@ pub fn is_majority(count: usize, members: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     #[test]
     fn what_follows_is_newer_and_possible() {
@@ -56,6 +64,8 @@ mod tests {
         assert!(of(3, nodes(1)).follows(Epoch(2)) && of(9, nodes(15)).follows(Epoch(0)));
         assert!(!of(2, nodes(3)).follows(Epoch(2)) && !of(1, nodes(3)).follows(Epoch(2)));
         assert!(!of(3, nodes(0)).is_possible() && !of(3, nodes(16)).is_possible());
+        let digests = [of(3, nodes(3)), of(4, nodes(3)), of(3, nodes(2))].map(|one| one.digest());
+        assert!(digests[0] != digests[1] && digests[0] != digests[2]);
         let twice = vec![NodeId(Digest([1; 32])); 2];
         assert!(!of(3, twice).follows(Epoch(0)));
     }

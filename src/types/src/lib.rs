@@ -24,6 +24,9 @@ pub mod record;
 pub mod request;
 pub mod session;
 pub mod signed_body;
+pub mod standing;
+pub mod statement;
+pub mod threshold;
 pub mod versions;
 pub mod wire;
 
@@ -42,4 +45,10 @@ pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};
 pub use signed_body::SignedBody;
+pub use standing::{AppStanding, GossipMessage, SignedStanding, Standing, Version, Word};
+pub use statement::{
+    BundleError, CertificateBundle, CosignMessage, Holding, StateCertificate, Statement, StatementKey,
+    StatementSignature,
+};
+pub use threshold::Threshold;
 pub use versions::{Level, Program, UnknownLevel, Versions};

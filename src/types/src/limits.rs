@@ -425,3 +425,25 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub const RETRY_DELAY_MS_MAX: u64 = 60_000;
 /// Threads of one kind that a configuration can ask for.
 pub const THREADS_MAX: u64 = 1024;
+
+/// Statements of one application that a node collects signatures of at a time; the oldest is given up for a newer one.
+pub const COSIGN_ROUNDS_MAX: usize = 8;
+/// Of these, and beside them, those that end an epoch.
+pub const COSIGN_HANDOVERS_MAX: usize = 4;
+/// Statements of states to which this node has not come yet, that are kept of each other node.
+pub const COSIGN_EARLY_MAX: usize = 8;
+/// A node's own last statements of one application, against which it holds those of the others.
+pub const COSIGN_REMEMBERED_MAX: usize = 64;
+/// Signatures of one certificate: of the members, and of those before them.
+pub const CERTIFICATE_SIGNATURES_MAX: usize = 2 * MEMBERS_MAX;
+/// Commands between two states that are signed, unless the configuration says otherwise.
+pub const CERTIFICATE_COMMANDS: u64 = 1024;
+/// Certificates of one application that a node keeps beside those that prove its members, unless the configuration says otherwise;
+/// and at most.
+pub const CERTIFICATES_KEPT: u64 = 64;
+/// See [`CERTIFICATES_KEPT`].
+pub const CERTIFICATES_KEPT_MAX: u64 = 4096;
+/// Certificates in one page of a list.
+pub const HTTP_CERTIFICATES_MAX: usize = 1000;
+/// Bytes of a certificate with everything that proves it.
+pub const CERTIFICATE_BUNDLE_BYTES_MAX: usize = 16 << 20;

@@ -9,6 +9,8 @@ use crate::decree::Decree;
 use crate::digest::Digest;
 use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
+use crate::standing::{GossipMessage, SignedStanding};
+use crate::statement::CosignMessage;
 
 /// A message between two nodes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -89,6 +91,10 @@ pub enum Message {
     },
     /// About the files that snapshots are made of.
     Chunk(ContentMessage),
+    /// On the way to certificates.
+    Cosign(CosignMessage),
+    /// How far nodes are.
+    Gossip(GossipMessage<SignedStanding>),
 }
 
 impl Message {
@@ -106,6 +112,7 @@ impl Message {
             | Message::ChainRequest { .. }
             | Message::Chain { .. }
             | Message::Disk { .. } => 1,
+            Message::Cosign(_) | Message::Gossip(_) => 2,
             Message::Group { message, .. } => message.since(),
             Message::Content(message) | Message::Chunk(message) => message.since(),
         }
@@ -119,6 +126,8 @@ impl Message {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }

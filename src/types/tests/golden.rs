@@ -15,10 +15,12 @@ use synod_types::request::{Reply, ReplyFrame, Request, RequestFrame};
 use synod_types::session::{Control, ControlFrame, Hello, SessionErrorCode, Welcome};
 use synod_types::versions::{COMMANDER_WIRE, MESH_WIRE};
 use synod_types::{
-    AppNdx, Ballot, Batch, Certificate, Checkpoint, CheckpointSignature, ClusterId, CommandBody, CommandId,
-    CommanderId, Configuration, ContentKey, ContentMessage, ContentReceipt, Decree, Digest, Epoch,
-    GroupMessage, LogPageError, Manifest, Message, NodeId, Outcome, Program, Receipt, Refusal, RefusalCode,
-    Seq, SignedCommand, Slot, SnapshotIndex, StateNdx, TimeMs, Versions, wire,
+    AppNdx, AppStanding, Ballot, Batch, Certificate, CertificateBundle, Checkpoint, CheckpointSignature,
+    ClusterId, CommandBody, CommandId, CommanderId, Configuration, ContentKey, ContentMessage,
+    ContentReceipt, CosignMessage, Decree, Digest, Epoch, GossipMessage, GroupMessage, Holding, LogPageError,
+    Manifest, Message, NodeId, Outcome, Program, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
+    SignedStanding, Slot, SnapshotIndex, Standing, StateCertificate, StateNdx, Statement, StatementSignature,
+    TimeMs, Version, Versions, Word, wire,
 };
 
 /// Pairs each variant with a sample of it.
@@ -194,6 +196,59 @@ samples!(messages: Message {
     Message::Chain { .. } => Message::Chain { app: APP, from: StateNdx(257), values: vec![digest(3)] },
     Message::Disk { .. } => Message::Disk { is_low: true, is_slow: false, sync_us: 300 },
     Message::Chunk(_) => Message::Chunk(ContentMessage::NotHeld { content: ContentKey(digest(4)) }),
+    Message::Cosign(_) => Message::Cosign(CosignMessage::Holds(vec![])),
+    Message::Gossip(_) => Message::Gossip(GossipMessage::Heads(vec![])),
+});
+
+fn version() -> Version {
+    Version { life: 300, number: 2, tag: 258 }
+}
+
+fn standing() -> Standing {
+    let app = AppStanding { app: APP, state_ndx: StateNdx(257), chain: digest(3), certified: StateNdx(256) };
+    Standing { apps: vec![app], files: 300 }
+}
+
+samples!(gossip_messages: GossipMessage<SignedStanding> {
+    GossipMessage::Heads(_) => GossipMessage::Heads(vec![(NodeId(digest(9)), version())]),
+    GossipMessage::News { .. } => {
+        let (key, signature) = (Bytes::from_static(b"key"), Bytes::from_static(b"signature"));
+        let says = SignedStanding { standing: standing(), key, signature };
+        let words = vec![Word { node: NodeId(digest(9)), version: version(), says }];
+        GossipMessage::News { words, lacks: vec![(NodeId(digest(8)), Version::default())] }
+    },
+});
+
+fn statement() -> Statement {
+    Statement {
+        app: APP,
+        epoch: Epoch(2),
+        members: digest(6),
+        slot: Slot(258),
+        state_ndx: StateNdx(257),
+        chain: digest(3),
+        root: digest(5),
+    }
+}
+
+fn state_word() -> StatementSignature {
+    StatementSignature { key: Bytes::from_static(b"key"), signature: Bytes::from_static(b"signature") }
+}
+
+fn state_certificate() -> StateCertificate {
+    let members = configuration().members;
+    StateCertificate { statement: statement(), members, signatures: vec![state_word()] }
+}
+
+samples!(cosign_messages: CosignMessage {
+    CosignMessage::Prepare { .. } =>
+        CosignMessage::Prepare { statement: statement(), signature: state_word() },
+    CosignMessage::Commit { .. } => CosignMessage::Commit { certificate: state_certificate() },
+    CosignMessage::Holds(_) => CosignMessage::Holds(vec![Holding {
+        app: APP,
+        newest: Some(statement().key()),
+        proved: Epoch(1),
+    }]),
 });
 
 fn hello() -> Hello {
@@ -263,7 +318,16 @@ fn messages_between_nodes() {
         let name = name.replace("Content", "Content.");
         (name, Message::Content(message))
     });
-    let all: Vec<_> = messages().into_iter().chain(group).chain(content).collect();
+    let cosign = cosign_messages().into_iter().map(|(name, message)| {
+        let name = name.replace("Cosign", "Cosign.");
+        (name, Message::Cosign(message))
+    });
+    let gossip = gossip_messages().into_iter().map(|(name, message)| {
+        let name = name.replace("Gossip", "Gossip.");
+        (name, Message::Gossip(message))
+    });
+    let all = messages().into_iter().chain(group).chain(content).chain(cosign).chain(gossip);
+    let all: Vec<_> = all.collect();
     for (name, message) in &all {
         assert!(MESH_WIRE.contains(message.since()), "{name} is newer than what this build speaks");
     }
@@ -322,17 +386,24 @@ fn what_is_signed_and_kept() {
     receipts.extend(codes.map(|code| (code.name().to_owned(), refused(code))));
     hold("receipts.hex", receipts);
     hold("certificates.hex", vec![("certificate".to_owned(), certificate())]);
+    let cluster = ClusterId(digest(1));
+    let bundle =
+        CertificateBundle { cluster, handovers: vec![state_certificate()], certificate: state_certificate() };
+    let kept = synod_golden::holds(file("certificate-bundle-v1.hex"), [("bundle", bundle.encode())]);
+    assert_eq!(CertificateBundle::decode(&kept["bundle"]), Ok(bundle));
     let index =
         SnapshotIndex { bytes: 5_000_000, chunks: vec![ContentKey(digest(5)), ContentKey(digest(6))] };
     hold("snapshot-index.hex", vec![("index".to_owned(), index)]);
     hold("manifests.hex", vec![("manifest".to_owned(), manifest())]);
     hold("commands.hex", vec![("command".to_owned(), command())]);
-    let (cluster, node) = (ClusterId(digest(1)), NodeId(digest(9)));
+    let node = NodeId(digest(9));
     let kept = synod_golden::holds(
         file("signed-v1.hex"),
         [
             ("command", body().encode().unwrap().to_vec()),
             ("checkpoint", checkpoint().signed_bytes(cluster, node)),
+            ("statement", statement().signed_bytes(cluster, node)),
+            ("members", configuration().digest().0.to_vec()),
             ("content", ContentReceipt::signed_bytes(cluster, ContentKey(digest(4)), node)),
         ],
     );

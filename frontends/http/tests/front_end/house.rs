@@ -164,6 +164,7 @@ pub fn status() -> ClusterStatus {
             program: None,
             wire: None,
             refused: None,
+            heard: None,
         }],
         epoch: synod_types::Epoch(0),
         applicants: Vec::new(),

@@ -1,6 +1,7 @@
 //! The front end as its clients see it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod certificates;
 mod changes;
 mod connections;
 mod diffs;
@@ -12,6 +13,7 @@ mod kv;
 mod log;
 mod reads;
 mod snapshots;
+mod vectors;
 mod watching;
 mod zones;
 mod zones_house;

@@ -17,6 +17,7 @@ use synod_types::{
 };
 use tokio::sync::RwLock;
 
+use crate::certificates::HouseCertificates;
 use crate::house::{ADMINISTRATOR_KEY, Answer, Blank, CLUSTER, ask, ask_accepting, commander, status};
 use crate::snapshots::HouseSnapshots;
 
@@ -30,6 +31,7 @@ pub struct ZonesHouse {
     pub questions: Vec<ReadQuestions>,
     pub stored: Arc<Stored>,
     pub snapshots: Arc<HouseSnapshots>,
+    pub certificates: Arc<HouseCertificates>,
     pub nodes: Arc<NodeStates>,
     pub gateway: Gateway,
     pub server: HttpServer,
@@ -87,9 +89,11 @@ impl ZonesHouse {
             Gateway::new(doors, two_nodes).with_files(stored.clone()).with_node_states(Arc::clone(&nodes));
         let snapshots = Arc::new(HouseSnapshots::default());
         let gateway = gateway.with_snapshots(Arc::<HouseSnapshots>::clone(&snapshots));
+        let certificates = Arc::new(HouseCertificates::default());
+        let gateway = gateway.with_certificates(Arc::<HouseCertificates>::clone(&certificates));
         let addr = "127.0.0.1:0".parse().unwrap();
         let server = HttpServer::start(HttpConfig::at(addr), gateway.clone()).await.unwrap();
-        ZonesHouse { machines, seq: 0, questions, stored, snapshots, nodes, gateway, server }
+        ZonesHouse { machines, seq: 0, questions, stored, snapshots, certificates, nodes, gateway, server }
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -148,6 +148,7 @@ pub(super) mod tests {
             program: None,
             wire: None,
             refused: None,
+            heard: None,
         }
     }
 
@@ -162,6 +163,8 @@ pub(super) mod tests {
             epoch: Epoch(epoch),
             voters: voters.iter().map(|n| id(*n)).collect(),
             diverged: None,
+            certified: None,
+            conflicting: Vec::new(),
             leader: None,
             state_ndx: StateNdx(0),
             applied: Slot(0),

@@ -7,8 +7,8 @@ mod random;
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_delivery::broken::Broken;
-use synod_delivery::gossip::{Gossip, GossipMessage, Version, Word};
-use synod_types::{Digest, NodeId};
+use synod_delivery::gossip::Gossip;
+use synod_types::{Digest, GossipMessage, NodeId, Version, Word};
 
 use random::Random;
 
@@ -56,8 +56,9 @@ impl World {
     fn new(count: usize, fanout: usize, seed: u64, broken: Broken) -> World {
         let ids: Vec<NodeId> = (0..count).map(node).collect();
         let gossip = |n: usize| {
-            let mut gossip = Gossip::new(ids[n], 1, 0, fanout, 0).broken(broken);
+            let mut gossip = Gossip::new(ids[n], 1, 0, fanout).broken(broken);
             gossip.set_others(ids.iter().copied());
+            gossip.say(|_| 0);
             gossip
         };
         World {
@@ -79,7 +80,7 @@ impl World {
     }
 
     fn say(&mut self, n: usize, says: u64) {
-        self.nodes[n].say(says);
+        self.nodes[n].say(|_| says);
         self.said[n].insert(says);
     }
 
@@ -115,6 +116,10 @@ impl World {
                 self.send(to, node(from), answer);
             }
             self.check(to, &news)?;
+            if news.contains(&node(to)) {
+                let says = self.random.next();
+                self.say(to, says);
+            }
         }
         self.now += 1;
         Ok(())
@@ -129,7 +134,9 @@ impl World {
 
     /// What a node has learnt was said, and is later than what it knew.
     fn check(&mut self, at: usize, news: &BTreeSet<NodeId>) -> Result<(), String> {
-        for (of, version, says) in self.nodes[at].words().filter(|(of, ..)| news.contains(of)) {
+        for (of, version, says) in
+            self.nodes[at].words().filter(|(of, ..)| news.contains(of) && *of != node(at))
+        {
             let source = self.places[&of];
             if !self.said[source].contains(says) {
                 return Err(format!("node {at} has a word of node {source} that it never said"));
@@ -155,8 +162,9 @@ impl World {
         };
         self.lives[n] = life;
         let says = self.random.next();
-        let mut gossip = Gossip::new(node(n), life, says, 2, says).broken(self.broken);
+        let mut gossip = Gossip::new(node(n), life, says, 2).broken(self.broken);
         gossip.set_others((0..self.nodes.len()).map(node));
+        gossip.say(|_| says);
         (self.nodes[n], self.is_up[n]) = (gossip, true);
         self.said[n].insert(says);
         self.knew.retain(|(at, _), _| *at != n);

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use synod_backend::{Answer, Intake as _};
 use synod_gateway::AppDoor;
-use synod_types::StateNdx;
+use synod_types::{Configuration, StateNdx};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -50,7 +50,9 @@ impl Stage {
         let (snapshot_asks, due) = mpsc::channel(16);
         let every = Every { bytes: 1 << 30, commands: EVERY, time: Duration::from_secs(3600) };
         let (snapshots, pace) = (Snapshots::new(snapshot_asks), Pace::new(every, machine.state()));
-        let beside = Beside { snapshots, pace, fatal: Fatal::new(), elsewhere: None };
+        let cosigning = Cosigning::new(crate::shelf::CLUSTER, mpsc::channel(16).0);
+        let marks = Marks::new(EVERY, Configuration::default(), machine.state());
+        let beside = Beside { snapshots, pace, cosigning, marks, fatal: Fatal::new(), elsewhere: None };
         let publisher = Arc::new(publisher);
         let chains = Arc::new(Chains::new(machine.state().state_ndx, machine.state().chain));
         let task =

@@ -6,7 +6,7 @@ use synod_auth::{
 };
 use synod_http::CorsOrigins;
 use synod_types::limits::HTTP_CONNECTIONS_PER_ADDRESS_MAX;
-use synod_types::{AppNdx, TimeMs};
+use synod_types::{AppNdx, Threshold, TimeMs};
 
 use super::*;
 
@@ -460,4 +460,28 @@ fn the_file_itself_can_be_wrong() {
     std::fs::write(&path, GOOD).unwrap();
     assert!(Config::load(&path).unwrap_err().to_string().contains(".toml or .json"));
     assert!(Config::load(directory.path()).is_err(), "a directory");
+}
+
+#[test]
+fn certificates_are_made_as_the_section_says() {
+    let with = |section: &str| PX.replacen("\"retry_delay\"", &format!("{section} \"retry_delay\""), 1);
+    let parse = |text: &str| Config::parse(text, Format::Json, Path::new("/etc/synod"));
+    let Certificates { every_commands, threshold, keep } = parse(PX).unwrap().certificates;
+    assert_eq!((every_commands, threshold, keep), (1024, Threshold::Majority, 64));
+    for (written, read) in
+        [("\"all\"", Threshold::All), ("3", Threshold::Count(3)), ("\"4\"", Threshold::Count(4))]
+    {
+        let section =
+            format!("\"certificates\": {{\"every_commands\": 7, \"threshold\": {written}, \"keep\": 9}},");
+        let found = parse(&with(&section)).unwrap().certificates;
+        assert_eq!(found, Certificates { every_commands: 7, threshold: read, keep: 9 });
+    }
+    let section = r#""certificates": {"every_commands": 0, "threshold": "most", "keep": 0, "on": true},"#;
+    let found = mistakes(parse(&with(section)));
+    let mut fields: Vec<&str> = found.iter().map(|(_, field, _)| &**field).collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        ["certificates.every_commands", "certificates.keep", "certificates.on", "certificates.threshold"]
+    );
 }

@@ -365,6 +365,8 @@ impl ProtocolChecks {
             | Message::ForwardRefused { .. }
             | Message::Content(_)
             | Message::Chunk(_)
+            | Message::Cosign(_)
+            | Message::Gossip(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
