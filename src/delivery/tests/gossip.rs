@@ -1,5 +1,7 @@
 //! Gossip over many seeds, and how fast it is: `SEEDS=20000 cargo test --release -p synod-delivery --test gossip -- --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
 mod rumour;
 
 use rumour::{converge, storm};

@@ -1,5 +1,7 @@
 //! The checks of gossip find what they are for: each fault, switched on, shows in one of the seeds.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
+
 mod rumour;
 
 use rumour::{converge, storm};

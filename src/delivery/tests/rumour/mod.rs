@@ -223,12 +223,10 @@ pub fn storm(seed: u64, broken: Broken) -> Result<(), String> {
     }
     for of in 0..count {
         let known = world.known_of(of);
-        if let Some(own) =
-            world.nodes[of].words().find(|(id, ..)| *id == node(of)).filter(|_| world.is_up[of])
-        {
-            if known.iter().any(|word| word.as_ref().is_none_or(|word| word.says != *own.2)) {
-                return Err(format!("not everybody knows what node {of} says"));
-            }
+        let own = world.nodes[of].words().find(|(id, ..)| *id == node(of)).filter(|_| world.is_up[of]);
+        let knows = |says: u64| known.iter().all(|word| word.as_ref().is_some_and(|word| word.says == says));
+        if own.is_some_and(|(_, _, says)| !knows(*says)) {
+            return Err(format!("not everybody knows what node {of} says"));
         }
         // Of the dead, all know the same.
         if known.iter().any(|word| *word != known[0]) {
