@@ -1,7 +1,5 @@
 //! The way to certificates, step by step: each scene is what a node is told and what it does about it.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
