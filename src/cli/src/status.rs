@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use synod_gateway::{
-    CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus,
+    CertificateStatus, CertificateUse, ClusterStatus, GroupRole, NodeState, NodeStatus, ProgramStatus, Road,
     VersionRange,
 };
 use synod_types::limits::CERTIFICATE_WARNING_DAYS;
@@ -360,7 +360,12 @@ fn seen(nodes: &[NodeStatus]) -> String {
             Some(format!("{} {}.{:02} ms", node.name, rtt_us / 1000, rtt_us % 1000 / 10))
         }
         (NodeState::Up, None) => Some(format!("{} up", node.name)),
-        (NodeState::Down, _) => Some(format!("{} DOWN", node.name)),
+        (NodeState::Down, _) => match node.road {
+            Some(road @ (Road::Unjoined | Road::Allowed)) => {
+                Some(format!("{} DOWN ({})", node.name, road.name()))
+            }
+            _ => Some(format!("{} DOWN", node.name)),
+        },
     };
     nodes.iter().filter_map(words).collect::<Vec<_>>().join(", ")
 }
@@ -402,6 +407,7 @@ mod tests {
             wire: None,
             refused: None,
             heard: None,
+            road: None,
         };
         let app = AppStatus {
             level: 2,

@@ -37,7 +37,7 @@ pub use reads::{ReadQuestion, ReadQuestions, ReadRefused};
 pub use snapshots::Snapshots;
 pub use status::{
     AppStatus, ApplicantStatus, CertificateStatus, CertificateUse, ClusterStatus, GroupRole, HeardAppStatus,
-    HeardStatus, Leader, NodeState, NodeStatus, ProgramStatus, ScrubStatus, VersionRange,
+    HeardStatus, Leader, NodeState, NodeStatus, ProgramStatus, Road, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};
 pub use vector::{BadVector, StateVector};

@@ -124,6 +124,10 @@ pub struct NodeStatus {
     pub is_member: bool,
     /// Whether this node has a session with it.
     pub state: NodeState,
+    /// How far this node and that one have come with each other; absent for this node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub road: Option<Road>,
     /// Round trip to it in microseconds; absent for this node itself and where none was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -239,6 +243,33 @@ pub enum NodeState {
     Up,
     /// There is none.
     Down,
+}
+
+/// How far two nodes have come with each other. Each state needs the one before; whatever fails, they fall back to what still holds,
+/// and go on from there by themselves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Road {
+    /// The other one does not take this one for a member: it waits to be accepted, was removed or rejected, or is not who it was.
+    Unjoined,
+    /// Each takes the other for a member, as far as this one knows, and there is no session.
+    Joined,
+    /// One of them has a session with the other, and messages flow in one direction.
+    Allowed,
+    /// Messages flow in both directions.
+    Alive,
+}
+
+impl Road {
+    /// As in JSON and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Road::Unjoined => "unjoined",
+            Road::Joined => "joined",
+            Road::Allowed => "allowed",
+            Road::Alive => "alive",
+        }
+    }
 }
 
 /// One application, as this node takes part in it.

@@ -80,6 +80,7 @@ fn status() -> ClusterStatus {
             wire: None,
             refused: None,
             heard: None,
+            road: None,
         }],
         certificates: Vec::new(),
         scrub: synod_gateway::ScrubStatus::default(),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use synod_gateway::{
     AppDoor, AppStatus, ApplicantStatus, Certificates as _, ClusterStatus, GroupRole, HeardAppStatus,
-    HeardStatus, NodeState, NodeStatus, ProgramStatus, VersionRange,
+    HeardStatus, NodeState, NodeStatus, ProgramStatus, Road, VersionRange,
 };
 use synod_machine::Member;
-use synod_mesh::{Mesh, PeerStatus};
+use synod_mesh::{LinkState, Mesh, PeerStatus};
 use synod_paxos::RoleName;
 use synod_types::session::SessionErrorCode;
 use synod_types::{AppNdx, AppStanding, ClusterId, Epoch, NodeId, Program, Versions};
@@ -80,6 +80,7 @@ impl StatusSource {
                 address: node.address.clone(),
                 is_member,
                 state,
+                road: peer.map(road),
                 rtt_us,
                 program: program.map(program_status),
                 wire: peer.and_then(|peer| peer.wire),
@@ -143,6 +144,26 @@ fn program_status(program: &Program) -> ProgramStatus {
     let range = |Versions { min, max }| VersionRange { min, max };
     let Program { wire, levels, version } = program;
     ProgramStatus { version: version.clone(), wire: range(*wire), levels: range(*levels) }
+}
+
+/// How far this node and a peer have come with each other.
+fn road(peer: &PeerStatus) -> Road {
+    let is_not_taken = peer.refused.as_ref().is_some_and(|why| {
+        matches!(
+            why,
+            SessionErrorCode::Removed
+                | SessionErrorCode::Pending
+                | SessionErrorCode::Rejected
+                | SessionErrorCode::NameTaken
+                | SessionErrorCode::OtherDirectory
+        )
+    });
+    match (peer.outbound, peer.inbound) {
+        (LinkState::Up, LinkState::Up) => Road::Alive,
+        (LinkState::Up, _) | (_, LinkState::Up) => Road::Allowed,
+        _ if is_not_taken => Road::Unjoined,
+        _ => Road::Joined,
+    }
 }
 
 fn heard_status(heard: Heard) -> HeardStatus {

@@ -176,6 +176,7 @@ pub fn status() -> ClusterStatus {
             wire: None,
             refused: None,
             heard: None,
+            road: None,
         }],
         epoch: synod_types::Epoch(0),
         applicants: Vec::new(),

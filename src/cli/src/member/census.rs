@@ -149,6 +149,7 @@ pub(super) mod tests {
             wire: None,
             refused: None,
             heard: None,
+            road: None,
         }
     }
 
