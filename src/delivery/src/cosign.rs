@@ -63,6 +63,8 @@ pub enum Event {
     Stored {
         /// The certificate.
         certificate: StateCertificate,
+        /// Whether as a hand-over.
+        is_handover: bool,
     },
     /// What was to be stored could not be: it may be tried again.
     NotStored {
@@ -215,9 +217,9 @@ impl Core {
                     }
                 }
             }
-            Event::Stored { certificate } => {
+            Event::Stored { certificate, is_handover } => {
                 if let Some(app) = apps.get_mut(&certificate.statement.app) {
-                    app.on_stored(certificate, context);
+                    app.on_stored(certificate, is_handover, context);
                 }
             }
             Event::NotStored { certificate } => {

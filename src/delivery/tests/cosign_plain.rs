@@ -130,7 +130,7 @@ fn a_set_is_fixed_stored_and_only_then_sent_and_shown() {
     assert_eq!((set.signers().len(), is_handover, heard.len()), (2, false, 1), "nothing but to store it");
     assert_eq!(stored(&stage.hear(2, 5)), None, "the set is fixed");
     assert_eq!(stage.newest(), None);
-    let done = stage.step(Event::Stored { certificate: set.clone() });
+    let done = stage.step(Event::Stored { certificate: set.clone(), is_handover: false });
     assert!(done.contains(&Effect::Certified(set.clone())));
     let commits = sent(&done);
     assert!(
@@ -199,7 +199,7 @@ fn a_commit_before_the_last_prepare_is_taken_by_who_has_signed_nothing_too() {
         let set = certificate(statement(5, &stage.members), &stage.members, &[2, 3]);
         let (found, _) = stored(&stage.commit(3, set.clone())).unwrap();
         assert_eq!(found, set);
-        stage.step(Event::Stored { certificate: set.clone() });
+        stage.step(Event::Stored { certificate: set.clone(), is_handover: false });
         // The last word comes now: its sender does not know yet.
         let told = stage.hear(2, 5);
         assert_eq!(sent(&told), [(id(2), &CosignMessage::Commit { certificate: set.clone() })]);
@@ -225,7 +225,7 @@ fn lost_messages_are_made_good_by_ticks() {
     };
     assert_eq!(prepares(&mut stage), 3, "again to all within a second");
     let (certificate, _) = stored(&stage.hear(2, 5)).unwrap();
-    stage.step(Event::Stored { certificate: certificate.clone() });
+    stage.step(Event::Stored { certificate: certificate.clone(), is_handover: false });
     assert_eq!(prepares(&mut stage), 0, "there is nothing to ask for any more");
     // Its Commit was lost; what the other says that it holds tells.
     let holding = Holding { app: APP, newest: None, proved: Epoch(0) };
@@ -266,7 +266,7 @@ fn an_epoch_ends_with_the_word_of_those_before() {
     assert_eq!(stored(&stage.hear_of(5, seal)), None, "two of the new ones, one of the former");
     let (set, is_handover) = stored(&stage.hear_of(2, seal)).unwrap();
     assert_eq!((is_handover, set.signatures.len()), (true, 4));
-    let done = stage.step(Event::Stored { certificate: set.clone() });
+    let done = stage.step(Event::Stored { certificate: set.clone(), is_handover });
     assert_eq!(stage.core.proved(APP), Some(&after));
     assert!(
         done.contains(&Effect::Certified(certificate(seal, &after, &[4, 5]))),
@@ -285,7 +285,7 @@ fn an_epoch_ends_with_the_word_of_those_before() {
     assert_eq!(stored(&late.commit(4, next.clone())), None, "nobody has said that they are members");
     let (handover, is_handover) = stored(&late.commit(4, set)).unwrap();
     assert!(is_handover);
-    late.step(Event::Stored { certificate: handover });
+    late.step(Event::Stored { certificate: handover, is_handover });
     assert_eq!(stored(&late.commit(4, next.clone())), Some((next, false)));
 }
 

@@ -205,7 +205,7 @@ impl App {
         {
             return;
         }
-        let is_handover = self.extends_proof(&certificate, context.broken);
+        let is_handover = self.is_next_handover(&certificate, context.broken);
         let configuration = certificate.configuration();
         let members = certificate.members.len();
         let is_known = [&self.current, &self.proved].contains(&&configuration)
@@ -259,10 +259,16 @@ impl App {
             return;
         }
         let certificate = round.certificate();
-        let is_handover = self.extends_proof(&certificate, context.broken);
+        let is_handover = self.is_next_handover(&certificate, context.broken);
         if is_handover || self.newest_key().is_none_or(|newest| newest < key) {
             self.store(certificate, is_handover, context);
         }
+    }
+
+    /// Whether the certificate is to be stored as a hand-over: one after the other, since the next one has to follow from the one
+    /// before, and that is known only when it is stored.
+    fn is_next_handover(&self, certificate: &StateCertificate, broken: Broken) -> bool {
+        !self.storing.values().any(|is_handover| *is_handover) && self.extends_proof(certificate, broken)
     }
 
     /// Whether the certificate proves who the members are behind those who are proved by now.
@@ -295,10 +301,18 @@ impl App {
         self.storing.remove(&certificate.key());
     }
 
-    pub(crate) fn on_stored(&mut self, certificate: StateCertificate, context: &mut Context<'_>) {
+    pub(crate) fn on_stored(
+        &mut self,
+        certificate: StateCertificate,
+        is_handover: bool,
+        context: &mut Context<'_>,
+    ) {
         let key = certificate.key();
-        self.storing.remove(&key);
-        if self.extends_proof(&certificate, context.broken) {
+        // The same may be on its way a second time, as a hand-over.
+        if self.storing.get(&key) == Some(&is_handover) {
+            self.storing.remove(&key);
+        }
+        if is_handover && self.extends_proof(&certificate, context.broken) {
             self.proved = certificate.configuration();
         }
         if self.newest_key().is_none_or(|newest| newest < key) || context.broken.is(Fault::OlderTaken) {

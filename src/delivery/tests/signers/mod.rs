@@ -269,7 +269,7 @@ impl World {
             Happening::Stored { node, life, certificate, is_handover } => {
                 if self.is_alive(node, life) {
                     self.store(node, &certificate, is_handover);
-                    self.step(node, Event::Stored { certificate });
+                    self.step(node, Event::Stored { certificate, is_handover });
                 }
             }
             Happening::Execute { node } => self.execute(node),

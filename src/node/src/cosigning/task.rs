@@ -261,7 +261,7 @@ impl Task {
                     }
                 }
                 metrics::counter!("synod_certificates_total", "app" => app.to_string()).increment(1);
-                self.step(Event::Stored { certificate });
+                self.step(Event::Stored { certificate, is_handover });
             }
             Done::Stored(certificate, _, Err(why)) => {
                 warn!(app = %certificate.statement.app, %why, "a certificate cannot be stored; it is tried again");
