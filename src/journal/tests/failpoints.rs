@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fail::FailScenario;
 use synod_journal::failpoint::{self, Point, Stage, failed, reached};
@@ -158,7 +158,14 @@ fn live(dir: &Path, told: &mut Told) -> Result<(), String> {
     drop(store);
 
     let scratch = tempfile::tempdir().unwrap();
-    let mut log = StoppedLog::copy(dir, scratch.path()).map_err(|why| why.to_string())?;
+    let begun = Instant::now();
+    let mut log = loop {
+        match StoppedLog::copy(dir, scratch.path()).map_err(|why| why.to_string()) {
+            // The journal's thread has told that it ends, and lets go of its directory a moment later.
+            Err(why) if why.contains("is in use") && begun.elapsed() < LIMIT => std::thread::yield_now(),
+            copied => break copied?,
+        }
+    };
     assert_eq!(log.known(APP).map_err(|why| why.to_string())?.chosen, Slot(3));
     let read = log.read(APP, Slot(1), Slot(3), usize::MAX).map_err(|why| why.to_string())?;
     assert_eq!(read.len(), 3);
@@ -211,6 +218,11 @@ fn whatever_call_fails_nothing_that_was_reported_is_lost() {
             let (before, mut told) = (failed(), Told::default());
             let (lived, dir) = new_life(&mut told);
             fail::remove(point.name());
+            if failed() == before {
+                // sled lets go of its files in the background, and so a life looks at them a little more or less often than another.
+                assert_eq!(lived, Ok(()), "{what}");
+                continue;
+            }
             assert_eq!(failed(), before + 1, "{what}");
             let why = lived.expect_err(&what);
             assert!(why.contains(&failpoint::text(point)), "{what}: {why}");
