@@ -71,6 +71,11 @@ impl<W: Clone> Gossip<W> {
         self.known.iter().map(|(node, (version, says))| (*node, *version, says))
     }
 
+    /// The newest word of a node that is known.
+    pub fn word(&self, node: NodeId) -> Option<&W> {
+        self.known.get(&node).map(|(_, says)| says)
+    }
+
     /// A round: what to send to whom.
     pub fn on_round(&mut self) -> Vec<(NodeId, GossipMessage<W>)> {
         let ring: Vec<NodeId> =
@@ -104,7 +109,7 @@ impl<W: Clone> Gossip<W> {
         match message {
             GossipMessage::Heads(heads) => {
                 let theirs: BTreeMap<NodeId, Version> = heads.into_iter().collect();
-                let words = self.newer_than(|node| theirs.get(&node).copied());
+                let words = self.newer_than(|node| theirs.get(&node).copied().unwrap_or_default());
                 let lacks = theirs.into_iter().filter(|(node, version)| self.lacks(*node, *version));
                 let lacks: Vec<_> = lacks.map(|(node, _)| (node, self.version(node))).collect();
                 (answer(words, lacks), BTreeSet::new())
@@ -113,7 +118,7 @@ impl<W: Clone> Gossip<W> {
                 let news = words.into_iter().filter_map(|word| self.take(word)).collect();
                 let lacks: BTreeMap<NodeId, Version> = lacks.into_iter().collect();
                 // Of whom they did not ask, they need nothing.
-                let words = self.newer_than(|node| lacks.get(&node).copied().or(Some(EVERYTHING)));
+                let words = self.newer_than(|node| lacks.get(&node).copied().unwrap_or(EVERYTHING));
                 let words = if self.broken.is(Fault::NothingPulled) { Vec::new() } else { words };
                 (answer(words, Vec::new()), news)
             }
@@ -132,8 +137,8 @@ impl<W: Clone> Gossip<W> {
     }
 
     /// Words newer than what somebody has; a few, since another round brings the others.
-    fn newer_than(&self, theirs: impl Fn(NodeId) -> Option<Version>) -> Vec<Word<W>> {
-        let newer = self.words().filter(|(node, version, _)| theirs(*node).unwrap_or_default() < *version);
+    fn newer_than(&self, theirs: impl Fn(NodeId) -> Version) -> Vec<Word<W>> {
+        let newer = self.words().filter(|(node, version, _)| theirs(*node) < *version);
         let word = |(node, version, says): (NodeId, Version, &W)| Word { node, version, says: says.clone() };
         newer.take(GOSSIP_WORDS_MAX).map(word).collect()
     }

@@ -66,8 +66,6 @@ pub(crate) struct Task {
     pub content: Content,
     pub hearsay: Hearsay,
     pub gossip: Gossip<SignedStanding>,
-    /// What this node said last.
-    pub said: Option<Standing>,
     /// Applications with which this node is behind: its state, and for how many rounds that is so.
     pub behind: BTreeMap<AppNdx, (StateNdx, u32)>,
 }
@@ -99,7 +97,7 @@ impl Task {
     fn on_round(&mut self) {
         self.gossip.set_others(self.roster.load().others());
         let standing = self.standing();
-        if self.said.as_ref() != Some(&standing) {
+        if self.gossip.word(self.node).is_none_or(|said| said.standing != standing) {
             self.say(standing);
         }
         for (to, message) in self.gossip.on_round() {
@@ -121,7 +119,6 @@ impl Task {
     }
 
     fn say(&mut self, standing: Standing) {
-        self.said = Some(standing.clone());
         self.gossip
             .say(|version| sign_standing(self.identity.signing_key(), self.cluster, version, standing));
     }

@@ -436,7 +436,6 @@ impl Node {
             content: content.clone(),
             hearsay: hearsay.clone(),
             gossip: hearsay::Task::begin(node, u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),
-            said: None,
             behind: BTreeMap::new(),
         };
         tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
