@@ -5,18 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
+mod many;
 mod signers;
 
-use std::env;
-use std::thread;
-
+use many::run_seeds;
 use signers::{Counts, run};
 use synod_delivery::cosign::broken::Broken;
 
 /// Seeds that are run unless something else is asked for.
 const SEEDS: u64 = 1000;
-/// Threads that run them.
-const THREADS: u64 = 2;
 
 /// Adds up, so that a world in which nothing happens any more is noticed.
 fn add(sum: &mut Counts, counts: Counts) {
@@ -31,37 +28,10 @@ fn add(sum: &mut Counts, counts: Counts) {
     sum.proofs += counts.proofs;
 }
 
-fn run_all(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
-    let (mut sum, mut violations) = (Counts::default(), Vec::new());
-    for seed in seeds {
-        match run(seed, Broken::NOT) {
-            Ok(counts) => add(&mut sum, counts),
-            Err(violation) => violations.push(violation),
-        }
-    }
-    (sum, violations)
-}
-
 #[test]
 fn validity_no_creation_agreement_durability_and_the_proof_of_members() {
-    if let Ok(seed) = env::var("SEED") {
-        let outcome = run(seed.parse().unwrap(), Broken::NOT);
-        assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
-        return;
-    }
-    let count = env::var("SEEDS").map_or(SEEDS, |count| count.parse().unwrap());
-    let share = |first| move || run_all((0..count).filter(move |seed| seed % THREADS == first));
-    let threads: Vec<_> = (0..THREADS).map(|first| thread::spawn(share(first))).collect();
-    let (mut sum, mut violations) = (Counts::default(), Vec::new());
-    for thread in threads {
-        let (counts, more) = thread.join().unwrap();
-        add(&mut sum, counts);
-        violations.extend(more);
-    }
-    let bad = violations.len();
-    violations.truncate(10);
-    assert!(bad == 0, "{bad} of {count} seeds, the first:\n{}", violations.join("\n"));
-    eprintln!("{count} seeds: {sum:?}");
+    let run = |seed| run(seed, Broken::NOT);
+    let Some((count, sum)) = run_seeds("certificates", SEEDS, run, add) else { return };
     // So much of everything happens in 1,000 seeds.
     let least = |what: u64, of_1000: u64| assert!(what * 1000 >= of_1000 * count, "{sum:?}");
     least(sum.certificates, 10_000);

@@ -2,23 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
+mod many;
 mod rumour;
 
+use many::run_seeds;
 use rumour::{converge, storm};
 use synod_delivery::broken::Broken;
 
 /// Seeds of a run that is told nothing.
 const SEEDS: u64 = 500;
 
-fn seeds() -> u64 {
-    std::env::var("SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("SEEDS is a number"))
-}
-
 #[test]
 fn everybody_learns_the_newest_word_of_everybody() {
-    for seed in 0..seeds() {
-        storm(seed, Broken::NOT).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-    }
+    let run = |seed| storm(seed, Broken::NOT).map_err(|why| format!("seed {seed}: {why}"));
+    run_seeds("gossip", SEEDS, run, |_, ()| {});
 }
 
 /// The table in docs/BENCHMARKS.md.

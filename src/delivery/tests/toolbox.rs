@@ -6,18 +6,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is surprised")]
 
 mod group;
-
-use std::env;
-use std::thread;
+mod many;
 
 use group::{Counts, Promise, run, run_in};
+use many::run_seeds;
 use synod_delivery::toolbox::broken::Broken;
 use synod_delivery::toolbox::{Guarantee, Order};
 
 /// Seeds that are run of each guarantee unless something else is asked for.
 const SEEDS: u64 = 200;
-/// Threads that run them.
-const THREADS: u64 = 2;
 
 /// Adds up, so that a world in which nothing happens any more is noticed.
 fn add(sum: &mut Counts, counts: Counts) {
@@ -37,37 +34,10 @@ fn add(sum: &mut Counts, counts: Counts) {
     sum.minorities += counts.minorities;
 }
 
-fn run_all(promise: Promise, seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
-    let (mut sum, mut violations) = (Counts::default(), Vec::new());
-    for seed in seeds {
-        match run(seed, promise, Broken::NOT) {
-            Ok(counts) => add(&mut sum, counts),
-            Err(violation) => violations.push(violation),
-        }
-    }
-    (sum, violations)
-}
-
 fn holds(guarantee: Guarantee, order: Order) {
     let promise = Promise { guarantee, order };
-    if let Ok(seed) = env::var("SEED") {
-        let outcome = run(seed.parse().unwrap(), promise, Broken::NOT);
-        assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
-        return;
-    }
-    let count = env::var("SEEDS").map_or(SEEDS, |count| count.parse().unwrap());
-    let share = |first| move || run_all(promise, (0..count).filter(move |seed| seed % THREADS == first));
-    let threads: Vec<_> = (0..THREADS).map(|first| thread::spawn(share(first))).collect();
-    let (mut sum, mut violations) = (Counts::default(), Vec::new());
-    for thread in threads {
-        let (counts, more) = thread.join().unwrap();
-        add(&mut sum, counts);
-        violations.extend(more);
-    }
-    let bad = violations.len();
-    violations.truncate(10);
-    assert!(bad == 0, "{bad} of {count} seeds, the first:\n{}", violations.join("\n"));
-    eprintln!("{promise:?}, {count} seeds: {sum:?}");
+    let run = move |seed| run(seed, promise, Broken::NOT);
+    let Some((count, sum)) = run_seeds(&format!("{promise:?}"), SEEDS, run, add) else { return };
     // So much of everything happens in 300 seeds; nobody relays where that is not promised.
     let least = |what: u64, of_300: u64| assert!(what * 300 >= of_300 * count, "{sum:?}");
     least(sum.broadcasts, 5_000);
