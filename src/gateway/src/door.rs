@@ -16,6 +16,9 @@ use crate::reads::{ReadIndexes, ReadQuestions, ReadRefused, read_indexes};
 use crate::status::Leader;
 use crate::waiters::Waiters;
 
+/// After how long a read asks again that no leader confirmed: an election takes several of these.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(20);
+
 /// One application, for reading. The node opens it, and publishes through the [`AppPublisher`] that it gets with it.
 pub struct AppDoor {
     ndx: AppNdx,
@@ -157,9 +160,17 @@ impl AppDoor {
         self.state_waiters.until(state_ndx, || self.view.load().state_ndx).await;
     }
 
-    /// Waits until this node has all that was chosen when this was called (a read index, OngaroPhD section 6.4).
-    pub(crate) async fn until_leader_state(&self) -> Result<(), ReadRefused> {
-        let index = self.read_indexes.obtain().await?;
+    /// Waits until this node has all that was chosen when this was called (a read index, OngaroPhD section 6.4). Between one leader and
+    /// the next there is nobody to ask: it asks again until `last_ask`.
+    pub(crate) async fn until_leader_state(&self, last_ask: Instant) -> Result<(), ReadRefused> {
+        let index = loop {
+            match self.read_indexes.obtain().await {
+                Err(ReadRefused::NoLeader) if Instant::now() < last_ask => {
+                    tokio::time::sleep(ASK_AGAIN).await
+                }
+                obtained => break obtained?,
+            }
+        };
         self.slot_waiters.until(index, || self.view.load().applied).await;
         Ok(())
     }

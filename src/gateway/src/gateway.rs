@@ -10,9 +10,10 @@ use synod_types::{
     AppNdx, Certificate, CertificateBundle, ContentKey, Digest, LogPage, Slot, StateCertificate, StateNdx,
 };
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use crate::certificates::{Certificates, Certified, NoCertificates};
-use crate::door::AppDoor;
+use crate::door::{ASK_AGAIN, AppDoor};
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
 use crate::log::{Log, LogUnread, NoLog};
@@ -32,7 +33,7 @@ pub enum Consistency {
     /// This node's state, at once. It may be behind, and says its stateNdx.
     #[default]
     Local,
-    /// Every command that was executed anywhere before the read began is in the state. Needs a leader.
+    /// Every command that was executed anywhere before the read began is in the state. Needs a leader, and waits for one.
     Linearizable,
 }
 
@@ -490,16 +491,17 @@ impl Gateway {
                 ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
             }
         };
+        let wait = read.wait.min(Read::WAIT_MAX);
         let reached = async {
             if read.consistency == Consistency::Linearizable {
-                door.until_leader_state().await.map_err(refused)?;
+                let last_ask = Instant::now() + wait.saturating_sub(ASK_AGAIN);
+                door.until_leader_state(last_ask).await.map_err(refused)?;
             }
             if let Some(min) = read.min {
                 door.until_state(min).await;
             }
             Ok(())
         };
-        let wait = read.wait.min(Read::WAIT_MAX);
         let mut stopping = self.0.stopping.subscribe();
         tokio::select! {
             // A state that is there is an answer, however short the wait.

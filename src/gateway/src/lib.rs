@@ -40,4 +40,6 @@ pub use status::{
     HeardStatus, Leader, NodeState, NodeStatus, ProgramStatus, Road, ScrubStatus, VersionRange,
 };
 pub use synod_machine::{Commander, View, authority};
+/// What a [`ProofForm`] says.
+pub use synod_merkle::Proof;
 pub use vector::{BadVector, StateVector};

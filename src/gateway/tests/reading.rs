@@ -216,8 +216,33 @@ async fn readers_share_the_question_that_is_taken_after_they_came() {
         assert_eq!(read.await.unwrap().state_ndx, StateNdx(7));
     }
     assert!(is_waiting(&mut late), "who came after the question was taken gets the next one");
-    questions.next().await.unwrap().refuse(ReadRefused::NoLeader);
-    assert_eq!(late.await, Err(GatewayError::NoLeader { app: APP, state_ndx: StateNdx(7) }));
+    questions.next().await.unwrap().refuse(ReadRefused::Busy);
+    assert_eq!(late.await, Err(GatewayError::Busy { app: APP, state_ndx: StateNdx(7) }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_for_a_leader_as_long_as_it_may() {
+    let (gateway, _publisher, mut questions) = house();
+    let no_leader = Err(GatewayError::NoLeader { app: APP, state_ndx: StateNdx(7) });
+    let refusing = async |questions: &mut ReadQuestions, times: usize| {
+        for _ in 0..times {
+            questions.next().await.unwrap().refuse(ReadRefused::NoLeader);
+        }
+    };
+    let began = tokio::time::Instant::now();
+    let (answer, ()) = tokio::join!(gateway.query(APP, LINEARIZABLE, b"?"), async {
+        refusing(&mut questions, 5).await;
+        questions.next().await.unwrap().grant(Slot(9));
+    });
+    assert_eq!(answer.unwrap().state_ndx, StateNdx(7));
+    assert!(began.elapsed() < Read::WAIT_DEFAULT);
+
+    let began = tokio::time::Instant::now();
+    tokio::select! {
+        answer = gateway.query(APP, LINEARIZABLE, b"?") => assert_eq!(answer, no_leader),
+        () = refusing(&mut questions, usize::MAX) => unreachable!("the reader asks again until it is told"),
+    }
+    assert_eq!(began.elapsed(), Read::WAIT_DEFAULT);
 }
 
 #[tokio::test]
