@@ -242,7 +242,7 @@ async fn a_read_waits_for_a_leader_as_long_as_it_may() {
         answer = gateway.query(APP, LINEARIZABLE, b"?") => assert_eq!(answer, no_leader),
         () = refusing(&mut questions, usize::MAX) => unreachable!("the reader asks again until it is told"),
     }
-    assert_eq!(began.elapsed(), Read::WAIT_DEFAULT);
+    assert!((Read::WAIT_DEFAULT * 9 / 10..=Read::WAIT_DEFAULT).contains(&began.elapsed()));
 }
 
 #[tokio::test]
