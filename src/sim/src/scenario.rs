@@ -161,6 +161,7 @@ fn set_up(setup: Setup, plan: &mut Plan) {
         Setup::Snapshots(slots) => plan.snapshot_slots = Some(slots),
         Setup::Spread(rounds) => plan.spread_rounds = rounds,
         Setup::Keep(slots) => plan.kept_slots = Some(slots),
+        Setup::Upgrades => plan.upgrades = true,
     }
 }
 
@@ -196,6 +197,7 @@ impl Stage {
             Step::Crash(node, loss) => world.crash(node, loss),
             Step::Members(nodes) => world.want(&nodes),
             Step::Retire => world.retire(),
+            Step::Program(node, levels) => world.install(node, levels),
             Step::HandOver(node, to) => world.hand_over(node, to),
             Step::Pause(node, for_ms) => world.nodes[node].paused_until_ms = world.now_ms + for_ms,
             Step::SlowDisk(node, ms) => world.nodes[node].sync_ms = ms..=ms,
@@ -238,6 +240,7 @@ impl Stage {
             Step::KeepAlive { lease, node, client } => {
                 self.command(operations::keep_alive(lease), node, client);
             }
+            Step::Raise { to, node, client } => self.command(operations::raise(to), node, client),
             Step::Repeat { node, client } => {
                 if matches!(world.clients[client].doing, Doing::Nothing) {
                     world.clients[client].again();

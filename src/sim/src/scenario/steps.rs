@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! nodes 5 | voters 3 | delay 5ms | pipeline 1 | snapshots 2 | keep 1 | spread 20   before anything else
+//! upgrades                                               the cluster begins on the first level; before anything else, too
 //! start | start 2 | crash 2 | crash 2 keeping all | crash 2 torn
+//! program 2 level 1 | program 2 newest                    what a node that is down is started with from now on
 //! hand-over 1 to 2
 //! members 2 4 5                                          these are to vote from now on
 //! retire                                                 who is to vote no more goes for ever, if nobody needs it any more
@@ -13,6 +15,7 @@
 //! road 1 > 3 500ms                                       what is sent now takes so long and may be overtaken
 //! run 500ms
 //! lease 1000ms at 1 by c1 | keep-alive 1 at 1 by c1        a lease is named by the state that granted it
+//! raise 2 at 1 by c1                                      to this level
 //! put KEY VALUE at 1 by c1 | repeat at 2 by c1 | read at 2 by c1 | read local at 2 by c1
 //! expect leader 1 | expect leader not 1 | expect no leader | expect chosen 3 at 2 | expect state 2 at 3 | expect agreement
 //! expect lease 1 at 2 | expect no lease 1 at 2
@@ -21,7 +24,8 @@
 //! trace off | trace on                                     what is not worth reading
 //! ```
 
-use synod_types::{Slot, StateNdx};
+use synod_types::versions::LEVELS;
+use synod_types::{Level, Slot, StateNdx, Versions};
 
 use crate::disk::CrashLoss;
 use crate::network::Filter;
@@ -55,6 +59,8 @@ pub enum Setup {
     Keep(u64),
     /// Rounds for which a leader leads that is not the preferred one.
     Spread(u32),
+    /// Its applications begin on the first level.
+    Upgrades,
 }
 
 /// One step.
@@ -67,6 +73,7 @@ pub enum Step {
     StartAll,
     Start(usize),
     Crash(usize, CrashLoss),
+    Program(usize, Versions),
     HandOver(usize, usize),
     Members(Vec<usize>),
     Retire,
@@ -87,6 +94,7 @@ pub enum Step {
     Put { key: String, value: String, node: usize, client: usize },
     Lease { ttl_ms: u64, node: usize, client: usize },
     KeepAlive { lease: StateNdx, node: usize, client: usize },
+    Raise { to: Level, node: usize, client: usize },
     Repeat { node: usize, client: usize },
     Read { linearizable: bool, node: usize, client: usize },
     Expect(Expectation),
@@ -139,12 +147,17 @@ fn step(words: &[&str]) -> Option<Step> {
         ["snapshots", slots] => Step::Setup(Setup::Snapshots(slots.parse().ok()?)),
         ["spread", rounds] => Step::Setup(Setup::Spread(rounds.parse().ok()?)),
         ["keep", slots] => Step::Setup(Setup::Keep(slots.parse().ok()?)),
+        ["upgrades"] => Step::Setup(Setup::Upgrades),
         ["trace", "on"] => Step::Trace(true),
         ["trace", "off"] => Step::Trace(false),
         ["run", for_ms] => Step::Run(ms(for_ms)?),
         ["start"] => Step::StartAll,
         ["start", node] => Step::Start(node_of(node)?),
         ["crash", node, how @ ..] => Step::Crash(node_of(node)?, crash_loss(how)?),
+        ["program", node, "level", level] => {
+            Step::Program(node_of(node)?, Versions { max: level.parse().ok()?, ..LEVELS })
+        }
+        ["program", node, "newest"] => Step::Program(node_of(node)?, LEVELS),
         ["hand-over", node, "to", other] => Step::HandOver(node_of(node)?, node_of(other)?),
         ["members", nodes @ ..] => {
             Step::Members(nodes.iter().map(|node| node_of(node)).collect::<Option<_>>()?)
@@ -177,6 +190,9 @@ fn step(words: &[&str]) -> Option<Step> {
         }
         ["keep-alive", lease, "at", node, "by", client] => {
             Step::KeepAlive { lease: lease.parse().ok()?, node: node_of(node)?, client: client_of(client)? }
+        }
+        ["raise", to, "at", node, "by", client] => {
+            Step::Raise { to: Level(to.parse().ok()?), node: node_of(node)?, client: client_of(client)? }
         }
         ["repeat", "at", node, "by", client] => {
             Step::Repeat { node: node_of(node)?, client: client_of(client)? }
