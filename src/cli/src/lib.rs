@@ -30,6 +30,7 @@ mod node;
 mod output;
 mod ports;
 pub mod propagation;
+mod proved;
 mod public_key;
 pub mod reader;
 mod receipt;

@@ -11,6 +11,7 @@ mod guard;
 mod import;
 pub(crate) mod publish;
 mod show;
+mod verify;
 mod wait;
 
 use std::process::ExitCode;

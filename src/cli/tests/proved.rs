@@ -1,4 +1,5 @@
-//! What a real cluster proves, and an untrusted mirror passes on: `synod kv get --verify` believes the genesis document alone.
+//! What a real cluster proves, and an untrusted mirror passes on: `synod kv get --verify` and `synod zone get --verify`
+//! believe the genesis document alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 use std::net::SocketAddr;
@@ -94,4 +95,43 @@ async fn a_mirror_passes_on_what_is_proved_and_cannot_make_anything_up() {
     let (_, said) =
         cluster.expect(7, &format!("kv get greeting --verify --min {} --http {honest}", last + 1));
     assert!(said.contains("an earlier one"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_is_proved_with_its_file() {
+    let cluster = Cluster::start(3).await;
+    let file = "$TTL 60\n@ SOA ns1 hostmaster 7 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.1\n";
+    std::fs::write(cluster.directory.path().join("zone"), file).unwrap();
+    let set = cluster.expect_json(0, "zone set example.org zone --wait all");
+    let last = set["stateNdx"].as_u64().unwrap();
+    let target = format!("/v1/apps/zones/zones/example.org?proof=1&min={last}");
+    let mut answer = Value::Null;
+    eventually("the zone is certified", async || {
+        let found: Result<Value, _> = cluster.readers.get_json(0, &target).await;
+        found.map(|found| answer = found).is_ok()
+    })
+    .await;
+
+    let http = cluster.founded.nodes[0].plan.http.to_string();
+    let (printed, said) = cluster.expect(0, &format!("zone get example.org --verify --http {http}"));
+    assert_eq!(printed, file);
+    assert!(said.contains(&format!("proved: stateNdx {last}, last changed in {last}")), "{said}");
+    let (_, said) = cluster.expect(1, &format!("zone get example.net --verify --http {http}"));
+    assert!(said.contains("proved: there is no zone example.net."), "{said}");
+
+    // A mirror can pass that on; it cannot change it, nor give another file.
+    let honest = mirror(answer.clone()).await;
+    let proved = cluster.expect_json(0, &format!("zone get example.org --verify --http {honest}"));
+    assert_eq!((&proved["serial"], &proved["proved"]), (&7.into(), &true.into()));
+    let (printed, said) = cluster.expect(7, &format!("zone get example.org --verify --http {honest}"));
+    assert!(printed.is_empty() && said.contains("what was given has hash"), "{printed}: {said}");
+    let mut lie = answer.clone();
+    lie["version"]["serial"] = 8.into();
+    let mut hidden = answer;
+    hidden["version"] = Value::Null;
+    for lie in [lie, hidden] {
+        let liar = mirror(lie).await;
+        let (printed, said) = cluster.expect(7, &format!("zone get example.org --verify --http {liar}"));
+        assert!(printed.is_empty() && said.contains("nothing is proved"), "{printed}: {said}");
+    }
 }

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::answers::{HistoryPage, Page, cut, number, shown};
 use super::options::{Reading, below};
 use super::verify::verify;
 use crate::exit::Failure;
 use crate::output::{self, Output};
+use crate::proved::Asked;
 use crate::table::Table;
 
 /// Print the bytes under a key, as they are; its states go to standard error
@@ -68,11 +69,10 @@ impl Get {
         let (genesis, id) = cluster.genesis()?;
         let app = cluster.app(&self.reading.place.app)?;
         let answer = self.reading.get(&below("kv", &self.key), &[("proof", "1".to_owned())]).await?;
-        let min = self.reading.read.min();
-        let proved = verify(&answer.body, (&genesis, id), app, self.key.as_bytes(), min)?;
-        let (state_ndx, (signed, members)) = (proved.statement.state_ndx, proved.signed);
-        let by = format!("{signed} of {members} members signed it");
-        let Some(entry) = proved.entry else {
+        let asked = Asked { genesis: &genesis, cluster: id, app, min: self.reading.read.min() };
+        let proved = verify(&answer.body, &asked, self.key.as_bytes())?;
+        let (state_ndx, by) = (proved.statement.state_ndx, proved.by());
+        let Some(entry) = &proved.held else {
             let text = format!("proved: there is no key {:?} in state {state_ndx}; {by}", self.key);
             return Err(Failure::NoSuchKey(text).into());
         };
@@ -82,19 +82,14 @@ impl Get {
                 eprintln!("proved: stateNdx {state_ndx}, last changed in {}; {by}", entry.changed);
             }
             Output::Json => {
-                let mut json = json!({
-                    "key": self.key,
-                    "stateNdx": state_ndx,
-                    "changed": entry.changed,
-                    "proved": true,
-                    "root": proved.statement.root.to_string(),
-                    "signed": signed,
-                    "members": members,
-                });
+                let mut json = Map::new();
+                json.insert("key".to_owned(), self.key.into());
+                json.insert("changed".to_owned(), entry.changed.0.into());
+                proved.put_into(&mut json);
                 match std::str::from_utf8(&entry.value) {
-                    Ok(value) => json["value"] = value.into(),
-                    Err(_) => json["valueBase64"] = BASE64.encode(&entry.value).into(),
-                }
+                    Ok(value) => json.insert("value".to_owned(), value.into()),
+                    Err(_) => json.insert("valueBase64".to_owned(), BASE64.encode(&entry.value).into()),
+                };
                 output.print(&json, "")?;
             }
         }

@@ -1,79 +1,21 @@
-//! `synod kv get --verify`: what a key holds, believed for nothing but the genesis document. Whoever answers may be anybody, a
-//! mirror or a cache: he cannot make up a value, nor hide one; only how old the state is that he shows is his choice, within what
-//! was signed.
+//! `synod kv get --verify`: that a key holds what an answer says.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::Deserialize;
 use synod_app_kv::{KvEntry, proof};
-use synod_auth::{Genesis, verify_bundle};
-use synod_gateway::{BundleForm, ProofForm};
-use synod_types::{AppNdx, ClusterId, StateNdx, Statement, Threshold};
+use synod_types::StateNdx;
 
 use super::answers::Entry;
 use crate::exit::Failure;
+use crate::proved::{self, Asked, Proved};
 
-/// What a node answers to `?proof=1`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    state_ndx: u64,
-    entry: Option<Entry>,
-    proof: ProofForm,
-    certificate: BundleForm,
-}
-
-/// What is proved.
-#[derive(Debug)]
-pub(super) struct Proved {
-    /// Of which state, and who says so.
-    pub(super) statement: Statement,
-    /// How many members signed that, of how many.
-    pub(super) signed: (usize, usize),
-    /// What the key holds; `None`: there is no such key.
-    pub(super) entry: Option<KvEntry>,
-}
-
-/// Checks an answer from anybody, from the genesis document on: who the members are, what they signed, that the proof leads to
-/// that, and that the value is the one that it shows.
+/// Checks an answer on `key` from anybody.
 ///
 /// # Errors
 /// [`Failure::Broken`], with what does not hold.
-pub(super) fn verify(
-    answer: &[u8],
-    (genesis, cluster): (&Genesis, ClusterId),
-    app: AppNdx,
-    key: &[u8],
-    min: Option<u64>,
-) -> Result<Proved, Failure> {
-    let broken = |why: String| Failure::Broken(format!("nothing is proved: {why}"));
-    let answer: Answer = serde_json::from_slice(answer).map_err(|why| broken(why.to_string()))?;
-    let bundle = answer.certificate.read().map_err(|why| broken(why.to_string()))?;
-    verify_bundle(&bundle, cluster, &genesis.founding_voters(), Threshold::Majority)
-        .map_err(|why| broken(why.to_string()))?;
-    let statement = bundle.certificate.statement;
-    if statement.app != app {
-        return Err(broken(format!("the certificate is of application {}, and not of {app}", statement.app)));
-    }
-    if statement.state_ndx.0 != answer.state_ndx {
-        let (said, signed) = (answer.state_ndx, statement.state_ndx);
-        return Err(broken(format!(
-            "the answer says state {said}, and the certificate is of state {signed}"
-        )));
-    }
-    if min.is_some_and(|min| statement.state_ndx.0 < min) {
-        return Err(broken(format!(
-            "the state is {}, and an earlier one than was asked for",
-            statement.state_ndx
-        )));
-    }
-    let entry = answer.entry.as_ref().map(entry).transpose().map_err(broken)?;
-    let proof = answer.proof.read().map_err(|why| broken(why.to_string()))?;
-    proof::verify(&statement.root, key, entry.as_ref(), &proof).map_err(|why| broken(why.to_string()))?;
-    let members = &bundle.certificate.members;
-    let signed = bundle.certificate.signers().iter().filter(|signer| members.contains(signer)).count();
-    Ok(Proved { statement, signed: (signed, members.len()), entry })
+pub(super) fn verify(answer: &[u8], asked: &Asked<'_>, key: &[u8]) -> Result<Proved<KvEntry>, Failure> {
+    proved::verify(answer, asked, entry, |root, entry, proof| proof::verify(root, key, entry, proof))
 }
 
 /// The entry that JSON says.
@@ -96,11 +38,12 @@ fn entry(form: &Entry) -> Result<KvEntry, String> {
 mod tests {
     use serde_json::{Value, json};
     use synod_app_kv::{Kv, KvAnswer, KvOp, KvQuery};
-    use synod_auth::{GenesisAdministrator, GenesisApp, GenesisNode, SigningKey, sign_statement};
+    use synod_auth::{Genesis, GenesisAdministrator, GenesisApp, GenesisNode, SigningKey, sign_statement};
+    use synod_gateway::{BundleForm, ProofForm};
     use synod_machine::{Application as _, Context};
     use synod_types::{
-        CertificateBundle, CommanderId, Configuration, Digest, Epoch, LeaseMs, NodeId, Slot,
-        StateCertificate, TimeMs,
+        AppNdx, CertificateBundle, ClusterId, CommanderId, Configuration, Digest, Epoch, LeaseMs, NodeId,
+        Slot, StateCertificate, Statement, TimeMs,
     };
 
     use super::*;
@@ -200,10 +143,13 @@ mod tests {
             })
         }
 
-        fn verify(&self, answer: &Value, key: &str) -> Result<Proved, String> {
+        fn asked(&self, app: AppNdx, min: Option<u64>) -> Asked<'_> {
+            Asked { genesis: &self.genesis, cluster: self.cluster, app, min }
+        }
+
+        fn verify(&self, answer: &Value, key: &str) -> Result<Proved<KvEntry>, String> {
             let answer = serde_json::to_vec(answer).unwrap();
-            verify(&answer, (&self.genesis, self.cluster), AppNdx(1), key.as_bytes(), None)
-                .map_err(|why| why.to_string())
+            verify(&answer, &self.asked(AppNdx(1), None), key.as_bytes()).map_err(|why| why.to_string())
         }
     }
 
@@ -212,10 +158,10 @@ mod tests {
         let stage = Stage::set();
         let proved = stage.verify(&stage.answer("key 7", &[0, 2]), "key 7").unwrap();
         assert_eq!((proved.statement.state_ndx, proved.signed), (StateNdx(31), (2, 3)));
-        assert_eq!(proved.entry.unwrap().value, "value 7");
+        assert_eq!(proved.held.unwrap().value, "value 7");
         let raw = stage.verify(&stage.answer("raw", &[0, 1, 2]), "raw").unwrap();
-        assert_eq!(raw.entry.unwrap().value, &[0xff, 0][..]);
-        assert_eq!(stage.verify(&stage.answer("none", &[0, 1]), "none").unwrap().entry, None);
+        assert_eq!(raw.held.unwrap().value, &[0xff, 0][..]);
+        assert_eq!(stage.verify(&stage.answer("none", &[0, 1]), "none").unwrap().held, None);
     }
 
     #[test]
@@ -247,7 +193,7 @@ mod tests {
         let stranger = Stage::of(100);
         says(stranger.verify(&good, "key 7").unwrap_err(), "cluster");
         let answer = serde_json::to_vec(&good).unwrap();
-        let asked = |app, min| verify(&answer, (&stage.genesis, stage.cluster), app, b"key 7", min);
+        let asked = |app, min| verify(&answer, &stage.asked(app, min), b"key 7");
         says(asked(AppNdx(2), None).unwrap_err().to_string(), "of application 1, and not of 2");
         says(asked(AppNdx(1), Some(32)).unwrap_err().to_string(), "an earlier one");
         assert!(asked(AppNdx(1), Some(31)).is_ok());

@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::current::{Current, Entry, History as Versions, Page, Version};
+use super::verify::{verify, verify_file};
 use super::zone_name;
 use crate::connection::Connection;
+use crate::exit::Failure;
 use crate::output::{self, Output};
+use crate::proved::Asked;
 use crate::reader::ReadOptions;
 use crate::table::Table;
 use crate::time;
@@ -20,13 +23,18 @@ const SHORT_DIGITS: usize = 12;
 ///
 /// With --output json, what is known of it is printed instead: content key, serial, size, and the stateNdx that made it
 /// so.
+///
+/// With --verify the node, and whoever is between, need not be trusted: it has to prove, from the genesis document on, which file the
+/// zone holds, or that there is no such zone. It does so of the newest state that enough members have signed, which may be a second
+/// old. Exit code 7: nothing is proved.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   synod zone get example.org > example.org.zone
   synod zone get example.org --at 17                      # what it held in that state
   synod zone get example.org --output json | jq .serial
-  synod zone get example.org --consistency linearizable")]
+  synod zone get example.org --consistency linearizable
+  synod zone get example.org --verify --genesis genesis.json --http mirror.example:9101")]
 pub(super) struct Get {
     /// The zone
     #[arg(value_name = "FQDN")]
@@ -34,6 +42,9 @@ pub(super) struct Get {
     /// What the zone held in an earlier state, as far as its history goes back
     #[arg(long, value_name = "STATENDX")]
     at: Option<u64>,
+    /// Believe what is proved from the genesis document on, and nothing else
+    #[arg(long, conflicts_with_all = ["at", "consistency"])]
+    verify: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -96,6 +107,9 @@ impl Common {
 
 impl Get {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        if self.verify {
+            return self.verified(output).await;
+        }
         let origin = zone_name(&self.zone)?;
         let current = self.common.current()?;
         let mut parameters = self.common.read.parameters();
@@ -111,6 +125,47 @@ impl Get {
             Output::Json => {
                 let entry: Value = current.entry(&origin, &parameters).await?.json()?;
                 output.print(&entry, "")?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn verified(self, output: Output) -> anyhow::Result<ExitCode> {
+        let origin = zone_name(&self.zone)?;
+        let cluster = self.common.connection.cluster()?;
+        let (genesis, id) = cluster.genesis()?;
+        let app = cluster.zones_app(self.common.app.as_deref())?;
+        let current = Current::of(&cluster, app)?;
+        let mut parameters = self.common.read.parameters();
+        parameters.push(("proof", "1".to_owned()));
+        let answer = current.entry(&origin, &parameters).await?;
+        let asked = Asked { genesis: &genesis, cluster: id, app, min: self.common.read.min() };
+        let proved = verify(&answer.body, &asked, &origin.to_string().parse()?)?;
+        let (state_ndx, by) = (proved.statement.state_ndx, proved.by());
+        let held = proved.held.and_then(|version| Some((version, version.content?)));
+        let Some((version, content)) = held else {
+            let text = format!("proved: there is no zone {origin} in state {state_ndx}; {by}");
+            return Err(Failure::NoSuchKey(text).into());
+        };
+        let changed = version.changed;
+        match output {
+            Output::Text => {
+                // The zone may hold another file by now.
+                let file = current.file(&origin, &[("at", changed.to_string())]).await?.body;
+                verify_file(&file, content.key)?;
+                output::bytes(&file)?;
+                eprintln!("proved: stateNdx {state_ndx}, last changed in {changed}; {by}");
+            }
+            Output::Json => {
+                let mut json = Map::new();
+                json.insert("zone".to_owned(), origin.to_string().into());
+                json.insert("key".to_owned(), content.key.to_string().into());
+                json.insert("serial".to_owned(), content.serial.into());
+                json.insert("bytes".to_owned(), content.bytes.into());
+                json.insert("changed".to_owned(), changed.0.into());
+                json.insert("commander".to_owned(), version.commander.to_string().into());
+                proved.put_into(&mut json);
+                output.print(&json, "")?;
             }
         }
         Ok(ExitCode::SUCCESS)
