@@ -386,11 +386,13 @@ impl Cluster {
     /// had.
     pub fn prepare_again(&mut self, n: usize) {
         assert!(self.running[n].is_none(), "{} runs", self.name(n));
-        let name = self.name(n).to_owned();
-        let directory = format!("{name}-again");
-        let node = self.prepared(&name, &directory);
-        let lost = std::mem::replace(&mut self.founded.nodes[n], node);
-        fs::remove_dir_all(lost.config.with_file_name(format!("data-{name}"))).unwrap();
+        let (name, lost) = (self.name(n).to_owned(), self.data_dir(n));
+        let mut directory = format!("{name}-again");
+        while self.path(&directory).exists() {
+            directory += "-again";
+        }
+        self.founded.nodes[n] = self.prepared(&name, &directory);
+        fs::remove_dir_all(lost).unwrap();
         self.readers.urls[n] = format!("http://{}", self.founded.nodes[n].plan.http);
         self.write_client_file();
     }
