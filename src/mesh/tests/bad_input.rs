@@ -75,6 +75,55 @@ async fn a_session_by_the_rules() {
     assert_eq!(bench.node.mesh.counters(), Default::default());
 }
 
+/// Clusters of 2 to 7: each of the others says Hello, 15 times KeepAlive, and Bye, all at once, and each gets its answers alone.
+#[tokio::test]
+async fn hello_fifteen_rounds_and_bye_of_one_to_six_others() {
+    const ROUNDS: u64 = 15;
+    let world = World::new();
+    for others in 1..=6 {
+        let mut seat = Seat::new(world.identity());
+        let members: Vec<Seat> = (0..others).map(|_| Seat::new(world.identity())).collect();
+        let node = Node::start(seat.config(members.iter().map(Seat::peer).collect()));
+        let endpoint = caller();
+        let mut sessions = Vec::new();
+        for member in &members {
+            let mut session = ByHand::call(&endpoint, &member.identity, seat.address).await;
+            session.greet(&member.identity, "localhost:1").await;
+            session.hear_welcome().await;
+            sessions.push(session);
+        }
+        eventually("all are joined", || {
+            members.iter().all(|member| node.peer(member.id()).inbound == LinkState::Up)
+        })
+        .await;
+        for msg_n in 2..2 + ROUNDS {
+            for session in &mut sessions {
+                session.say(msg_n, Control::KeepAlive).await;
+            }
+            for session in &mut sessions {
+                assert_eq!(
+                    session.hear().await,
+                    ControlFrame { msg_n, control: Control::Ack { your_msg_n: msg_n } }
+                );
+            }
+        }
+        let msg_n = 2 + ROUNDS;
+        for session in &mut sessions {
+            session.say(msg_n, Control::Bye).await;
+            assert_eq!(
+                session.hear().await,
+                ControlFrame { msg_n, control: Control::Ack { your_msg_n: msg_n } }
+            );
+            session.connection.close(VarInt::from_u32(0), b"");
+        }
+        eventually("all are gone", || {
+            members.iter().all(|member| node.peer(member.id()).inbound == LinkState::Down)
+        })
+        .await;
+        assert_eq!(node.mesh.counters(), Default::default(), "nothing of it was out of order");
+    }
+}
+
 #[tokio::test]
 async fn each_wrong_hello_has_its_error() {
     let bench = Bench::new();
