@@ -349,6 +349,19 @@ impl Driver {
             self.ways.intake.on_refused(refused);
         } else if let Some(leader) = state.leader {
             self.forward(leader.node, app, 0, commands);
+        } else {
+            self.relay(app, commands);
+        }
+    }
+
+    /// Gives what entered here to all who vote, while nobody leads: it is ordered, also if this node dies before anybody does.
+    fn relay(&self, app: AppNdx, mut commands: Vec<SignedCommand>) {
+        self.ways.intake.retain_entered(&mut commands);
+        if commands.is_empty() {
+            return;
+        }
+        for other in self.ways.roster.load().voters(app).iter().filter(|voter| **voter != self.node) {
+            self.forward(*other, app, 0, commands.clone());
         }
     }
 
@@ -381,6 +394,8 @@ impl Driver {
             && hops < HOPS_MAX
         {
             self.forward(leader.node, app, hops + 1, commands);
+        } else if state.leader.is_none() {
+            self.ways.intake.keep(app, commands);
         }
     }
 
@@ -769,8 +784,8 @@ impl Driver {
         }
         state.publisher.set_leader(leader.map(|ballot| Leader { id: ballot.node, name: name(ballot) }));
         self.tell_groups();
-        if leader.is_some() && leader != before {
-            let pending = self.ways.intake.pending_of(app);
+        if leader != before {
+            let pending = self.ways.intake.entered_of(app);
             self.later.push((app, pending));
         }
     }

@@ -56,6 +56,7 @@ struct State {
 struct Pending {
     app: AppNdx,
     command: SignedCommand,
+    /// Nobody waits here for what entered at another node.
     answers: Vec<Answer>,
     deadline: Instant,
     handed_on: Instant,
@@ -106,8 +107,12 @@ impl Intake {
             let body = CommandBody::decode(&command.body).ok()?;
             view.receipt(body.commander, body.seq, command.id())
         };
-        let executed = self.pending_of(view.app_ndx);
-        self.settle(executed.iter().filter_map(|command| Some((command.id(), Ok(receipt(command)?)))));
+        let waiting: Vec<SignedCommand> = {
+            let state = self.state();
+            let of_app = state.pending.values().filter(|pending| pending.app == view.app_ndx);
+            of_app.map(|pending| pending.command.clone()).collect()
+        };
+        self.settle(waiting.iter().filter_map(|command| Some((command.id(), Ok(receipt(command)?)))));
     }
 
     /// The leader refused these commands. What may be different elsewhere or later stays pending.
@@ -171,11 +176,51 @@ impl Intake {
         }
     }
 
-    /// The commands of `app` that wait, to be handed to a new leader.
-    pub(crate) fn pending_of(&self, app: AppNdx) -> Vec<SignedCommand> {
+    /// Keeps commands of another node, which passed the gate there, until they are executed or somebody leads. Where there is no
+    /// room, they are dropped: those who wait for them are elsewhere, and the other half of the room is for who waits here.
+    pub(crate) fn keep(&self, app: AppNdx, commands: Vec<SignedCommand>) {
+        let Some(door) = self.doors.get(&app) else { return };
+        let (view, now) = (door.peek(), Instant::now());
+        let mut state = self.state();
+        if state.stopping || state.is_outside {
+            return;
+        }
+        let (mut kept, mut dropped) = (0, 0);
+        for command in commands {
+            let id = command.id();
+            let Ok(body) = CommandBody::decode(&command.body) else { continue };
+            let is_known = state.pending.contains_key(&id) || state.gated.contains_key(&id);
+            if is_known || view.receipt(body.commander, body.seq, id).is_some() {
+                continue;
+            }
+            if state.pending.len() >= INTAKE_COMMANDS_MAX / 2 {
+                dropped += 1;
+                continue;
+            }
+            kept += 1;
+            let (answers, deadline) = (Vec::new(), now + COMMAND_WAIT);
+            state.pending.insert(id, Pending { app, command, answers, deadline, handed_on: now });
+        }
+        let count =
+            |what, of| metrics::counter!("synod_relayed_commands_total", "what" => what).increment(of);
+        count("kept", kept);
+        count("dropped", dropped);
+    }
+
+    /// Keeps what entered here.
+    pub(crate) fn retain_entered(&self, commands: &mut Vec<SignedCommand>) {
+        let state = self.state();
+        let has_entered = |pending: &Pending| !pending.answers.is_empty();
+        commands.retain(|command| state.pending.get(&command.id()).is_some_and(has_entered));
+    }
+
+    /// The commands of `app` that entered here and wait, to be handed to a new leader. What others relayed to this node waits a moment
+    /// longer: they do the same, if they are still there.
+    pub(crate) fn entered_of(&self, app: AppNdx) -> Vec<SignedCommand> {
         let now = Instant::now();
         let mut state = self.state();
-        let waiting = state.pending.values_mut().filter(|pending| pending.app == app);
+        let entered = |pending: &&mut Pending| pending.app == app && !pending.answers.is_empty();
+        let waiting = state.pending.values_mut().filter(entered);
         waiting
             .map(|pending| {
                 pending.handed_on = now;
@@ -185,7 +230,7 @@ impl Intake {
     }
 
     /// Gives up on what waited too long, and returns what was handed to a leader elsewhere too long ago.
-    /// `led_here`: applications that this node leads, where nothing gets lost on the way.
+    /// `led_here`: applications that this node leads, where nothing that entered here gets lost on the way.
     pub(crate) fn on_tick(&self, led_here: impl Fn(AppNdx) -> bool) -> BTreeMap<AppNdx, Vec<SignedCommand>> {
         let now = Instant::now();
         let mut again: BTreeMap<AppNdx, Vec<SignedCommand>> = BTreeMap::new();
@@ -202,7 +247,8 @@ impl Intake {
                 late.extend(state.pending.remove(&id).map(|pending| pending.answers));
             }
             for pending in state.pending.values_mut() {
-                if now.duration_since(pending.handed_on) >= HAND_ON_AGAIN && !led_here(pending.app) {
+                let is_late = now.duration_since(pending.handed_on) >= HAND_ON_AGAIN;
+                if is_late && (pending.answers.is_empty() || !led_here(pending.app)) {
                     pending.handed_on = now;
                     again.entry(pending.app).or_default().push(pending.command.clone());
                 }

@@ -127,7 +127,7 @@ struct Group {
     leader: Option<NodeId>,
     /// What there is while this node leads.
     term: Option<Term>,
-    /// Commands that entered here, until they are executed.
+    /// Commands that entered here, or were relayed while nobody led and have no callers, until they are executed.
     pending: BTreeMap<CommandId, Pending>,
     /// Commands that came from another node, until they are executed or passed on.
     forwarded: BTreeMap<CommandId, (NodeId, u8)>,
@@ -709,7 +709,8 @@ impl Node {
                 }
             }
             Effect::Unproposed { app, commands, code } => {
-                running.groups[group(app)].on_unproposed(self.setting.index, commands, code, around.outputs);
+                let (own, nodes, ticks) = (self.setting.index, self.setting.nodes, running.ticks);
+                running.groups[group(app)].on_unproposed((own, nodes), ticks, commands, code, around.outputs);
             }
             Effect::LeaderChanged { app, leader, leads } => {
                 let reading = self.read_clock(around);
@@ -847,10 +848,12 @@ impl Group {
         });
     }
 
-    /// Commands that this node cannot order go to who can; what came a long way goes back.
+    /// Commands that this node cannot order go to who can; what came a long way goes back. While nobody leads, what entered here
+    /// goes to all, who keep it.
     fn on_unproposed(
         &mut self,
-        node: usize,
+        (node, nodes): (usize, usize),
+        since_ticks: u64,
         commands: Vec<SignedCommand>,
         code: RefusalCode,
         outputs: &mut Vec<Output>,
@@ -865,6 +868,10 @@ impl Group {
                 Some((_, hops)) if hops < HOPS_MAX && leader.is_some() => {
                     onward.entry(hops + 1).or_default().push(command);
                 }
+                Some(_) if self.leader.is_none() && code == RefusalCode::NoLeader => {
+                    let kept = || Pending { command, callers: Vec::new(), since_ticks };
+                    self.pending.entry(id).or_insert_with(kept);
+                }
                 Some((from, _)) => {
                     let refusal = Refusal::new(code, "not ordered here; it is tried again");
                     back.entry(from).or_default().push((id, refusal));
@@ -876,6 +883,15 @@ impl Group {
             let forwards =
                 onward.into_iter().map(|(hops, commands)| Message::Forward { app, hops, commands });
             outputs.extend(forwards.map(|message| Output::Send(leader, message)));
+        } else if self.leader.is_none() {
+            let entered = |command: &SignedCommand| {
+                self.pending.get(&command.id()).is_some_and(|pending| !pending.callers.is_empty())
+            };
+            let commands: Vec<_> = onward.into_values().flatten().filter(entered).collect();
+            if !commands.is_empty() {
+                let message = || Message::Forward { app, hops: 0, commands: commands.clone() };
+                outputs.extend((0..nodes).filter(|&to| to != node).map(|to| Output::Send(to, message())));
+            }
         }
         for (from, refused) in back {
             outputs.push(Output::Send(node_index(from), Message::ForwardRefused { app, refused }));

@@ -54,13 +54,13 @@ fn a_command_with_files_enters_when_it_has_passed_the_gate() {
     let gated = stage.gated.try_recv().unwrap();
     assert_eq!((gated.id, &gated.contents[..]), (with.id(), &[ContentKey::of(b"a file")][..]));
     assert!(stage.gated.try_recv().is_err(), "once, however often it is submitted");
-    assert!(stage.intake.pending_of(APP).iter().all(|pending| pending.id() != with.id()));
+    assert!(stage.intake.entered_of(APP).iter().all(|pending| pending.id() != with.id()));
 
     stage.intake.pass(with.id());
     assert_eq!(stage.fresh(), [with.id()]);
     let third = stage.submit(&with);
     assert!(stage.fresh().is_empty() && stage.gated.try_recv().is_err(), "it is on its way");
-    assert_eq!(stage.intake.pending_of(APP).len(), 2, "a new leader gets it without a gate");
+    assert_eq!(stage.intake.entered_of(APP).len(), 2, "a new leader gets it without a gate");
     stage.execute(1, &with);
     for answer in answers.into_iter().chain([third]) {
         assert_eq!(answer.try_recv().unwrap().unwrap().seq, Seq(1));
@@ -103,4 +103,26 @@ fn the_gate_has_room_for_so_many_and_a_stop_answers_all() {
     for answer in answers {
         assert_eq!(answer.try_recv().unwrap().unwrap_err().code, RefusalCode::Stopping);
     }
+}
+
+#[test]
+fn what_another_node_relays_is_kept_for_the_next_leader_and_relayed_no_further() {
+    let mut stage = Stage::set();
+    let (own, others, executed) = (stage.author.clear(1), stage.author.clear(2), stage.author.clear(3));
+    stage.submit(&own);
+    stage.execute(1, &executed);
+    stage.intake.keep(APP, vec![own.clone(), others.clone(), executed.clone()]);
+    assert_eq!(stage.fresh(), [own.id()], "nobody leads to whom the rest could be handed on");
+    assert!(stage.intake.awaits(others.id()) && !stage.intake.awaits(executed.id()));
+    assert_eq!(stage.intake.entered_of(APP), [own.clone()], "who took the other one hands it on");
+    let mut relayed = vec![own.clone(), others.clone()];
+    stage.intake.retain_entered(&mut relayed);
+    assert_eq!(relayed, [own]);
+
+    // Whoever submits it here waits here.
+    let answer = stage.submit(&others);
+    assert_eq!(stage.intake.entered_of(APP).len(), 2);
+    stage.execute(2, &others);
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert_eq!(stage.intake.entered_of(APP).len(), 1);
 }
