@@ -85,6 +85,7 @@ impl Dialer {
     }
 
     fn report(&self, peer: &PeerConfig, end: &SessionEnd) {
+        self.shared.counters.count_end(end);
         if matches!(end, SessionEnd::OtherNode(_) | SessionEnd::Stranger) || end.is_tls_failure() {
             self.shared.counters.count_stranger();
         }

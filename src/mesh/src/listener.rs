@@ -144,6 +144,7 @@ where
         match opened {
             Ok((peer, connection, control)) => self.keep(&peer, &connection, control).await,
             Err(end) => {
+                self.shared.counters.count_end(&end);
                 if is_stranger || end.is_tls_failure() {
                     self.shared.counters.count_stranger();
                 }
@@ -285,6 +286,7 @@ where
             end = self.read(peer, connection) => end,
         };
         peer.on_inbound_down(connection);
+        self.shared.counters.count_end(&end);
         if let SessionEnd::Violation(violation) = &end {
             self.shared.counters.count_violation();
             tracing::warn!(peer = %peer.config(), "ended its session: {violation}");

@@ -1,5 +1,6 @@
 //! The mesh of one node: starts it, sends through it, changes its peers, looks at it, closes it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +25,7 @@ use crate::pace::Pace;
 use crate::peer::{Peer, PeerStatus};
 use crate::priority::Priority;
 use crate::queue::Frame;
-use crate::session::CLOSED;
+use crate::session::{CLOSED, SessionEnd};
 use crate::transport;
 
 /// The connections between this node and all others. Shared by reference; dropping it without
@@ -142,9 +143,16 @@ pub(crate) struct Counters {
     violations: AtomicU64,
     ignored: AtomicU64,
     unsendable: AtomicU64,
+    ends: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
+    /// A session has ended, or an attempt at one.
+    pub(crate) fn count_end(&self, end: &SessionEnd) {
+        let mut ends = self.ends.lock().expect("nothing panics while it counts");
+        *ends.entry(end.name()).or_default() += 1;
+    }
+
     pub(crate) fn count_stranger(&self) {
         self.strangers.fetch_add(1, Ordering::Relaxed);
     }
@@ -319,7 +327,7 @@ impl Mesh {
 
     /// What was counted since the start.
     pub fn counters(&self) -> MeshCounters {
-        let Counters { strangers, applicants, refused_hellos, violations, ignored, unsendable } =
+        let Counters { strangers, applicants, refused_hellos, violations, ignored, unsendable, ends: _ } =
             &self.shared.counters;
         MeshCounters {
             strangers: strangers.load(Ordering::Relaxed),
@@ -329,6 +337,12 @@ impl Mesh {
             ignored: ignored.load(Ordering::Relaxed),
             unsendable: unsendable.load(Ordering::Relaxed),
         }
+    }
+
+    /// How often sessions, and attempts at them, in either direction, ended for which reason: by the name of the reason, or that of the
+    /// Error that this node said.
+    pub fn session_ends(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.counters.ends.lock().expect("nothing panics while it counts").clone()
     }
 
     /// Says Bye in every session, waits for the Acks within a limit, and then lets the address go. What is still

@@ -142,6 +142,33 @@ impl From<WriteError> for SessionEnd {
 }
 
 impl SessionEnd {
+    /// A short name that stays, for who counts.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            SessionEnd::Unresolved { .. } | SessionEnd::NoAddress(_) => "unresolved",
+            SessionEnd::Connect(_) => "not-tried",
+            SessionEnd::Slow => "slow",
+            SessionEnd::Outdated => "outdated",
+            SessionEnd::Moved => "moved",
+            SessionEnd::Removed => "removed",
+            SessionEnd::OtherNode(_) => "other-node",
+            SessionEnd::Stranger => "stranger",
+            SessionEnd::Lost(_) if self.is_tls_failure() => "tls",
+            SessionEnd::Lost(ConnectionError::ApplicationClosed(close)) if close.error_code == REPLACED => {
+                "replaced"
+            }
+            SessionEnd::Lost(ConnectionError::LocallyClosed) => "replaced",
+            SessionEnd::Lost(ConnectionError::TimedOut) => "timed-out",
+            SessionEnd::Lost(_) => "lost",
+            SessionEnd::StreamEnded => "stream-ended",
+            SessionEnd::Silent => "silent",
+            SessionEnd::Violation(violation) | SessionEnd::NoMember(violation) => violation.code.name(),
+            SessionEnd::Refused { .. } => "refused",
+            SessionEnd::Bye => "bye",
+            SessionEnd::Leaving => "leaving",
+        }
+    }
+
     /// Whether the peer says that this node is no member, or not the one that it was. That is an administrator's to change, not this node's.
     pub(crate) fn is_no_member(&self) -> bool {
         let SessionEnd::Refused { code, .. } = self else { return false };

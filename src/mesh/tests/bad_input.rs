@@ -73,6 +73,7 @@ async fn a_session_by_the_rules() {
     session.connection.close(VarInt::from_u32(0), b"");
     eventually("the session is down", || bench.node.peer(id).inbound == LinkState::Down).await;
     assert_eq!(bench.node.mesh.counters(), Default::default());
+    eventually("the Bye is counted", || bench.node.mesh.session_ends().get("bye") == Some(&1)).await;
 }
 
 /// Clusters of 2 to 7: each of the others says Hello, 15 times KeepAlive, and Bye, all at once, and each gets its answers alone.
@@ -248,6 +249,9 @@ async fn each_wrong_control_frame_has_its_error() {
         expected += 1;
     }
     assert_eq!(bench.node.mesh.counters().violations, expected + 1);
+    let ends = bench.node.mesh.session_ends();
+    let times = |why| ends.get(why).copied().unwrap_or_default();
+    assert_eq!((times("wrong-msg-n"), times("second-hello"), times("unexpected-frame")), (2, 1, 3));
 }
 
 #[tokio::test]
@@ -360,4 +364,5 @@ async fn who_does_not_answer_keep_alives_is_dead() {
         called.node.peer(called.member.id()).last_error.is_some_and(|why| why.contains("not answered"))
     })
     .await;
+    assert!(called.node.mesh.session_ends().get("silent").is_some_and(|times| *times >= 1));
 }

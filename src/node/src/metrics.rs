@@ -17,6 +17,7 @@ use synod_backend::CounterValues;
 use synod_dns::{Counts, Traffic};
 use synod_gateway::{CertificateStatus, CertificateUse, GroupRole, NodeState};
 use synod_journal::Journal;
+use synod_mesh::MeshCounters;
 use synod_types::TimeMs;
 use tracing::warn;
 
@@ -160,6 +161,26 @@ fn describe() {
         "synod_peer_dropped_total",
         "Messages to the node that were dropped: no session, or no room"
     );
+    describe_counter!(
+        "synod_mesh_strangers_total",
+        "Connections between nodes without a member's certificate and Hello"
+    );
+    describe_counter!("synod_mesh_applicants_total", "Calls of nodes that are no members, and were told so");
+    describe_counter!("synod_mesh_refused_hellos_total", "Hellos of members that were refused");
+    describe_counter!("synod_mesh_violations_total", "Sessions of members that were ended for a broken rule");
+    describe_counter!(
+        "synod_mesh_ignored_total",
+        "Connections that were not answered, since too many were being opened"
+    );
+    describe_counter!(
+        "synod_mesh_unsendable_total",
+        "Messages larger than a frame, or for nobody, that were not sent"
+    );
+    describe_counter!(
+        "synod_mesh_session_ends_total",
+        "Sessions between nodes, and attempts at them, that ended, by why"
+    );
+    describe_counter!("synod_relayed_commands_total", "Commands of other nodes, taken while nobody led");
     describe_counter!("synod_backend_commands_total", "Commands that came to the commanders' port");
     describe_counter!("synod_backend_refused_total", "Commands refused at the commanders' port, by code");
     describe_gauge!("synod_backend_sessions", "Sessions of commanders over QUIC");
@@ -234,6 +255,7 @@ impl Sources {
             counter!("synod_peer_received_bytes_total", &labels).absolute(peer.received_bytes);
             counter!("synod_peer_dropped_total", &labels).absolute(peer.dropped);
         }
+        self.collect_mesh();
         gauge!("synod_journal_bytes").set(float(self.journal.bytes_on_disk()));
         gauge!("synod_journal_waiting_bytes").set(float(count(self.journal.waiting_bytes())));
         collect_backend(&(self.backend)());
@@ -249,6 +271,21 @@ impl Sources {
 }
 
 impl Sources {
+    fn collect_mesh(&self) {
+        let counters = self.status.mesh.counters();
+        let MeshCounters { strangers, applicants, refused_hellos, violations, ignored, unsendable } =
+            counters;
+        counter!("synod_mesh_strangers_total").absolute(strangers);
+        counter!("synod_mesh_applicants_total").absolute(applicants);
+        counter!("synod_mesh_refused_hellos_total").absolute(refused_hellos);
+        counter!("synod_mesh_violations_total").absolute(violations);
+        counter!("synod_mesh_ignored_total").absolute(ignored);
+        counter!("synod_mesh_unsendable_total").absolute(unsendable);
+        for (why, times) in self.status.mesh.session_ends() {
+            counter!("synod_mesh_session_ends_total", "why" => why).absolute(times);
+        }
+    }
+
     fn collect_certificates(&self, certificates: &[CertificateStatus]) {
         let mut ends: BTreeMap<CertificateUse, TimeMs> = BTreeMap::new();
         for CertificateStatus { certificate, not_after_ms, .. } in certificates {

@@ -143,6 +143,27 @@ pub enum SessionErrorCode {
 }
 
 impl SessionErrorCode {
+    /// A short name that stays, for who counts.
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionErrorCode::MissingHello => "missing-hello",
+            SessionErrorCode::SecondHello => "second-hello",
+            SessionErrorCode::WrongMsgN => "wrong-msg-n",
+            SessionErrorCode::BadSignature => "bad-signature",
+            SessionErrorCode::WrongId => "wrong-id",
+            SessionErrorCode::WrongCommunicationKey => "wrong-communication-key",
+            SessionErrorCode::UnexpectedFrame => "unexpected-frame",
+            SessionErrorCode::Busy => "busy",
+            SessionErrorCode::Removed => "removed",
+            SessionErrorCode::Pending => "pending",
+            SessionErrorCode::Rejected => "rejected",
+            SessionErrorCode::NameTaken => "name-taken",
+            SessionErrorCode::OtherDirectory => "other-directory",
+            SessionErrorCode::NoCommonVersion => "no-common-version",
+            SessionErrorCode::Other(_) => "other",
+        }
+    }
+
     /// All that this program knows; the place is the number, and new ones come last.
     pub const ALL: [SessionErrorCode; 14] = [
         SessionErrorCode::MissingHello,
