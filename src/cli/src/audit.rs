@@ -20,6 +20,7 @@ use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
 use synod_journal::Known;
 use synod_machine::Machine;
+use synod_node::apps::KINDS;
 use synod_node::{Beginning, BeginningError, Voucher};
 use synod_types::{AppNdx, ClusterId, Configuration, Digest, Slot, StateNdx};
 
@@ -40,6 +41,8 @@ use walk::{Until, Verifying, walk};
 /// Every signature is verified, every command is executed again by the code that a node runs, and the hash chain that comes
 /// of it is held against what is known from elsewhere: with --url, what each of these nodes says of itself; with --data-dir,
 /// what --expect and --receipt say. Trusted are the genesis document and this program, and no node.
+///
+/// An application in a process of its own is left out, and it is said which: its log can be executed by its own program alone.
 ///
 /// Nodes cut their logs. Where a node keeps an archive, --archive has what was cut off. Without it, the audit of a data
 /// directory begins with a snapshot, and what was before is believed to those who have signed that: it says who.
@@ -165,6 +168,9 @@ impl Audit {
             }
         };
         let expectations = self.expectations(&logs, &apps)?;
+        // Who names one is told that it cannot be done; who wants all gets all that can be.
+        let (apps, left_out): (Vec<_>, Vec<_>) =
+            apps.into_iter().partition(|app| self.app.is_some() || KINDS.contains(&app.kind.as_str()));
         let mut report = Report::new(output, self.filter, self.quiet);
         for app in &apps {
             let expected = expectations.iter().filter(|expected| expected.app == app.ndx).cloned().collect();
@@ -172,6 +178,9 @@ impl Audit {
                 report.broken(&broken)?;
                 return Err(Failure::Broken(broken.to_string()).into());
             }
+        }
+        for app in &left_out {
+            report.leave_out(app)?;
         }
         report.finish()?;
         Ok(ExitCode::SUCCESS)

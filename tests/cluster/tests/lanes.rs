@@ -180,6 +180,12 @@ async fn a_hundred_kills_in_mid_stream_lose_and_double_nothing() {
     assert!(all.contains("applying what was chosen meanwhile"), "nobody was ever away");
     let certified = certified(&cluster.readers, 0).await;
     assert!(certified > Some(StateNdx(100)), "a majority has signed what processes gave: {certified:?}");
+
+    // Who executes the log again has no such process, and says so.
+    let url = &cluster.founded.nodes[0].plan.http;
+    let audited = cluster.expect_json(0, &format!("audit --url {url} --quiet"));
+    assert_eq!(audited["notAudited"][0]["appNdx"], COUNTER.0, "{audited}");
+    cluster.expect(2, &format!("audit --url {url} --quiet --app {COUNTER}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,8 +230,9 @@ async fn a_process_that_is_not_the_same_twice_is_found_out_by_its_own_node() {
     let liar = Worker::start(&cluster, 0, &[PROGRAM.into()], &environment);
     let fenced = "did not come to the same outcome twice: it depends on something else";
     eventually("nobody has to ask for it", async || cluster.log(0).contains(fenced)).await;
-    let evidence = fs::read(cluster.data_dir(0).join(format!("diverged-{COUNTER}"))).unwrap();
-    let evidence: Value = serde_json::from_slice(&evidence).unwrap();
+    let file = cluster.data_dir(0).join(format!("diverged-{COUNTER}"));
+    eventually("it is written down", async || file.exists()).await;
+    let evidence: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     assert_eq!((&evidence["stateNdx"], &evidence["isExact"]), (&2.into(), &true.into()));
     assert_eq!(ask(&cluster.readers, 0, "a").await, Err("503".to_owned()));
     drop(liar);

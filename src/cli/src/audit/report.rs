@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use synod_auth::GenesisApp;
 use synod_machine::View;
 use synod_types::{AppNdx, Outcome, Slot, StateNdx};
 
@@ -37,6 +38,7 @@ pub(crate) struct Report {
     shows_progress: bool,
     progress_shown: Instant,
     apps: Vec<Value>,
+    left_out: Vec<Value>,
     began: Instant,
     commands: u64,
 }
@@ -45,9 +47,9 @@ impl Report {
     pub(crate) fn new(output: Output, filter: Filter, quiet: bool) -> Report {
         let shows_progress = io::stderr().is_terminal() && (quiet || !io::stdout().is_terminal());
         let (out, now) = (BufWriter::new(io::stdout()), Instant::now());
-        let (apps, commands) = (Vec::new(), 0);
-        let output = Some(output);
-        Report { output, out, filter, quiet, shows_progress, progress_shown: now, apps, began: now, commands }
+        let (apps, left_out, commands) = (Vec::new(), Vec::new(), 0);
+        let (output, progress_shown, began) = (Some(output), now, now);
+        Report { output, out, filter, quiet, shows_progress, progress_shown, apps, left_out, began, commands }
     }
 
     /// A report of which only the progress is seen.
@@ -212,7 +214,20 @@ impl Report {
         Ok(self.out.flush()?)
     }
 
-    /// Everything is in order.
+    /// An application's log was not looked at.
+    pub(crate) fn leave_out(&mut self, app: &GenesisApp) -> anyhow::Result<()> {
+        let GenesisApp { ndx, name, kind } = app;
+        self.left_out.push(json!({ "appNdx": ndx, "name": name, "kind": kind }));
+        if self.output == Some(Output::Text) {
+            writeln!(
+                self.out,
+                "application {ndx} ({name}) was NOT audited: it is of kind {kind:?}, which this program does not have"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was audited is in order.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         let elapsed = self.began.elapsed();
         let millis = elapsed.as_millis().max(1);
@@ -229,7 +244,7 @@ impl Report {
             Some(Output::Json) => writeln!(
                 self.out,
                 "{}",
-                json!({ "audited": true, "apps": self.apps, "elapsedMs": millis, "commandsPerSecond": rate })
+                json!({ "audited": true, "apps": self.apps, "notAudited": self.left_out, "elapsedMs": millis, "commandsPerSecond": rate })
             )?,
         }
         Ok(self.out.flush()?)
