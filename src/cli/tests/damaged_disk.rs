@@ -10,7 +10,7 @@ use synod_types::{Outcome, StateNdx};
 
 const DAMAGED: usize = 1;
 const TURNS: usize = 5;
-const WRITES: u64 = 40;
+const WRITES: usize = 40;
 
 /// Writes keys that nobody writes again; gives the last state.
 async fn write(client: &Client, turn: usize) -> StateNdx {
@@ -85,7 +85,7 @@ async fn what_a_node_cannot_mend_on_its_disk_it_has_again_when_it_is_replaced() 
         .await;
     }
     let keys = cluster.readers.entries(DAMAGED).await.entries.len();
-    assert_eq!(keys as u64, (TURNS as u64 + 1) * WRITES, "everything that was acknowledged is there");
+    assert_eq!(keys, (TURNS + 1) * WRITES, "everything that was acknowledged is there");
     assert!(replaced > 0, "some damage is beyond mending");
     println!("{replaced} of {TURNS} times the node was replaced");
     client.close().await;

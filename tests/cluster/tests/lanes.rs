@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use synod_app_kv::KvOp;
 use synod_auth::{Algorithm, SigningKey};
 use synod_client::{Client, CommandOptions, ExecuteError, SubmitError, Timeouts};
 use synod_cluster::worker::{COUNTER, LIES_FROM, PID_FILE, Worker, apps, certified};
@@ -17,12 +18,16 @@ use synod_cluster::{Cluster, KV, Readers, eventually, put};
 use synod_machine::Role;
 use synod_machine::authority::{AuthorityOp, Grant};
 use synod_types::command::Operation;
-use synod_types::{Outcome, RefusalCode, StateNdx};
+use synod_types::{AppNdx, Outcome, RefusalCode, StateNdx};
 
 /// The program, as tests want it.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_synod-counter");
 const KILLS: usize = 100;
 const WRITERS: usize = 8;
+/// Of the measurement: clients, rounds of each kind, and how long one is.
+const CLIENTS: usize = 128;
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(2);
 
 const PATIENT: Timeouts = Timeouts {
     connect: Duration::from_millis(500),
@@ -284,4 +289,77 @@ async fn a_process_that_answers_otherwise_than_the_others_is_found_out() {
     .await;
     alike(&cluster).await;
     drop(honest);
+}
+
+/// Commands a second and the median of what one took in µs, of clients that each wait for their answers.
+async fn measured(clients: &[Client], app: AppNdx, work: &Bytes) -> (f64, f64) {
+    let begun = Instant::now();
+    let running = clients.iter().map(|client| {
+        let (client, work) = (client.clone(), work.clone());
+        tokio::spawn(async move {
+            let mut took = Vec::new();
+            while begun.elapsed() < ROUND {
+                let asked = Instant::now();
+                let receipt = client.execute(app, work.clone(), CommandOptions::default()).await.unwrap();
+                assert!(matches!(receipt.outcome, Outcome::Done(_)), "{receipt:?}");
+                took.push(asked.elapsed().as_secs_f64());
+            }
+            took
+        })
+    });
+    let mut took = Vec::new();
+    for client in running.collect::<Vec<_>>() {
+        took.extend(client.await.unwrap());
+    }
+    let rate = f64::from(u32::try_from(took.len()).unwrap()) / begun.elapsed().as_secs_f64();
+    took.sort_by(f64::total_cmp);
+    (rate, took[took.len() / 2] * 1e6)
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+/// What a command costs more where its application is in a process of its own: whole clusters, both kinds in turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute: measures"]
+async fn through_a_lane_and_without() {
+    let mut cluster = Cluster::found_apps(3, apps());
+    cluster.try_start_all().await.unwrap();
+    let _workers: Vec<Worker> = (0..3).map(|n| start(&cluster, n)).collect();
+    for n in 0..3 {
+        answered(&cluster.readers, n).await;
+    }
+    let admin = cluster.client(cluster.administrator(), 0, PATIENT);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let key = writer(&admin).await;
+        let grant = Grant::unlimited(key.public().spki_der().to_vec().into(), "writer", Role::Writer);
+        let granted = admin.execute(KV, AuthorityOp::Grant(grant).encode().into(), CommandOptions::default());
+        assert!(matches!(granted.await.unwrap().outcome, Outcome::Done(_)));
+        clients.push(cluster.client(key, 0, PATIENT));
+    }
+    let here: Bytes = KvOp::Add { key: Bytes::from_static(b"a"), delta: 1 }.encode().into();
+    println!("clients  in the node: commands/s, median  through a lane  of it  longer by");
+    for count in [1, 16, CLIENTS] {
+        let (mut inside, mut apart) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        for _ in 0..ROUNDS {
+            for (app, work, rounds) in [(KV, &here, &mut inside), (COUNTER, &operation("a"), &mut apart)] {
+                let (rate, took) = measured(&clients[..count], app, work).await;
+                rounds.0.push(rate);
+                rounds.1.push(took);
+            }
+        }
+        let (rate, took) = (median(inside.0), median(inside.1));
+        let (rate_apart, took_apart) = (median(apart.0), median(apart.1));
+        let (of, longer) = (100.0 * rate_apart / rate, took_apart - took);
+        println!(
+            "{count:<7}  {rate:.0}, {took:.0} µs  {rate_apart:.0}, {took_apart:.0} µs  {of:.0} %  {longer:.0} µs"
+        );
+    }
+    for client in clients.into_iter().chain([admin]) {
+        client.close().await;
+    }
+    cluster.stop_all().await;
 }
