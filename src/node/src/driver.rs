@@ -423,7 +423,12 @@ impl Driver {
         let gate = LevelGate { app, view: &view, is_reached, known: &known, own };
         let mesh = &self.ways.mesh;
         commands.retain(|command| {
-            let admitted = if is_reached { admit(&view, command, now) } else { Ok(()) };
+            let admitted = match admit(&view, command, now) {
+                // Whoever hands it on again has not seen it executed yet, and will.
+                Ok(Admission::Executed) => return false,
+                Err(refusal) if is_reached => Err(refusal),
+                Ok(Admission::New) | Err(_) => Ok(()),
+            };
             match admitted.and_then(|()| gate.check(command, || mesh.peers())) {
                 Ok(()) => true,
                 Err(refusal) => {
@@ -811,9 +816,20 @@ fn cannot_serve(
     let _ = inputs.send(Input::Damaged(app, Damage::Slot(from)));
 }
 
-fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<(), Refusal> {
+/// What a leader does with a command that nothing speaks against.
+enum Admission {
+    /// It is to be ordered.
+    New,
+    /// It was ordered before.
+    Executed,
+}
+
+fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<Admission, Refusal> {
     let body = CommandBody::decode(&command.body).map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
-    view.admit(&body, now)
+    if view.receipt(body.commander, body.seq, command.id()).is_some() {
+        return Ok(Admission::Executed);
+    }
+    view.admit(&body, now).map(|()| Admission::New)
 }
 
 /// The system's clocks. The monotonic one is read from here on.

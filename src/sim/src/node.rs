@@ -549,7 +549,19 @@ impl Node {
         }
     }
 
-    fn propose(&mut self, app: AppNdx, commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
+    fn propose(&mut self, app: AppNdx, mut commands: Vec<SignedCommand>, around: &mut Surroundings<'_>) {
+        let Some(running) = &mut self.running else { return };
+        let leading = &mut running.groups[group(app)];
+        if leading.term.is_some() {
+            // Whoever hands on what was executed has not seen it yet, and will.
+            commands.retain(|command| {
+                let is_executed = receipt_of(&leading.machine, command).is_some();
+                if is_executed {
+                    leading.forwarded.remove(&command.id());
+                }
+                !is_executed
+            });
+        }
         let commands = self.hold_back(app, commands, around);
         if commands.is_empty() {
             return;
