@@ -16,7 +16,7 @@ use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::{Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Refusal,
+    AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Receipt, Refusal,
     RefusalCode, SignedCommand, Slot, StateNdx, TimeMs, Versions,
 };
 use tokio::sync::{mpsc, watch};
@@ -422,10 +422,14 @@ impl Driver {
         let own = self.ways.levels;
         let gate = LevelGate { app, view: &view, is_reached, known: &known, own };
         let mesh = &self.ways.mesh;
+        let mut executed = Vec::new();
         commands.retain(|command| {
             let admitted = match admit(&view, command, now) {
                 // Whoever hands it on again has not seen it executed yet, and will.
-                Ok(Admission::Executed) => return false,
+                Ok(Admission::Executed(receipt)) => {
+                    executed.push((command.id(), receipt));
+                    return false;
+                }
                 Err(refusal) if is_reached => Err(refusal),
                 Ok(Admission::New) | Err(_) => Ok(()),
             };
@@ -437,6 +441,9 @@ impl Driver {
                 }
             }
         });
+        if !executed.is_empty() {
+            self.ways.intake.on_executed(executed);
+        }
         if !commands.is_empty() {
             self.step(Event::Propose { app, commands, now });
         }
@@ -820,14 +827,14 @@ fn cannot_serve(
 enum Admission {
     /// It is to be ordered.
     New,
-    /// It was ordered before.
-    Executed,
+    /// It was executed before.
+    Executed(Receipt),
 }
 
 fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<Admission, Refusal> {
     let body = CommandBody::decode(&command.body).map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
-    if view.receipt(body.commander, body.seq, command.id()).is_some() {
-        return Ok(Admission::Executed);
+    if let Some(receipt) = view.receipt(body.commander, body.seq, command.id()) {
+        return Ok(Admission::Executed(receipt));
     }
     view.admit(&body, now).map(|()| Admission::New)
 }

@@ -17,7 +17,9 @@ use synod_gateway::AppDoor;
 use synod_machine::{Applied, View};
 use synod_types::command::{CommandBody, Operation};
 use synod_types::limits::{COMMAND_WAIT_MS_MAX, INTAKE_COMMANDS_MAX};
-use synod_types::{AppNdx, CommandId, CommanderId, ContentKey, Refusal, RefusalCode, Seq, SignedCommand};
+use synod_types::{
+    AppNdx, CommandId, CommanderId, ContentKey, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::gate::{GATED_BYTES_MAX, GATED_COMMANDS_MAX, Gated};
@@ -101,18 +103,21 @@ impl Intake {
         self.settle(applied.into_iter().map(|one| (one.command, one.result)));
     }
 
+    /// These commands were executed before, as these receipts say.
+    pub(crate) fn on_executed(&self, executed: Vec<(CommandId, Receipt)>) {
+        self.settle(executed.into_iter().map(|(id, receipt)| (id, Ok(receipt))));
+    }
+
     /// A state came whole from another node: what waits here and was executed on the way to it is answered.
     pub(crate) fn on_installed(&self, view: &View) {
-        let receipt = |command: &SignedCommand| {
-            let body = CommandBody::decode(&command.body).ok()?;
-            view.receipt(body.commander, body.seq, command.id())
-        };
         let waiting: Vec<SignedCommand> = {
             let state = self.state();
             let of_app = state.pending.values().filter(|pending| pending.app == view.app_ndx);
             of_app.map(|pending| pending.command.clone()).collect()
         };
-        self.settle(waiting.iter().filter_map(|command| Some((command.id(), Ok(receipt(command)?)))));
+        self.settle(
+            waiting.iter().filter_map(|command| Some((command.id(), Ok(receipt_of(view, command)?)))),
+        );
     }
 
     /// The leader refused these commands. What may be different elsewhere or later stays pending.
@@ -188,9 +193,8 @@ impl Intake {
         let (mut kept, mut dropped) = (0, 0);
         for command in commands {
             let id = command.id();
-            let Ok(body) = CommandBody::decode(&command.body) else { continue };
             let is_known = state.pending.contains_key(&id) || state.gated.contains_key(&id);
-            if is_known || view.receipt(body.commander, body.seq, id).is_some() {
+            if is_known || receipt_of(&view, &command).is_some() {
                 continue;
             }
             if state.pending.len() >= INTAKE_COMMANDS_MAX / 2 {
@@ -234,7 +238,7 @@ impl Intake {
     pub(crate) fn on_tick(&self, led_here: impl Fn(AppNdx) -> bool) -> BTreeMap<AppNdx, Vec<SignedCommand>> {
         let now = Instant::now();
         let mut again: BTreeMap<AppNdx, Vec<SignedCommand>> = BTreeMap::new();
-        let mut late = Vec::new();
+        let (mut late, mut executed) = (Vec::new(), Vec::new());
         {
             let mut state = self.state();
             let expired: Vec<CommandId> = state
@@ -246,14 +250,21 @@ impl Intake {
             for id in expired {
                 late.extend(state.pending.remove(&id).map(|pending| pending.answers));
             }
-            for pending in state.pending.values_mut() {
+            for (id, pending) in &mut state.pending {
                 let is_late = now.duration_since(pending.handed_on) >= HAND_ON_AGAIN;
-                if is_late && (pending.answers.is_empty() || !led_here(pending.app)) {
-                    pending.handed_on = now;
-                    again.entry(pending.app).or_default().push(pending.command.clone());
+                if !is_late || (!pending.answers.is_empty() && led_here(pending.app)) {
+                    continue;
+                }
+                let Pending { app, command, handed_on, .. } = pending;
+                *handed_on = now;
+                // It may have come in while its execution was on the way out.
+                match self.doors.get(app).and_then(|door| receipt_of(&door.peek(), command)) {
+                    Some(receipt) => executed.push((*id, receipt)),
+                    None => again.entry(*app).or_default().push(command.clone()),
                 }
             }
         }
+        self.on_executed(executed);
         let refusal = Refusal::new(
             RefusalCode::Timeout,
             "not executed in time, and it may still be: submit the same bytes again to find out",
@@ -262,6 +273,14 @@ impl Intake {
             send(answers, Err(refusal.clone()));
         }
         again
+    }
+
+    /// As if everything that waits had been handed on long ago.
+    #[cfg(test)]
+    fn make_late(&self) {
+        for pending in self.state().pending.values_mut() {
+            pending.handed_on -= HAND_ON_AGAIN;
+        }
     }
 
     /// Whether a command entered here and was not executed here yet.
@@ -444,6 +463,12 @@ impl Entrance for Intake {
         }
         Ok(door.view().next_seq(commander))
     }
+}
+
+/// The receipt of a command, if it was executed in this state or before.
+fn receipt_of(view: &View, command: &SignedCommand) -> Option<Receipt> {
+    let body = CommandBody::decode(&command.body).ok()?;
+    view.receipt(body.commander, body.seq, command.id())
 }
 
 fn send(answers: Vec<Answer>, answered: Answered) {

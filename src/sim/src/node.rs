@@ -881,6 +881,9 @@ impl Group {
                     onward.entry(hops + 1).or_default().push(command);
                 }
                 Some(_) if self.leader.is_none() && code == RefusalCode::NoLeader => {
+                    if receipt_of(&self.machine, &command).is_some() {
+                        continue;
+                    }
                     let kept = || Pending { command, callers: Vec::new(), since_ticks };
                     self.pending.entry(id).or_insert_with(kept);
                 }

@@ -130,3 +130,17 @@ fn what_another_node_relays_is_kept_for_the_next_leader_and_relayed_no_further()
     assert!(answer.try_recv().unwrap().is_ok());
     assert_eq!(stage.intake.entered_of(APP).len(), 1);
 }
+
+#[test]
+fn what_came_in_while_its_execution_was_on_the_way_out_is_answered_when_it_is_handed_on_again() {
+    let mut stage = Stage::set();
+    let command = stage.author.clear(1);
+    let answer = stage.submit(&command);
+    // Executed and published, and the intake was told before the command was in it.
+    stage.machine.apply(Slot(1), &batch(command.clone())).unwrap();
+    stage.publisher.publish(stage.machine.view());
+    assert!(stage.intake.on_tick(|_| false).is_empty() && answer.try_recv().is_err(), "not so soon");
+    stage.intake.make_late();
+    assert!(stage.intake.on_tick(|_| false).is_empty(), "nobody has to order it again");
+    assert_eq!(answer.try_recv().unwrap().unwrap().seq, Seq(1));
+}
