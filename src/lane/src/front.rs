@@ -95,6 +95,13 @@ pub enum FrontQuestion {
     },
     /// Ends what has this number. [`FrontAnswer::Stopped`].
     Stop,
+    /// Has another node answer: one of [`FrontQuestion::Apps`], [`FrontQuestion::Query`] and [`FrontQuestion::Wait`].
+    At {
+        /// The node's name; that of this one is as if nothing had been said of it.
+        server: String,
+        /// The question.
+        ask: Box<FrontQuestion>,
+    },
 }
 
 /// See [`Told`].

@@ -133,6 +133,7 @@ fn frames_of_front_ends_are_golden() {
         ("wait", FrontQuestion::Wait { app: app(), state_ndx: 31, wait_ms: Some(500) }),
         ("follow", FrontQuestion::Follow { app: app(), after: 31 }),
         ("stop", FrontQuestion::Stop),
+        ("at", FrontQuestion::At { server: "node3".to_owned(), ask: Box::new(FrontQuestion::Apps) }),
     ];
     hold(&mut golden, asked.map(|(name, ask)| (name, Asked { id: 7, ask })).into());
     let told = AppTold {

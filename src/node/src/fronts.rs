@@ -32,6 +32,7 @@ use tracing::{info, warn};
 
 use crate::config::FrontEndsConfig;
 use crate::lanes::{Admitted, LaneError, listen};
+use crate::remote::Remote;
 
 /// The name of the socket where none is given.
 pub(crate) const SOCKET: &str = "front-ends.sock";
@@ -53,6 +54,8 @@ pub(crate) struct Host {
     pub cluster: String,
     /// The node's name.
     pub node: String,
+    /// The way to the other nodes.
+    pub remote: Remote,
 }
 
 /// Why a connection is over.
@@ -198,11 +201,10 @@ impl Connection {
             if self.under_way.contains_key(&id) {
                 return Err(FrontError::Malformed(format!("question {id} is under way already")));
             }
-            let (gateway, answers, encoding) =
-                (self.host.gateway.clone(), self.answers.clone(), self.encoding);
+            let (host, answers, encoding) = (self.host.clone(), self.answers.clone(), self.encoding);
             let job = self.jobs.spawn(async move {
                 let teller = Teller { id, encoding, answers };
-                answer(&gateway, ask, &teller).await;
+                answer_anywhere(&host, ask, &teller).await;
                 id
             });
             self.under_way.insert(id, job);
@@ -245,6 +247,29 @@ impl Teller {
     }
 }
 
+/// Answers a question, or has the node answer it for which it is.
+async fn answer_anywhere(host: &Host, ask: FrontQuestion, teller: &Teller) {
+    match ask {
+        FrontQuestion::At { server, ask } if server != host.node => {
+            teller.tell(host.remote.ask(&server, *ask).await).await;
+        }
+        FrontQuestion::At { server: _, ask } => answer(&host.gateway, *ask, teller).await,
+        ask => answer(&host.gateway, ask, teller).await,
+    }
+}
+
+/// The one frame that answers a question of another node's front end.
+pub(crate) async fn answer_for_another(
+    gateway: &Gateway,
+    id: u64,
+    ask: FrontQuestion,
+    encoding: Encoding,
+) -> Option<Vec<u8>> {
+    let (answers, mut frames) = mpsc::channel(1);
+    answer(gateway, ask, &Teller { id, encoding, answers }).await;
+    frames.recv().await
+}
+
 async fn answer(gateway: &Gateway, ask: FrontQuestion, teller: &Teller) {
     let told = match ask {
         FrontQuestion::Apps => FrontAnswer::Apps(gateway.apps().iter().map(|door| told_of(door)).collect()),
@@ -272,6 +297,11 @@ async fn answer(gateway: &Gateway, ask: FrontQuestion, teller: &Teller) {
         },
         // It has no answer of its own.
         FrontQuestion::Stop => FrontAnswer::Stopped,
+        FrontQuestion::At { .. } => FrontAnswer::Problem {
+            code: "not-elsewhere".to_owned(),
+            text: "a question for a server is for one server".to_owned(),
+            state_ndx: None,
+        },
     };
     teller.tell(told).await;
 }

@@ -31,6 +31,7 @@ mod log;
 mod metrics;
 pub mod node;
 mod progress;
+mod remote;
 mod roster;
 mod scrub;
 pub mod seed;

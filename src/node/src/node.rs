@@ -53,6 +53,7 @@ use crate::lanes::{LaneError, Lanes, Maker};
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::remote::{self, Remote};
 use crate::roster::{self, Registrar};
 use crate::scrub::{Findings, Scrubber};
 use crate::snapshots::archiving::Archiver;
@@ -80,6 +81,8 @@ const SNAPSHOT_ASKS_MAX: usize = 1024;
 /// What waits for the task that takes care of certificates.
 const COSIGN_ASKS_MAX: usize = 1024;
 
+/// Messages on behalf of front ends that wait; others are lost.
+const ROUTE_MESSAGES_MAX: usize = 256;
 /// Messages of gossip that wait; others are lost, and said again.
 const GOSSIP_MESSAGES_MAX: usize = 64;
 
@@ -372,6 +375,7 @@ impl Node {
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let (gossip, gossip_heard) = mpsc::channel(GOSSIP_MESSAGES_MAX);
+        let (routes, routes_heard) = mpsc::channel(ROUTE_MESSAGES_MAX);
         let (chunk_messages, chunks_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let inbox = Inbox {
             verify: config.verify,
@@ -382,6 +386,7 @@ impl Node {
             snapshots: snapshots.clone(),
             cosigning: cosigning.clone(),
             gossip,
+            routes,
             roster: Arc::clone(&roster),
         };
         let opened = Directories::open(&config.data_dir);
@@ -516,6 +521,7 @@ impl Node {
         let stopping = tasks.stopping();
         tasks.spawn("snapshot task".to_owned(), snapshotting.run(snapshots_asked, stopping));
 
+        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
         let http_certificate = http::certificate(&config.http)?;
@@ -567,9 +573,11 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        let answering = remote::Task { remote: remote.clone(), gateway: gateway.clone() };
+        tasks.spawn("answers to other nodes".to_owned(), answering.run(routes_heard));
         if let Some(fronts) = fronts {
-            let host =
-                Host { gateway: gateway.clone(), cluster: cluster.to_string(), node: config.me.id.clone() };
+            let (gateway, cluster, node) = (gateway.clone(), cluster.to_string(), config.me.id.clone());
+            let host = Host { gateway, cluster, node, remote };
             tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
         }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);

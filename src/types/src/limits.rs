@@ -393,6 +393,12 @@ pub const FRONT_ANSWERS_MAX: usize = 16;
 pub const FRONT_FRAME_BYTES_MAX: usize = 2 << 20;
 /// Milliseconds that one of them may take to read an answer.
 pub const FRONT_WRITE_MS_MAX: u64 = 10_000;
+/// Bytes of a question that is for another node's front ends' door.
+pub const ROUTE_QUESTION_BYTES_MAX: usize = 256 << 10;
+/// Questions to other nodes that wait for their answers, and such questions of one other node that this one is answering.
+pub const ROUTE_QUESTIONS_MAX: usize = 256;
+/// Bytes up to which what nodes carry for front ends travels with what makes progress; what is larger, with old decrees.
+pub const ROUTE_SMALL_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
