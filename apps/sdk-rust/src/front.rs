@@ -102,7 +102,8 @@ impl FrontEnd {
         &self.node
     }
 
-    /// From now on this node answers, by its name: [`FrontEnd::apps`], [`FrontEnd::query`] and [`FrontEnd::wait`] are asked of it over the
+    /// From now on this node answers, by its name: [`FrontEnd::apps`], [`FrontEnd::yards`], [`FrontEnd::query`] and
+    /// [`FrontEnd::wait`] are asked of it over the
     /// nodes' own connections. `None`: the one that this is connected to.
     pub fn set_server(&mut self, server: Option<&str>) {
         self.server = server.map(str::to_owned);
@@ -155,8 +156,15 @@ impl FrontEnd {
         Ok(States(self))
     }
 
-    fn ask(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
+    pub(crate) fn ask(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
         self.send(ask)?;
+        self.told()
+    }
+
+    /// What the node that is connected to answers itself.
+    pub(crate) fn ask_here(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
+        self.last += 1;
+        self.link.send(&Asked { id: self.last, ask })?;
         self.told()
     }
 
@@ -199,10 +207,10 @@ impl Iterator for States {
     }
 }
 
-fn unexpected(answer: &FrontAnswer) -> AskError {
+pub(crate) fn unexpected(answer: &FrontAnswer) -> AskError {
     LinkError::Unexpected(format!("{answer:?}")).into()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -202,7 +202,8 @@ fn a_process_that_takes_nothing_loses_its_yard() {
     node.0.look(yard, None, 1);
     assert_eq!(idle(&mut node), 1);
     assert_eq!(node.send("yard", "", false), refused(Reason::UnknownYard));
-    assert_eq!(node.0.look(yard, None, 1), None);
+    assert_eq!((node.0.look(yard, None, 1), node.0.is_open(yard)), (None, false));
+    assert!(node.0.open("yard", None).is_ok(), "it may come again");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod http;
 mod inbox;
 pub mod intake;
 pub mod lanes;
+mod life;
 mod log;
 mod metrics;
 pub mod node;
@@ -43,6 +44,7 @@ mod states;
 mod status;
 mod tasks;
 mod upgrade;
+mod yards;
 
 pub use config::Config;
 pub use node::{Addresses, Node, StartError};

@@ -13,6 +13,7 @@ use metrics::counter;
 use synod_gateway::{Gateway, Read};
 use synod_lane::front::{Asked, FrontAnswer, FrontQuestion, Told};
 use synod_lane::message::Encoding;
+use synod_lane::yard::YardQuestion;
 use synod_lane::{decode, encode};
 use synod_mesh::Mesh;
 use synod_types::frame::HEADER_BYTES;
@@ -25,6 +26,7 @@ use tracing::warn;
 
 use crate::fronts::answer_for_another;
 use crate::roster::Roster;
+use crate::yards::Yards;
 
 /// The encoding of questions and answers between nodes.
 const ENCODING: Encoding = Encoding::MessagePack;
@@ -151,7 +153,7 @@ enum NoAnswer {
     UnknownServer(String),
     #[error("the server {0:?} cannot be asked now: {1}")]
     Away(String, Away),
-    #[error("only apps, query and wait are asked of another server: connect to it for the others")]
+    #[error("only apps, yards, query and wait are asked of another server: connect to it for the others")]
     NotElsewhere,
     #[error("{ROUTE_QUESTIONS_MAX} questions of this node wait for answers of others: try again")]
     Busy,
@@ -211,12 +213,15 @@ pub(crate) fn node_called(roster: &Roster, name: &str) -> Option<NodeId> {
 /// How long an answer of another node is waited for; `None`: that is asked of no other node.
 fn patience(ask: &FrontQuestion) -> Option<Duration> {
     match ask {
-        FrontQuestion::Apps => Some(MARGIN),
+        FrontQuestion::Apps | FrontQuestion::Yard(YardQuestion::List) => Some(MARGIN),
         FrontQuestion::Query { wait_ms, .. } | FrontQuestion::Wait { wait_ms, .. } => {
             let wait = wait_ms.map_or(Read::WAIT_DEFAULT, Duration::from_millis);
             Some(wait.min(Read::WAIT_MAX) + MARGIN)
         }
-        FrontQuestion::Follow { .. } | FrontQuestion::Stop | FrontQuestion::At { .. } => None,
+        FrontQuestion::Follow { .. }
+        | FrontQuestion::Stop
+        | FrontQuestion::At { .. }
+        | FrontQuestion::Yard(_) => None,
     }
 }
 
@@ -228,6 +233,7 @@ pub(crate) fn count(event: &'static str) {
 /// Takes what other nodes say on behalf of front ends, and answers their questions.
 pub(crate) struct Task {
     pub remote: Remote,
+    pub yards: Yards,
     pub gateway: Gateway,
 }
 
@@ -243,14 +249,16 @@ impl Task {
                         let asking = under_way.entry(from).or_default();
                         if *asking < ROUTE_QUESTIONS_MAX {
                             *asking += 1;
-                            jobs.spawn(answer(self.remote.clone(), self.gateway.clone(), from, bytes));
+                            let (remote, yards, gateway) =
+                                (self.remote.clone(), self.yards.clone(), self.gateway.clone());
+                            jobs.spawn(answer(remote, yards, gateway, from, bytes));
                         } else {
                             // Who asks is told by its own clock.
                             count("busy");
                         }
                     }
                     Some((from, RouteMessage::Told(bytes))) => self.remote.on_told(from, &bytes),
-                    Some((_, RouteMessage::Packet(_))) => {}
+                    Some((from, RouteMessage::Packet(bytes))) => self.yards.on_packet(from, &bytes),
                     None => return,
                 },
                 Some(ended) = jobs.join_next() => match ended {
@@ -270,7 +278,7 @@ impl Task {
 }
 
 /// Answers one question of another node; gives that node back.
-async fn answer(remote: Remote, gateway: Gateway, from: NodeId, bytes: Bytes) -> NodeId {
+async fn answer(remote: Remote, yards: Yards, gateway: Gateway, from: NodeId, bytes: Bytes) -> NodeId {
     let asked = decode::<Asked>(ENCODING, &bytes);
     let Asked { id, ask } = match asked {
         Ok(asked) => asked,
@@ -281,6 +289,9 @@ async fn answer(remote: Remote, gateway: Gateway, from: NodeId, bytes: Bytes) ->
         }
     };
     let told = match patience(&ask) {
+        Some(_) if ask == FrontQuestion::Yard(YardQuestion::List) => {
+            encode(ENCODING, &Told { id, tell: yards.list() }).ok()
+        }
         Some(_) => answer_for_another(&gateway, id, ask, ENCODING).await,
         None => None,
     };

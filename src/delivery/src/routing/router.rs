@@ -153,6 +153,11 @@ impl Router {
         Ok(id)
     }
 
+    /// Whether a yard is still open.
+    pub fn is_open(&self, id: YardId) -> bool {
+        self.yards.values().any(|yard| yard.id == id)
+    }
+
     /// A yard's process is gone.
     pub fn on_gone(&mut self, id: YardId, effects: &mut Vec<Effect>) {
         self.close(id, effects);

@@ -282,6 +282,7 @@ impl World {
 
 /// What happened in a run.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(dead_code, reason = "not everybody who includes this counts")]
 pub struct Counts {
     pub taken: u64,
     pub lost: u64,
@@ -291,6 +292,7 @@ pub struct Counts {
     pub repeated: u64,
 }
 
+#[allow(dead_code, reason = "as above")]
 impl Counts {
     pub fn add(&mut self, other: Counts) {
         self.taken += other.taken;
