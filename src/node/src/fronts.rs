@@ -266,24 +266,25 @@ pub(crate) async fn answer_anywhere(host: &Host, ask: FrontQuestion, teller: &Te
         FrontQuestion::At { server: _, ask } if *ask == FrontQuestion::Yard(YardQuestion::List) => {
             teller.tell(host.yards.list()).await;
         }
-        FrontQuestion::At { server: _, ask } => answer(&host.gateway, *ask, teller).await,
-        ask => answer(&host.gateway, ask, teller).await,
+        FrontQuestion::At { server: _, ask } => answer(host, *ask, teller).await,
+        ask => answer(host, ask, teller).await,
     }
 }
 
 /// The one frame that answers a question of another node's front end.
 pub(crate) async fn answer_for_another(
-    gateway: &Gateway,
+    host: &Host,
     id: u64,
     ask: FrontQuestion,
     encoding: Encoding,
 ) -> Option<Vec<u8>> {
     let (answers, mut frames) = mpsc::channel(1);
-    answer(gateway, ask, &Teller { id, encoding, answers }).await;
+    answer(host, ask, &Teller { id, encoding, answers }).await;
     frames.recv().await
 }
 
-async fn answer(gateway: &Gateway, ask: FrontQuestion, teller: &Teller) {
+async fn answer(host: &Host, ask: FrontQuestion, teller: &Teller) {
+    let gateway = &host.gateway;
     let told = match ask {
         FrontQuestion::Apps => FrontAnswer::Apps(gateway.apps().iter().map(|door| told_of(door)).collect()),
         FrontQuestion::Query { app, query, linearizable, min, wait_ms } => {

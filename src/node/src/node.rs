@@ -587,13 +587,17 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
-        let answering =
-            remote::Task { remote: remote.clone(), yards: yards.clone(), gateway: gateway.clone() };
+        let host = Host {
+            gateway: gateway.clone(),
+            cluster: cluster.to_string(),
+            node: config.me.id.clone(),
+            remote,
+            yards: yards.clone(),
+        };
+        let answering = remote::Task { host: host.clone() };
         tasks.spawn("answers to other nodes".to_owned(), answering.run(routes_heard));
-        tasks.spawn("yards".to_owned(), yards.clone().run());
+        tasks.spawn("yards".to_owned(), yards.run());
         if let Some(fronts) = fronts {
-            let (gateway, cluster, node) = (gateway.clone(), cluster.to_string(), config.me.id.clone());
-            let host = Host { gateway, cluster, node, remote, yards };
             tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
         }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::counter;
-use synod_gateway::{Gateway, Read};
+use synod_gateway::Read;
 use synod_lane::front::{Asked, FrontAnswer, FrontQuestion, Told};
 use synod_lane::message::Encoding;
 use synod_lane::yard::YardQuestion;
@@ -24,9 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::warn;
 
-use crate::fronts::answer_for_another;
+use crate::fronts::{Host, answer_for_another};
 use crate::roster::Roster;
-use crate::yards::Yards;
 
 /// The encoding of questions and answers between nodes.
 const ENCODING: Encoding = Encoding::MessagePack;
@@ -218,10 +217,8 @@ fn patience(ask: &FrontQuestion) -> Option<Duration> {
             let wait = wait_ms.map_or(Read::WAIT_DEFAULT, Duration::from_millis);
             Some(wait.min(Read::WAIT_MAX) + MARGIN)
         }
-        FrontQuestion::Follow { .. }
-        | FrontQuestion::Stop
-        | FrontQuestion::At { .. }
-        | FrontQuestion::Yard(_) => None,
+        // What says more than once, what is a connection's own, and what somebody may add.
+        _ => None,
     }
 }
 
@@ -232,9 +229,8 @@ pub(crate) fn count(event: &'static str) {
 
 /// Takes what other nodes say on behalf of front ends, and answers their questions.
 pub(crate) struct Task {
-    pub remote: Remote,
-    pub yards: Yards,
-    pub gateway: Gateway,
+    /// This node, with the way to the others.
+    pub host: Host,
 }
 
 impl Task {
@@ -249,16 +245,14 @@ impl Task {
                         let asking = under_way.entry(from).or_default();
                         if *asking < ROUTE_QUESTIONS_MAX {
                             *asking += 1;
-                            let (remote, yards, gateway) =
-                                (self.remote.clone(), self.yards.clone(), self.gateway.clone());
-                            jobs.spawn(answer(remote, yards, gateway, from, bytes));
+                            jobs.spawn(answer(self.host.clone(), from, bytes));
                         } else {
                             // Who asks is told by its own clock.
                             count("busy");
                         }
                     }
-                    Some((from, RouteMessage::Told(bytes))) => self.remote.on_told(from, &bytes),
-                    Some((from, RouteMessage::Packet(bytes))) => self.yards.on_packet(from, &bytes),
+                    Some((from, RouteMessage::Told(bytes))) => self.host.remote.on_told(from, &bytes),
+                    Some((from, RouteMessage::Packet(bytes))) => self.host.yards.on_packet(from, &bytes),
                     None => return,
                 },
                 Some(ended) = jobs.join_next() => match ended {
@@ -278,7 +272,7 @@ impl Task {
 }
 
 /// Answers one question of another node; gives that node back.
-async fn answer(remote: Remote, yards: Yards, gateway: Gateway, from: NodeId, bytes: Bytes) -> NodeId {
+async fn answer(host: Host, from: NodeId, bytes: Bytes) -> NodeId {
     let asked = decode::<Asked>(ENCODING, &bytes);
     let Asked { id, ask } = match asked {
         Ok(asked) => asked,
@@ -290,9 +284,9 @@ async fn answer(remote: Remote, yards: Yards, gateway: Gateway, from: NodeId, by
     };
     let told = match patience(&ask) {
         Some(_) if ask == FrontQuestion::Yard(YardQuestion::List) => {
-            encode(ENCODING, &Told { id, tell: yards.list() }).ok()
+            encode(ENCODING, &Told { id, tell: host.yards.list() }).ok()
         }
-        Some(_) => answer_for_another(&gateway, id, ask, ENCODING).await,
+        Some(_) => answer_for_another(&host, id, ask, ENCODING).await,
         None => None,
     };
     let whole = |told: &Vec<u8>| told.len() + AROUND_BYTES <= FRAME_BYTES_MAX;
@@ -306,7 +300,7 @@ async fn answer(remote: Remote, yards: Yards, gateway: Gateway, from: NodeId, by
     });
     if let Some(told) = told {
         let told = Bytes::from(told).split_off(HEADER_BYTES);
-        remote.0.mesh.send(from, &Message::Route(RouteMessage::Told(told)));
+        host.remote.0.mesh.send(from, &Message::Route(RouteMessage::Told(told)));
     }
     from
 }
