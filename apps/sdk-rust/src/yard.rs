@@ -2,6 +2,29 @@
 //!
 //! A [`Yard`] has one question under way at a time, as a [`FrontEnd`] has, and is one: while it waits for messages, another connection
 //! sends. Nothing is buffered here: what is not taken waits at the node, where it is counted.
+//!
+//! ```no_run
+//! use std::{path::Path, time::Duration};
+//! use synod_sdk::{Encoding, front::{AskError, FrontEnd}};
+//!
+//! fn print_for_others(socket: &Path) -> Result<(), AskError> {
+//!     let front = FrontEnd::connect(socket, "printer 1.0", Encoding::MessagePack, Duration::ZERO)?;
+//!     let mut printer = front.open("printer", Some(&["a4", "a3"]))?;
+//!     loop {
+//!         for page in printer.receive(None, 16, Duration::from_secs(30))? {
+//!             println!("{} has {} bytes for {}", page.from, page.body.len(), page.queue);
+//!             if page.wants_reply {
+//!                 printer.reply(page.number, "printed")?;
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! fn print_there(socket: &Path, page: Vec<u8>) -> Result<(), AskError> {
+//!     let mut front = FrontEnd::connect(socket, "desk 1.0", Encoding::MessagePack, Duration::ZERO)?;
+//!     front.send_to("node3/printer/a4", page, None)
+//! }
+//! ```
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;

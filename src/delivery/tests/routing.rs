@@ -7,6 +7,7 @@ mod many;
 mod routed;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use many::run_seeds;
@@ -15,7 +16,7 @@ use synod_delivery::broken::Broken;
 use synod_delivery::routing::{
     Effect, Happening, Letter, NotOpened, NotReplied, Order, Outcome, Reason, Router, TICK_MS, YardId,
 };
-use synod_delivery::toolbox::{Body, Packet};
+use synod_delivery::toolbox::{Body, Life, Message, MessageId, Packet, Seat, Seen, Topic, Window};
 use synod_types::limits::{
     ERRANDS_MAX, LETTERS_WAITING_MAX, ROUTE_BODY_BYTES_MAX, TOOLBOX_WINDOW_MAX, YARD_BYTES_MAX,
     YARD_IDLE_MS_MAX, YARD_QUEUES_MAX, YARD_REQUESTS_MAX, YARD_WAITING_MAX, YARDS_MAX,
@@ -283,9 +284,38 @@ fn letters_are_golden() {
     all.extend(
         reasons.map(|reason| (format!("refused-{}", reason.name()), outcome(Outcome::Refused(reason)))),
     );
+    let packets: Vec<_> =
+        packets().into_iter().map(|(name, body)| (name, Packet { incarnation: 300, body })).collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/letters-v3.hex");
-    let kept = synod_golden::holds(path, all.iter().map(|(name, letter)| (name, wire::encode(letter))));
+    let letters = all.iter().map(|(name, letter)| (name.clone(), wire::encode(letter)));
+    let made = letters.chain(packets.iter().map(|(name, packet)| ((*name).to_owned(), wire::encode(packet))));
+    let kept = synod_golden::holds(path, made.collect::<Vec<_>>());
     for (name, letter) in all {
         assert_eq!(wire::decode::<Letter>(&kept[&name]).unwrap(), letter);
     }
+    for (name, packet) in packets {
+        assert_eq!(wire::decode::<Packet>(&kept[name]).unwrap(), packet);
+    }
+}
+
+/// What packets say, of which those of a link are: one receiver, and no causes.
+fn packets() -> [(&'static str, Body); 4] {
+    let (source, life) = (Life { node: id(0), incarnation: 300 }, Life { node: id(1), incarnation: 2 });
+    let mut window = Window::through(300);
+    assert!(window.insert(302));
+    let message = Message {
+        id: MessageId { source, number: 301 },
+        lamport: 302,
+        settled: 299,
+        audience: vec![Seat { life, since: 7 }],
+        causes: Vec::new(),
+        topic: Topic(0),
+        payload: Bytes::from_static(b"letter"),
+    };
+    [
+        ("packet-data", Body::Data(Arc::new(message))),
+        ("packet-report", Body::Report(vec![Seen { source, window, settled: Window::through(3) }])),
+        ("packet-expelled", Body::Expelled { incarnation: 2 }),
+        ("packet-bye", Body::Bye),
+    ]
 }

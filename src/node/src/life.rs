@@ -35,6 +35,8 @@ mod tests {
     fn lives_grow_also_where_the_clock_does_not() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(begin(dir.path(), 500).unwrap(), 500);
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/life");
+        synod_golden::holds_file(golden, &fs::read(dir.path().join(FILE)).unwrap());
         assert_eq!(begin(dir.path(), 500).unwrap(), 501);
         assert_eq!(begin(dir.path(), 7).unwrap(), 502);
         assert_eq!(begin(dir.path(), 900).unwrap(), 900);

@@ -422,7 +422,7 @@ pub const YARD_REQUESTS_MAX: usize = 1024;
 /// Messages that a yard's process takes at once.
 pub const YARD_ARRIVALS_MAX: usize = 64;
 /// Milliseconds for which a yard's process may leave messages waiting without looking; then its yard is closed.
-pub const YARD_IDLE_MS_MAX: u64 = 10_000;
+pub const YARD_IDLE_MS_MAX: u64 = 60_000;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
