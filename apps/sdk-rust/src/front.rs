@@ -67,6 +67,7 @@ pub struct FrontEnd {
     last: u64,
     cluster: String,
     node: String,
+    server: Option<String>,
 }
 
 impl FrontEnd {
@@ -85,7 +86,7 @@ impl FrontEnd {
         link.send(&FrontHello { versions: (FRONT_VERSION, FRONT_VERSION), program: program.to_owned() })?;
         match link.receive()? {
             FrontReception::Welcome { version: _, cluster, node } => {
-                Ok(FrontEnd { link, last: 0, cluster, node })
+                Ok(FrontEnd { link, last: 0, cluster, node, server: None })
             }
             FrontReception::Refused(why) => Err(AskError::Refused(why)),
         }
@@ -99,6 +100,13 @@ impl FrontEnd {
     /// The node's name.
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// From now on this node answers, by its name: [`FrontEnd::apps`], [`FrontEnd::yards`], [`FrontEnd::query`] and
+    /// [`FrontEnd::wait`] are asked of it over the
+    /// nodes' own connections. `None`: the one that this is connected to.
+    pub fn set_server(&mut self, server: Option<&str>) {
+        self.server = server.map(str::to_owned);
     }
 
     /// All applications.
@@ -144,16 +152,29 @@ impl FrontEnd {
     /// # Errors
     /// [`AskError`].
     pub fn follow(mut self, app: &str, after: u64) -> Result<States, AskError> {
-        self.last += 1;
-        let ask = FrontQuestion::Follow { app: app.to_owned(), after };
-        self.link.send(&Asked { id: self.last, ask })?;
+        self.send(FrontQuestion::Follow { app: app.to_owned(), after })?;
         Ok(States(self))
     }
 
-    fn ask(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
+    pub(crate) fn ask(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
+        self.send(ask)?;
+        self.told()
+    }
+
+    /// What the node that is connected to answers itself.
+    pub(crate) fn ask_here(&mut self, ask: FrontQuestion) -> Result<FrontAnswer, AskError> {
         self.last += 1;
         self.link.send(&Asked { id: self.last, ask })?;
         self.told()
+    }
+
+    fn send(&mut self, ask: FrontQuestion) -> Result<(), AskError> {
+        self.last += 1;
+        let ask = match self.server.clone() {
+            Some(server) => FrontQuestion::At { server, ask: Box::new(ask) },
+            None => ask,
+        };
+        Ok(self.link.send(&Asked { id: self.last, ask })?)
     }
 
     fn told(&mut self) -> Result<FrontAnswer, AskError> {
@@ -186,10 +207,10 @@ impl Iterator for States {
     }
 }
 
-fn unexpected(answer: &FrontAnswer) -> AskError {
+pub(crate) fn unexpected(answer: &FrontAnswer) -> AskError {
     LinkError::Unexpected(format!("{answer:?}")).into()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@
 
 pub mod front;
 mod worker;
+pub mod yard;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -32,6 +32,18 @@ pub enum Fault {
     NothingPulled,
     /// Gossip: who hears of a later life of himself goes on with his own.
     LaterLifeIgnored,
+    /// Routing: a queue takes everything.
+    QueueUnbounded,
+    /// Routing: what came last is taken first.
+    LastComesFirst,
+    /// Routing: a yard that is open is opened again.
+    NameGivenTwice,
+    /// Routing: who waits for a yard that is gone is not told.
+    ReapedSilently,
+    /// Routing: who sends to where nobody takes it is not told.
+    RefusedSilently,
+    /// Routing: who waits for a node that started again is not told.
+    LostNotTold,
 }
 
 /// Which fault is switched on.

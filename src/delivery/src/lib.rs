@@ -21,7 +21,7 @@
 //! but comes later, since whoever is not heard asks again.
 //!
 //! Beside that, and apart from it, there are [`cosign`], by which nodes come to certificates of states, [`gossip`], by which everybody
-//! learns how far everybody is, and a [`toolbox`] of broadcasts, as a library of its own.
+//! learns how far everybody is; a [`toolbox`] of broadcasts; and [`routing`], by which processes on different hosts send each other messages on it.
 //!
 //! Start with [`event`], then `core.rs`, which takes events apart; `offering.rs` gives, `fetches.rs` takes (one file at a
 //! time in `fetch.rs`), and `awaiting.rs` counts.
@@ -37,6 +37,7 @@ mod fetches;
 pub mod gossip;
 mod offering;
 mod recent;
+pub mod routing;
 pub mod toolbox;
 mod wants;
 

@@ -1,5 +1,5 @@
 //! A toolbox of broadcasts in a fixed group of nodes: failure detector, best-effort, reliable, uniform, FIFO and causal
-//! delivery, logical clocks, and ids that survive restarts. A library of its own; the rest of Synod does not need it.
+//! delivery, logical clocks, and ids that survive restarts. A library of its own; [`crate::routing`] has its links from here.
 //!
 //! [`Node`] is one member, as a function: an [`Event`] goes in, [`Effect`]s come out. It is told of ticks and packets, and says
 //! what to send and what was delivered. What it is made of is chosen with [`Node::builder`], where what needs something

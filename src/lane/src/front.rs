@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::Blob;
+use crate::yard::{YardAnswer, YardQuestion};
 
 /// The version of what is said here.
 pub const FRONT_VERSION: u32 = 1;
@@ -95,6 +96,16 @@ pub enum FrontQuestion {
     },
     /// Ends what has this number. [`FrontAnswer::Stopped`].
     Stop,
+    /// Has another node answer: one of [`FrontQuestion::Apps`], [`FrontQuestion::Query`], [`FrontQuestion::Wait`] and
+    /// [`YardQuestion::List`].
+    At {
+        /// The node's name; that of this one is as if nothing had been said of it.
+        server: String,
+        /// The question.
+        ask: Box<FrontQuestion>,
+    },
+    /// About messages between processes. [`FrontAnswer::Yard`].
+    Yard(YardQuestion),
 }
 
 /// See [`Told`].
@@ -131,6 +142,8 @@ pub enum FrontAnswer {
     },
     /// It has ended.
     Stopped,
+    /// To [`FrontQuestion::Yard`].
+    Yard(YardAnswer),
 }
 
 /// An application, as it is.

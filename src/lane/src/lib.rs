@@ -8,7 +8,8 @@
 //! Nothing here opens a socket or starts a process, and nothing needs a runtime: calls wait, each at most as long as a worker may
 //! take for an answer. Whose peer may be whose is decided before a socket gets here (`src/node/src/lanes.rs`).
 //!
-//! Front ends in processes of their own ask a node in the same frames: [`front`].
+//! Front ends in processes of their own ask a node in the same frames: [`front`]. They send each other messages, also from one host to
+//! another: [`yard`].
 //!
 //! Start with [`message`] (what is said), then [`lane`] (what a node does when a worker comes and goes). The worker's end is
 //! `synod-sdk`, or in Python `apps/sdk-python`.
@@ -18,6 +19,7 @@ pub mod lane;
 pub mod link;
 pub mod message;
 mod tail;
+pub mod yard;
 
 pub use lane::{Lane, LaneApp, Presence};
 pub use link::{Link, LinkError, decode, encode};

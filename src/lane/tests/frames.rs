@@ -14,6 +14,15 @@ use synod_lane::front::{AppTold, Asked, FrontAnswer, FrontHello, FrontQuestion, 
 use synod_lane::message::{
     Answer, Batch, Blob, Command, Encoding, Hello, Outcome, Question, Reception, Refused, Welcome,
 };
+use synod_lane::yard::{Arrived, ServerTold, YardAnswer, YardQuestion, YardTold};
+
+fn yard() -> String {
+    "printer".to_owned()
+}
+
+fn to() -> String {
+    "node3/printer/a4".to_owned()
+}
 
 const ENCODINGS: [(&str, Encoding); 2] = [("json", Encoding::Json), ("msgpack", Encoding::MessagePack)];
 
@@ -133,6 +142,33 @@ fn frames_of_front_ends_are_golden() {
         ("wait", FrontQuestion::Wait { app: app(), state_ndx: 31, wait_ms: Some(500) }),
         ("follow", FrontQuestion::Follow { app: app(), after: 31 }),
         ("stop", FrontQuestion::Stop),
+        ("at", FrontQuestion::At { server: "node3".to_owned(), ask: Box::new(FrontQuestion::Apps) }),
+        ("yard-servers", FrontQuestion::Yard(YardQuestion::Servers)),
+        ("yard-list", FrontQuestion::Yard(YardQuestion::List)),
+        (
+            "yard-open",
+            FrontQuestion::Yard(YardQuestion::Open {
+                yard: yard(),
+                queues: Some(vec![String::new(), "a4".to_owned()]),
+            }),
+        ),
+        (
+            "yard-receive",
+            FrontQuestion::Yard(YardQuestion::Receive {
+                queue: Some("a4".to_owned()),
+                max: Some(64),
+                wait_ms: Some(30_000),
+            }),
+        ),
+        (
+            "yard-send",
+            FrontQuestion::Yard(YardQuestion::Send { to: to(), body: blob(b"page"), wait_ms: Some(500) }),
+        ),
+        (
+            "yard-request",
+            FrontQuestion::Yard(YardQuestion::Request { to: to(), body: blob(b"page"), wait_ms: None }),
+        ),
+        ("yard-reply", FrontQuestion::Yard(YardQuestion::Reply { number: 5, body: blob(b"done") })),
     ];
     hold(&mut golden, asked.map(|(name, ask)| (name, Asked { id: 7, ask })).into());
     let told = AppTold {
@@ -155,6 +191,31 @@ fn frames_of_front_ends_are_golden() {
             },
         ),
         ("stopped", FrontAnswer::Stopped),
+        (
+            "yard-all-servers",
+            FrontAnswer::Yard(YardAnswer::Servers(vec![ServerTold {
+                server: "node3".to_owned(),
+                is_there: true,
+            }])),
+        ),
+        (
+            "yard-yards",
+            FrontAnswer::Yard(YardAnswer::Yards(vec![YardTold { yard: yard(), queues: None, waiting: 2 }])),
+        ),
+        ("yard-opened", FrontAnswer::Yard(YardAnswer::Opened)),
+        (
+            "yard-arrived",
+            FrontAnswer::Yard(YardAnswer::Arrived(vec![Arrived {
+                number: 5,
+                from: "node1/desk".to_owned(),
+                queue: "a4".to_owned(),
+                body: blob(b"page"),
+                wants_reply: true,
+            }])),
+        ),
+        ("yard-taken", FrontAnswer::Yard(YardAnswer::Taken)),
+        ("yard-replied", FrontAnswer::Yard(YardAnswer::Replied(blob(b"done")))),
+        ("yard-sent", FrontAnswer::Yard(YardAnswer::Sent)),
     ];
     hold(&mut golden, told.map(|(name, tell)| (name, Told { id: 7, tell })).into());
     synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/front-v1.hex"), golden);

@@ -4,7 +4,8 @@
 //! delays the heartbeat that keeps a leader. Within a priority, messages arrive in the order in which they were
 //! sent; between priorities there is no order.
 
-use synod_types::{ContentMessage, GroupMessage, Message};
+use synod_types::limits::ROUTE_SMALL_BYTES_MAX;
+use synod_types::{ContentMessage, GroupMessage, Message, RouteMessage};
 
 /// How urgent a message is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +38,16 @@ impl Priority {
                 | ContentMessage::PieceRequest { .. } => Priority::Control,
                 ContentMessage::Offer { .. } | ContentMessage::Piece { .. } => Priority::Bulk,
             },
+            // Their order is their own business; what is large delays nothing that makes progress.
+            Message::Route(
+                RouteMessage::Asked(bytes) | RouteMessage::Told(bytes) | RouteMessage::Packet(bytes),
+            ) => {
+                if bytes.len() > ROUTE_SMALL_BYTES_MAX {
+                    Priority::Bulk
+                } else {
+                    Priority::Replication
+                }
+            }
             Message::Forward { .. }
             | Message::ForwardRefused { .. }
             | Message::Checkpoint { .. }

@@ -15,6 +15,7 @@ use synod_lane::front::{
     AppTold, Asked, FRONT_VERSION, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told,
 };
 use synod_lane::message::{Blob, Encoding};
+use synod_lane::yard::YardQuestion;
 use synod_lane::{decode, encode};
 use synod_types::StateNdx;
 use synod_types::frame::FrameReader;
@@ -32,6 +33,8 @@ use tracing::{info, warn};
 
 use crate::config::FrontEndsConfig;
 use crate::lanes::{Admitted, LaneError, listen};
+use crate::remote::Remote;
+use crate::yards::{Job, Yard, Yards};
 
 /// The name of the socket where none is given.
 pub(crate) const SOCKET: &str = "front-ends.sock";
@@ -53,6 +56,10 @@ pub(crate) struct Host {
     pub cluster: String,
     /// The node's name.
     pub node: String,
+    /// The way to the other nodes.
+    pub remote: Remote,
+    /// Its yards.
+    pub yards: Yards,
 }
 
 /// Why a connection is over.
@@ -133,6 +140,8 @@ struct Connection {
     answers: mpsc::Sender<Vec<u8>>,
     jobs: JoinSet<u64>,
     under_way: HashMap<u64, AbortHandle>,
+    /// The one that it has opened.
+    yard: Option<Yard>,
 }
 
 impl Connection {
@@ -164,7 +173,7 @@ impl Connection {
             Ok(())
         };
         let (jobs, under_way) = (JoinSet::new(), HashMap::new());
-        let connection = Connection { host, encoding, read, frames, answers, jobs, under_way };
+        let connection = Connection { host, encoding, read, frames, answers, jobs, under_way, yard: None };
         // Whichever ends first ends the other one, and all jobs with it.
         tokio::select! {
             read = connection.read_all() => read,
@@ -198,11 +207,14 @@ impl Connection {
             if self.under_way.contains_key(&id) {
                 return Err(FrontError::Malformed(format!("question {id} is under way already")));
             }
-            let (gateway, answers, encoding) =
-                (self.host.gateway.clone(), self.answers.clone(), self.encoding);
+            let host = self.host.clone();
+            let teller = Teller { id, encoding: self.encoding, answers: self.answers.clone() };
+            let work: Job = match ask {
+                FrontQuestion::Yard(ask) => host.yards.begin(&host, &mut self.yard, ask, teller),
+                ask => Box::pin(async move { answer_anywhere(&host, ask, &teller).await }),
+            };
             let job = self.jobs.spawn(async move {
-                let teller = Teller { id, encoding, answers };
-                answer(&gateway, ask, &teller).await;
+                work.await;
                 id
             });
             self.under_way.insert(id, job);
@@ -218,7 +230,7 @@ impl Connection {
 }
 
 /// Answers one question.
-struct Teller {
+pub(crate) struct Teller {
     id: u64,
     encoding: Encoding,
     answers: mpsc::Sender<Vec<u8>>,
@@ -226,7 +238,7 @@ struct Teller {
 
 impl Teller {
     /// `false`: nobody is there any more.
-    async fn tell(&self, tell: FrontAnswer) -> bool {
+    pub(crate) async fn tell(&self, tell: FrontAnswer) -> bool {
         let id = self.id;
         match framed(self.encoding, &Told { id, tell }) {
             Ok(frame) => self.answers.send(frame).await.is_ok(),
@@ -245,7 +257,34 @@ impl Teller {
     }
 }
 
-async fn answer(gateway: &Gateway, ask: FrontQuestion, teller: &Teller) {
+/// Answers a question, or has the node answer it for which it is.
+pub(crate) async fn answer_anywhere(host: &Host, ask: FrontQuestion, teller: &Teller) {
+    match ask {
+        FrontQuestion::At { server, ask } if server != host.node => {
+            teller.tell(host.remote.ask(&server, *ask).await).await;
+        }
+        FrontQuestion::At { server: _, ask } if *ask == FrontQuestion::Yard(YardQuestion::List) => {
+            teller.tell(host.yards.list()).await;
+        }
+        FrontQuestion::At { server: _, ask } => answer(host, *ask, teller).await,
+        ask => answer(host, ask, teller).await,
+    }
+}
+
+/// The one frame that answers a question of another node's front end.
+pub(crate) async fn answer_for_another(
+    host: &Host,
+    id: u64,
+    ask: FrontQuestion,
+    encoding: Encoding,
+) -> Option<Vec<u8>> {
+    let (answers, mut frames) = mpsc::channel(1);
+    answer(host, ask, &Teller { id, encoding, answers }).await;
+    frames.recv().await
+}
+
+async fn answer(host: &Host, ask: FrontQuestion, teller: &Teller) {
+    let gateway = &host.gateway;
     let told = match ask {
         FrontQuestion::Apps => FrontAnswer::Apps(gateway.apps().iter().map(|door| told_of(door)).collect()),
         FrontQuestion::Query { app, query, linearizable, min, wait_ms } => {
@@ -272,6 +311,11 @@ async fn answer(gateway: &Gateway, ask: FrontQuestion, teller: &Teller) {
         },
         // It has no answer of its own.
         FrontQuestion::Stop => FrontAnswer::Stopped,
+        FrontQuestion::At { .. } | FrontQuestion::Yard(_) => FrontAnswer::Problem {
+            code: "not-elsewhere".to_owned(),
+            text: "that is not asked of a server by its name".to_owned(),
+            state_ndx: None,
+        },
     };
     teller.tell(told).await;
 }

@@ -9,13 +9,15 @@ use synod_auth::{
 };
 use synod_types::limits::APPS_MAX;
 use synod_types::{
-    ContentMessage, CosignMessage, GossipMessage, GroupMessage, Message, NodeId, Refusal, SignedStanding,
+    ContentMessage, CosignMessage, GossipMessage, GroupMessage, Message, NodeId, Refusal, RouteMessage,
+    SignedStanding,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::config::Verify;
 use crate::cosigning::{Ask as CosignAsk, Cosigning};
+use crate::remote::count;
 use crate::roster::Roster;
 use crate::snapshots::{Ask, Snapshots, Word};
 
@@ -35,6 +37,8 @@ pub(crate) struct Inbox {
     pub snapshots: Snapshots,
     pub cosigning: Cosigning,
     pub gossip: mpsc::Sender<(NodeId, GossipMessage<SignedStanding>)>,
+    /// For what is on behalf of front ends.
+    pub routes: mpsc::Sender<(NodeId, RouteMessage)>,
     /// Whose word counts.
     pub roster: Arc<Roster>,
 }
@@ -52,6 +56,8 @@ impl Inbox {
             Ok(Message::Cosign(message)) => return self.take_cosign(from, message),
             // One that is lost is followed by another round.
             Ok(Message::Gossip(message)) => return drop(self.gossip.try_send((from, message))),
+            // What is lost there is sent again, or asked again.
+            Ok(Message::Route(message)) => return self.take_route(from, message),
             Ok(message) if !self.is_certified(from, &message) => return,
             Ok(message) => message,
             Err(refusal) => {
@@ -101,6 +107,12 @@ impl Inbox {
             warn!(%from, %why, "a node offered a snapshot whose certificate proves nothing; dropped");
         }
         verified.is_ok()
+    }
+
+    fn take_route(&self, from: NodeId, message: RouteMessage) {
+        if self.routes.try_send((from, message)).is_err() {
+            count("no-room");
+        }
     }
 
     async fn take_content(
@@ -171,6 +183,7 @@ mod tests {
         let snapshots = Snapshots::new(mpsc::channel(1).0);
         let (pool, roster) = (Arc::new(pool), crate::roster::tests::of_one());
         let (cosigning, gossip) = (Cosigning::new(CLUSTER, mpsc::channel(1).0), mpsc::channel(1).0);
+        let routes = mpsc::channel(1).0;
         (
             Inbox {
                 verify: Verify::Entry,
@@ -181,6 +194,7 @@ mod tests {
                 snapshots,
                 cosigning,
                 gossip,
+                routes,
                 roster,
             },
             received,

@@ -214,6 +214,10 @@ fn describe() {
     );
     describe_counter!("synod_dns_limited_total", "DNS queries beyond the rate limit, by carrier");
     describe_counter!("synod_dns_malformed_total", "DNS messages that got no answer, by carrier");
+    describe_counter!(
+        "synod_route_events_total",
+        "What became of messages and questions between front ends of different nodes, by event"
+    );
     Collector::default().describe();
 }
 

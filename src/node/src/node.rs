@@ -50,9 +50,11 @@ use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
 use crate::lanes::{LaneError, Lanes, Maker};
+use crate::life;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::remote::{self, Remote};
 use crate::roster::{self, Registrar};
 use crate::scrub::{Findings, Scrubber};
 use crate::snapshots::archiving::Archiver;
@@ -65,6 +67,7 @@ use crate::snapshots::{self, Ask, Snapshots};
 use crate::space::{self, Space};
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
+use crate::yards::Yards;
 
 /// Messages that wait for the driver; the mesh waits beyond that.
 const MESSAGES_MAX: usize = 1024;
@@ -80,6 +83,8 @@ const SNAPSHOT_ASKS_MAX: usize = 1024;
 /// What waits for the task that takes care of certificates.
 const COSIGN_ASKS_MAX: usize = 1024;
 
+/// Messages on behalf of front ends that wait; others are lost.
+const ROUTE_MESSAGES_MAX: usize = 256;
 /// Messages of gossip that wait; others are lost, and said again.
 const GOSSIP_MESSAGES_MAX: usize = 64;
 
@@ -175,6 +180,14 @@ pub enum StartError {
     /// The names of data directories cannot be read or written.
     #[error("cannot read or write the names of data directories in {}: {source}", .path.display())]
     Names {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The number of this life cannot be read or written.
+    #[error("cannot read or write the number of this start in {}: {source}", .path.display())]
+    Life {
         /// The data directory.
         path: PathBuf,
         /// What is wrong.
@@ -372,6 +385,7 @@ impl Node {
         let (messages, received) = mpsc::channel(MESSAGES_MAX);
         let (content_messages, content_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let (gossip, gossip_heard) = mpsc::channel(GOSSIP_MESSAGES_MAX);
+        let (routes, routes_heard) = mpsc::channel(ROUTE_MESSAGES_MAX);
         let (chunk_messages, chunks_received) = mpsc::channel(CONTENT_MESSAGES_MAX);
         let inbox = Inbox {
             verify: config.verify,
@@ -382,6 +396,7 @@ impl Node {
             snapshots: snapshots.clone(),
             cosigning: cosigning.clone(),
             gossip,
+            routes,
             roster: Arc::clone(&roster),
         };
         let opened = Directories::open(&config.data_dir);
@@ -425,6 +440,9 @@ impl Node {
 
         let hearsay = Hearsay::default();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        let unnumbered = |source| StartError::Life { path: config.data_dir.clone(), source };
+        let life = life::begin(&config.data_dir, now_ms).map_err(unnumbered)?;
         let gossiping = hearsay::Task {
             cluster,
             node,
@@ -435,7 +453,7 @@ impl Node {
             cosigning: cosigning.clone(),
             content: content.clone(),
             hearsay: hearsay.clone(),
-            gossip: hearsay::Task::begin(node, u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),
+            gossip: hearsay::Task::begin(node, now_ms),
             behind: BTreeMap::new(),
         };
         tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
@@ -516,6 +534,8 @@ impl Node {
         let stopping = tasks.stopping();
         tasks.spawn("snapshot task".to_owned(), snapshotting.run(snapshots_asked, stopping));
 
+        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
+        let yards = Yards::new(Arc::clone(&mesh), Arc::clone(&roster), life);
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
         let http_certificate = http::certificate(&config.http)?;
@@ -567,9 +587,17 @@ impl Node {
             Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
             None => None,
         };
+        let host = Host {
+            gateway: gateway.clone(),
+            cluster: cluster.to_string(),
+            node: config.me.id.clone(),
+            remote,
+            yards: yards.clone(),
+        };
+        let answering = remote::Task { host: host.clone() };
+        tasks.spawn("answers to other nodes".to_owned(), answering.run(routes_heard));
+        tasks.spawn("yards".to_owned(), yards.run());
         if let Some(fronts) = fronts {
-            let host =
-                Host { gateway: gateway.clone(), cluster: cluster.to_string(), node: config.me.id.clone() };
             tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
         }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);

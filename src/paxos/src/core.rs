@@ -202,6 +202,7 @@ impl Core {
             | Message::Chunk(_)
             | Message::Cosign(_)
             | Message::Gossip(_)
+            | Message::Route(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -186,6 +186,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Chunk(_) => "Chunk",
         Message::Cosign(_) => "Cosign",
         Message::Gossip(_) => "Gossip",
+        Message::Route(_) => "Route",
         Message::Checkpoint { .. } => "Checkpoint",
         Message::Disk { .. } => "Disk",
         Message::ChainRequest { .. } => "ChainRequest",

@@ -368,6 +368,7 @@ impl Node {
             | Message::Chunk(_)
             | Message::Cosign(_)
             | Message::Gossip(_)
+            | Message::Route(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }

@@ -247,6 +247,7 @@ impl fmt::Display for Show<&Message> {
             | Message::Chunk(_)
             | Message::Cosign(_)
             | Message::Gossip(_)
+            | Message::Route(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
@@ -342,6 +343,7 @@ pub fn weight(message: &Message) -> Weight {
         | Message::Chunk(_)
         | Message::Cosign(_)
         | Message::Gossip(_)
+        | Message::Route(_)
         | Message::Checkpoint { .. }
         | Message::ChainRequest { .. }
         | Message::Chain { .. }

@@ -22,6 +22,7 @@ pub mod name;
 pub mod outcome;
 pub mod record;
 pub mod request;
+pub mod route;
 pub mod session;
 pub mod signed_body;
 pub mod standing;
@@ -44,6 +45,7 @@ pub use log::{LogPage, LogPageError};
 pub use message::{GroupMessage, Message};
 pub use outcome::{Outcome, Receipt, Refusal, RefusalCode};
 pub use record::{Record, Recovered};
+pub use route::{Address, NoAddress, RouteMessage};
 pub use signed_body::SignedBody;
 pub use standing::{AppStanding, GossipMessage, SignedStanding, Standing, Version, Word};
 pub use statement::{

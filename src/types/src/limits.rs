@@ -393,6 +393,36 @@ pub const FRONT_ANSWERS_MAX: usize = 16;
 pub const FRONT_FRAME_BYTES_MAX: usize = 2 << 20;
 /// Milliseconds that one of them may take to read an answer.
 pub const FRONT_WRITE_MS_MAX: u64 = 10_000;
+/// Bytes of a question that is for another node's front ends' door.
+pub const ROUTE_QUESTION_BYTES_MAX: usize = 256 << 10;
+/// Questions to other nodes that wait for their answers, and such questions of one other node that this one is answering.
+pub const ROUTE_QUESTIONS_MAX: usize = 256;
+/// Bytes up to which what nodes carry for front ends travels with what makes progress; what is larger, with old decrees.
+pub const ROUTE_SMALL_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a message from one yard to another, and of its answer: what a message of the toolbox has room for, without the names.
+pub const ROUTE_BODY_BYTES_MAX: usize = TOOLBOX_PAYLOAD_BYTES_MAX - 512;
+/// Milliseconds that the outcome of such a message is waited for, at most, and unless its sender says otherwise.
+pub const ROUTE_PATIENCE_MS_MAX: u32 = 60_000;
+/// See [`ROUTE_PATIENCE_MS_MAX`].
+pub const ROUTE_PATIENCE_MS: u32 = 5_000;
+/// Messages of one node's processes whose outcome is not known yet.
+pub const ERRANDS_MAX: usize = 4096;
+/// Messages, and outcomes, that wait at a node for room on the way to another one.
+pub const LETTERS_WAITING_MAX: usize = 1024;
+/// Yards that are open at a node: one a front end.
+pub const YARDS_MAX: usize = FRONT_CONNECTIONS_MAX;
+/// Queues that a yard names.
+pub const YARD_QUEUES_MAX: usize = 64;
+/// Messages that wait in one queue of a yard.
+pub const YARD_WAITING_MAX: usize = 256;
+/// Bytes of all messages that wait in a yard.
+pub const YARD_BYTES_MAX: usize = 4 << 20;
+/// Messages of a yard that are to be answered.
+pub const YARD_REQUESTS_MAX: usize = 1024;
+/// Messages that a yard's process takes at once.
+pub const YARD_ARRIVALS_MAX: usize = 64;
+/// Milliseconds for which a yard's process may leave messages waiting without looking; then its yard is closed.
+pub const YARD_IDLE_MS_MAX: u64 = 60_000;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 

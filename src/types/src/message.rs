@@ -9,6 +9,7 @@ use crate::decree::Decree;
 use crate::digest::Digest;
 use crate::ids::{AppNdx, Ballot, CommandId, Slot, StateNdx};
 use crate::outcome::Refusal;
+use crate::route::RouteMessage;
 use crate::standing::{GossipMessage, SignedStanding};
 use crate::statement::CosignMessage;
 
@@ -95,6 +96,8 @@ pub enum Message {
     Cosign(CosignMessage),
     /// How far nodes are.
     Gossip(GossipMessage<SignedStanding>),
+    /// On behalf of front ends.
+    Route(RouteMessage),
 }
 
 impl Message {
@@ -113,6 +116,7 @@ impl Message {
             | Message::Chain { .. }
             | Message::Disk { .. } => 1,
             Message::Cosign(_) | Message::Gossip(_) => 2,
+            Message::Route(_) => 3,
             Message::Group { message, .. } => message.since(),
             Message::Content(message) | Message::Chunk(message) => message.since(),
         }
@@ -128,6 +132,7 @@ impl Message {
             | Message::Chunk(_)
             | Message::Cosign(_)
             | Message::Gossip(_)
+            | Message::Route(_)
             | Message::States(_)
             | Message::ChainRequest { .. }
             | Message::Chain { .. }

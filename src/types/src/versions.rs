@@ -14,7 +14,7 @@ use crate::ids::AppNdx;
 
 /// What this build speaks between nodes. A message that is new comes with the next higher one: see
 /// [`Message::since`](crate::Message::since).
-pub const MESH_WIRE: Versions = Versions { min: 1, max: 2 };
+pub const MESH_WIRE: Versions = Versions { min: 1, max: 3 };
 /// What this build speaks with commanders.
 pub const COMMANDER_WIRE: Versions = Versions { min: 1, max: 1 };
 /// The levels by which this build can execute.

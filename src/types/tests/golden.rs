@@ -18,9 +18,9 @@ use synod_types::{
     AppNdx, AppStanding, Ballot, Batch, Certificate, CertificateBundle, Checkpoint, CheckpointSignature,
     ClusterId, CommandBody, CommandId, CommanderId, Configuration, ContentKey, ContentMessage,
     ContentReceipt, CosignMessage, Decree, Digest, Epoch, GossipMessage, GroupMessage, Holding, LogPageError,
-    Manifest, Message, NodeId, Outcome, Program, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
-    SignedStanding, Slot, SnapshotIndex, Standing, StateCertificate, StateNdx, Statement, StatementSignature,
-    TimeMs, Version, Versions, Word, wire,
+    Manifest, Message, NodeId, Outcome, Program, Receipt, Refusal, RefusalCode, RouteMessage, Seq,
+    SignedCommand, SignedStanding, Slot, SnapshotIndex, Standing, StateCertificate, StateNdx, Statement,
+    StatementSignature, TimeMs, Version, Versions, Word, wire,
 };
 
 /// Pairs each variant with a sample of it.
@@ -198,6 +198,13 @@ samples!(messages: Message {
     Message::Chunk(_) => Message::Chunk(ContentMessage::NotHeld { content: ContentKey(digest(4)) }),
     Message::Cosign(_) => Message::Cosign(CosignMessage::Holds(vec![])),
     Message::Gossip(_) => Message::Gossip(GossipMessage::Heads(vec![])),
+    Message::Route(_) => Message::Route(RouteMessage::Packet(Bytes::from_static(b"packet"))),
+});
+
+samples!(route_messages: RouteMessage {
+    RouteMessage::Asked(_) => RouteMessage::Asked(Bytes::from_static(b"asked")),
+    RouteMessage::Told(_) => RouteMessage::Told(Bytes::from_static(b"told")),
+    RouteMessage::Packet(_) => RouteMessage::Packet(Bytes::from_static(b"packet")),
 });
 
 fn version() -> Version {
@@ -326,7 +333,11 @@ fn messages_between_nodes() {
         let name = name.replace("Gossip", "Gossip.");
         (name, Message::Gossip(message))
     });
-    let all = messages().into_iter().chain(group).chain(content).chain(cosign).chain(gossip);
+    let route = route_messages().into_iter().map(|(name, message)| {
+        let name = name.replace("Route", "Route.");
+        (name, Message::Route(message))
+    });
+    let all = messages().into_iter().chain(group).chain(content).chain(cosign).chain(gossip).chain(route);
     let all: Vec<_> = all.collect();
     for (name, message) in &all {
         assert!(MESH_WIRE.contains(message.since()), "{name} is newer than what this build speaks");

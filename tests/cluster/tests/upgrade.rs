@@ -15,6 +15,8 @@ use synod_cluster::{Cluster, KV, ZONES, eventually, other, put, test_program};
 use synod_gateway::ClusterStatus;
 use synod_machine::authority::{AuthorityOp, Grant, MemberOp};
 use synod_machine::{Member, Role};
+use synod_sdk::Encoding;
+use synod_sdk::front::FrontEnd;
 use synod_types::{AppNdx, Digest, Level, NodeId, Outcome, RefusalCode, StateNdx};
 use tokio::task::JoinHandle;
 
@@ -260,4 +262,27 @@ async fn state(cluster: &Cluster, app: AppNdx) -> StateNdx {
     let path = format!("/v1/apps/{app}?consistency=linearizable");
     let state: synod_cluster::State = cluster.readers.get_json(0, &path).await.unwrap();
     state.state_ndx
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_too_old_is_not_asked_for_front_ends_and_the_others_are() {
+    let mut cluster = cluster(1, 1);
+    install(&mut cluster, 1, ("0.0.9", "1-2", "1-2"));
+    cluster.configure(0, "\n[front_ends]");
+    cluster.try_start_all().await.unwrap();
+    together(&cluster).await;
+    let socket = cluster.data_dir(0).join("lanes").join("front-ends.sock");
+    let asking = tokio::task::spawn_blocking(move || {
+        let patience = Duration::from_secs(60);
+        let mut front = FrontEnd::connect(&socket, "a test", Encoding::MessagePack, patience).unwrap();
+        front.set_server(Some("node2"));
+        let why = front.apps().unwrap_err().to_string();
+        assert!(why.starts_with("server-away") && why.contains("older"), "{why}");
+        let why = front.send_to("node2/desk", "", None).unwrap_err().to_string();
+        assert!(why.starts_with("server-away"), "{why}");
+        front.set_server(Some("node3"));
+        assert_eq!(front.apps().unwrap().len(), 2);
+    });
+    asking.await.unwrap();
+    cluster.stop_all().await;
 }

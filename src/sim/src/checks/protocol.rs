@@ -367,6 +367,7 @@ impl ProtocolChecks {
             | Message::Chunk(_)
             | Message::Cosign(_)
             | Message::Gossip(_)
+            | Message::Route(_)
             | Message::States(_)
             | Message::Checkpoint { .. }
             | Message::ChainRequest { .. }
