@@ -325,18 +325,22 @@ impl Gateway {
     }
 
     /// The certificates of an application of states before `after`, newest first, at most `limit`.
-    pub fn certificates(
+    pub async fn certificates(
         &self,
         app: AppNdx,
         after: Option<StateNdx>,
         limit: usize,
     ) -> Vec<Arc<StateCertificate>> {
-        self.0.certificates.list(app, after, limit)
+        self.0.certificates.list(app, after, limit).await
     }
 
     /// The certificate of a state, or the newest one, with what proves from genesis on who signed it.
-    pub fn certificate_bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        self.0.certificates.bundle(app, state_ndx)
+    pub async fn certificate_bundle(
+        &self,
+        app: AppNdx,
+        state_ndx: Option<StateNdx>,
+    ) -> Option<CertificateBundle> {
+        self.0.certificates.bundle(app, state_ndx).await
     }
 
     /// A file of a snapshot; `None` if this node does not have it, or cannot read it.
@@ -369,6 +373,28 @@ impl Gateway {
         }
         let page = LogPage { cluster: view.cluster, app, applied: view.applied, decrees };
         Ok((view, page))
+    }
+
+    /// The slot that whoever follows this node's log has to have applied, so that everything is in its state that is chosen by now.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: there is no such application, it has no leader, too many ask, or the node is stopping.
+    pub async fn read_index(&self, app: AppNdx) -> Result<Slot, GatewayError> {
+        let door = self.app(app)?;
+        let refused = |why| refused(door, why);
+        let Some(_place) = door.place() else { return Err(refused(ReadRefused::Busy)) };
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            biased;
+            index = door.read_index() => index.map_err(refused),
+            _ = stopping.wait_for(|stopping| *stopping) => Err(refused(ReadRefused::Stopping)),
+            () = tokio::time::sleep(Read::WAIT_MAX) => Err(refused(ReadRefused::NoLeader)),
+        }
+    }
+
+    /// What other nodes say of how far they are.
+    pub fn node_states(&self) -> &NodeStates {
+        &self.0.nodes
     }
 
     /// What this node measures of itself.
@@ -482,14 +508,7 @@ impl Gateway {
         let Some(_place) = door.place() else {
             return Err(GatewayError::Busy { app, state_ndx: door.state_ndx() });
         };
-        let refused = |why| {
-            let state_ndx = door.state_ndx();
-            match why {
-                ReadRefused::NoLeader => GatewayError::NoLeader { app, state_ndx },
-                ReadRefused::Busy => GatewayError::Busy { app, state_ndx },
-                ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
-            }
-        };
+        let refused = |why| refused(door, why);
         let reached = async {
             if read.consistency == Consistency::Linearizable {
                 door.until_leader_state().await.map_err(refused)?;
@@ -516,5 +535,15 @@ impl Gateway {
                 waited_ms: wait.as_millis(),
             }),
         }
+    }
+}
+
+/// Why there is no read index of an application.
+fn refused(door: &AppDoor, why: ReadRefused) -> GatewayError {
+    let (app, state_ndx) = (door.ndx(), door.state_ndx());
+    match why {
+        ReadRefused::NoLeader => GatewayError::NoLeader { app, state_ndx },
+        ReadRefused::Busy => GatewayError::Busy { app, state_ndx },
+        ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
     }
 }

@@ -21,12 +21,12 @@ use synod_lane::Lane;
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
-use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
+use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX, FRONT_WHOLES_MAX};
 use synod_types::{
     AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, Statement,
     UnknownLevel, Versions,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -550,7 +550,7 @@ impl Node {
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
             .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
-            .with_log(Arc::new(OwnLog::new(journal.clone(), groups)))
+            .with_log(Arc::new(OwnLog::new(journal.clone(), Arc::clone(&groups))))
             .with_snapshots(Arc::new(shown))
             .with_certificates(Arc::new(cosigning))
             .with_node_states(states);
@@ -568,8 +568,14 @@ impl Node {
             None => None,
         };
         if let Some(fronts) = fronts {
-            let host =
-                Host { gateway: gateway.clone(), cluster: cluster.to_string(), node: config.me.id.clone() };
+            let host = Host {
+                gateway: gateway.clone(),
+                log: Arc::new(OwnLog::new(journal.clone(), groups)),
+                sign_every: config.certificates.every_commands,
+                wholes: Arc::new(Semaphore::new(FRONT_WHOLES_MAX)),
+                cluster: cluster.to_string(),
+                node: config.me.id.clone(),
+            };
             tasks.spawn("front ends' socket".to_owned(), fronts.serve(host)?);
         }
         let watching = space::watch(config.data_dir.clone(), config.reserve_bytes, space);

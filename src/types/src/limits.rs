@@ -393,6 +393,18 @@ pub const FRONT_ANSWERS_MAX: usize = 16;
 pub const FRONT_FRAME_BYTES_MAX: usize = 2 << 20;
 /// Milliseconds that one of them may take to read an answer.
 pub const FRONT_WRITE_MS_MAX: u64 = 10_000;
+/// Whole states that are made for front ends at a time: each is in memory once more as bytes; others wait.
+pub const FRONT_WHOLES_MAX: usize = 1;
+/// Milliseconds between two questions of such a front end for how everything is.
+pub const FRONT_PICTURE_MS: u64 = 250;
+/// Milliseconds that a node may take for the answer before it counts as away.
+pub const FRONT_PICTURE_MS_MAX: u64 = 5_000;
+/// Milliseconds after which a front end tries again to connect to its node, at the first time and at the latest.
+pub const FRONT_RETRY_MS_MIN: u64 = 20;
+/// See [`FRONT_RETRY_MS_MIN`].
+pub const FRONT_RETRY_MS_MAX: u64 = 1_000;
+/// States that such a front end keeps since it cannot know whether the next certificate is of one of them.
+pub const FRONT_VIEWS_MAX: usize = 64;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
