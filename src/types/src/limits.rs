@@ -403,7 +403,10 @@ pub const FRONT_PICTURE_MS_MAX: u64 = 5_000;
 pub const FRONT_RETRY_MS_MIN: u64 = 20;
 /// See [`FRONT_RETRY_MS_MIN`].
 pub const FRONT_RETRY_MS_MAX: u64 = 1_000;
-/// States that such a front end keeps since it cannot know whether the next certificate is of one of them.
+/// States that such a front end keeps of each application until it has the certificate: of those that are signed, and of the last ones,
+/// of which one may be.
+pub const FRONT_MARKS_MAX: usize = 16;
+/// See [`FRONT_MARKS_MAX`].
 pub const FRONT_VIEWS_MAX: usize = 64;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
