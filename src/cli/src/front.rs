@@ -9,6 +9,7 @@ use clap::Args;
 use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::config::FrontConfig;
+use synod_node::front::{Given, take_given};
 use synod_types::Program;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -23,6 +24,8 @@ use crate::output::Output;
 /// while the node is away. When it has the states and its ports are open, one line with the addresses goes to standard output
 /// (a JSON object with --output json); the log goes to standard error. At SIGHUP, what is logged is read from the configuration again,
 /// and so are certificates and their keys, which are also read when their files change.
+///
+/// Sockets that are handed over, as systemd does it (LISTEN_FDS), are used for the addresses in the configuration that they have.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +62,8 @@ impl Front {
             return Ok(ExitCode::SUCCESS);
         }
         let log = Log::start(self.log_format, &config.log);
+        let given =
+            take_given().context("a socket that was handed over to this process is none of TCP or UDP")?;
         raise_file_limit();
         leave_no_core_dump();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,17 +71,23 @@ impl Front {
             .enable_all()
             .build()
             .context("the operating system does not let this program start threads")?;
-        runtime.block_on(self.serve(config, log, output))
+        runtime.block_on(self.serve(config, given, log, output))
     }
 
-    async fn serve(self, config: FrontConfig, log: Log, output: Output) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        self,
+        config: FrontConfig,
+        given: Given,
+        log: Log,
+        output: Output,
+    ) -> anyhow::Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut stdin_ends = pin!(end_of_stdin());
         // It may have to wait for its node, and be told to stop meanwhile.
         let front = tokio::select! {
-            started = synod_node::Front::start(config) => started?,
+            started = synod_node::Front::start(config, given) => started?,
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             () = &mut stdin_ends, if self.until_stdin_closes => return Ok(ExitCode::SUCCESS),

@@ -103,6 +103,7 @@ struct Inner {
     certificates: Arc<dyn Certificates>,
     metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
+    left_out: Vec<(AppNdx, String)>,
     stopping: watch::Sender<bool>,
 }
 
@@ -129,6 +130,7 @@ impl Gateway {
             certificates: Arc::new(NoCertificates),
             metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
+            left_out: Vec::new(),
             stopping: watch::Sender::new(false),
         }))
     }
@@ -187,6 +189,15 @@ impl Gateway {
         self
     }
 
+    /// The same gateway, of a cluster that has these applications, too, which cannot be asked here.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_left_out(mut self, apps: Vec<(AppNdx, String)>) -> Gateway {
+        self.own().left_out = apps;
+        self
+    }
+
     fn own(&mut self) -> &mut Inner {
         Arc::get_mut(&mut self.0).expect("a gateway is put together before it is cloned")
     }
@@ -213,6 +224,13 @@ impl Gateway {
         let by_number = number_or_name.parse().ok().and_then(|app| self.app(app).ok());
         by_number
             .or_else(|| self.0.doors.iter().find(|door| door.name() == number_or_name).map(|door| &**door))
+    }
+
+    /// Whether the cluster has an application with this number or name that cannot be asked here.
+    pub fn is_left_out(&self, number_or_name: &str) -> bool {
+        let is_it =
+            |(app, name): &(AppNdx, String)| name == number_or_name || app.to_string() == number_or_name;
+        self.0.left_out.iter().any(is_it)
     }
 
     /// Asks an application. A local read without `min` never waits.

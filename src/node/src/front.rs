@@ -12,6 +12,7 @@ mod asker;
 mod beside;
 mod board;
 mod follower;
+mod given;
 mod kept;
 mod line;
 
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub use synod_dns::Given;
 use synod_dns::{Counts, DnsServer};
 use synod_gateway::{AppDoor, Gateway, NodeStates, ReadQuestions, ReadRefused};
 use synod_http::HttpServer;
@@ -32,6 +34,7 @@ use self::asker::{Asker, Unanswered};
 use self::beside::Beside;
 use self::board::{Board, Looking, Publishers, Seen};
 use self::follower::{FollowError, Follower, Origin};
+pub use self::given::take_given;
 use self::kept::Kept;
 use crate::apps;
 use crate::certificates::Certificates;
@@ -50,6 +53,9 @@ pub enum FrontStartError {
     /// The configuration wants DNS served from what the cluster does not have.
     #[error("dns.app: {0}")]
     NothingToServe(String),
+    /// A socket was given that nobody wants.
+    #[error("a socket at {0} was handed over to this process, and neither http nor dns has that address")]
+    Needless(SocketAddr),
     /// This process cannot do what it is for.
     #[error("{0}")]
     Fatal(String),
@@ -77,20 +83,23 @@ pub struct Front {
 }
 
 impl Front {
-    /// Waits for the node, takes the states of its applications, and opens the ports.
+    /// Waits for the node, takes the states of its applications, and opens the ports, on the sockets that are given where there are any.
     ///
     /// # Errors
     /// [`FrontStartError`] says what is missing or in the way.
-    pub async fn start(config: FrontConfig) -> Result<Front, FrontStartError> {
+    pub async fn start(config: FrontConfig, given: Given) -> Result<Front, FrontStartError> {
         let fatal = Fatal::new();
         let failed = fatal.clone();
         tokio::select! {
-            started = Front::begin(config, fatal) => started,
+            started = Front::begin(config, given, fatal) => started,
             why = failed.raised() => Err(FrontStartError::Fatal(why)),
         }
     }
 
-    async fn begin(config: FrontConfig, fatal: Fatal) -> Result<Front, FrontStartError> {
+    async fn begin(config: FrontConfig, given: Given, fatal: Fatal) -> Result<Front, FrontStartError> {
+        if let Some(addr) = given::needless(&config, &given).await? {
+            return Err(FrontStartError::Needless(addr));
+        }
         // Before anything that records.
         let metrics = Metrics::new();
         let http_certificate = config.http.as_ref().map(http::certificate).transpose()?.flatten();
@@ -113,12 +122,13 @@ impl Front {
 
         let first = first_picture(&asker).await;
         let cluster = first.status.cluster_id;
-        let (mut followers, mut doors, mut publishers, mut kept) =
-            (Vec::new(), Vec::new(), Publishers::new(), BTreeMap::new());
+        let (mut followers, mut doors, mut publishers, mut kept, mut left_out) =
+            (Vec::new(), Vec::new(), Publishers::new(), BTreeMap::new(), Vec::new());
         for (&app, seen) in &first.apps {
             if seen.is_elsewhere || apps::new(&seen.kind).is_none() {
                 let (name, kind) = (&seen.name, &seen.kind);
                 warn!(%app, name, kind, "this application is not served here: this program does not have it");
+                left_out.push((app, name.clone()));
                 continue;
             }
             let origin = Origin {
@@ -176,16 +186,19 @@ impl Front {
             .with_log(Arc::<Beside>::clone(&beside))
             .with_snapshots(Arc::<Beside>::clone(&beside))
             .with_certificates(beside)
-            .with_node_states(nodes);
+            .with_node_states(nodes)
+            .with_left_out(left_out);
 
         let http = match &config.http {
-            Some(http) => Some(http::start(http, http_certificate.as_deref(), gateway.clone()).await?),
+            Some(http) => {
+                Some(http::start(http, http_certificate.as_deref(), &given, gateway.clone()).await?)
+            }
             None => None,
         };
         let dns = match config.dns.as_ref().zip(dns_app) {
             Some((dns, app)) => {
                 let door = publishers[&app].door();
-                Some(dns::start(dns, dns_certificate.as_deref(), door).await?)
+                Some(dns::start(dns, dns_certificate.as_deref(), &given, door).await?)
             }
             None => None,
         };

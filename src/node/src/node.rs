@@ -13,7 +13,7 @@ use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_content::Store;
-use synod_dns::{Counts, DnsError, DnsServer};
+use synod_dns::{Counts, DnsError, DnsServer, Given};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
@@ -562,9 +562,12 @@ impl Node {
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
         let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
         let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
-        let http = http::start(&config.http, http_certificate.as_deref(), gateway.clone()).await?;
+        let http = http::start(&config.http, http_certificate.as_deref(), &Given::default(), gateway.clone())
+            .await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
-            Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
+            Some((dns, app)) => {
+                Some(dns::start(dns, dns_certificate.as_deref(), &Given::default(), &doors[&app]).await?)
+            }
             None => None,
         };
         if let Some(fronts) = fronts {

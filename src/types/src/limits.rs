@@ -384,7 +384,7 @@ pub const LANE_RESTART_MS_MIN: u64 = 50;
 /// See [`LANE_RESTART_MS_MIN`].
 pub const LANE_RESTART_MS_MAX: u64 = 10_000;
 /// Front ends in processes of their own that are connected to a node at a time; further ones wait.
-pub const FRONT_CONNECTIONS_MAX: usize = 64;
+pub const FRONT_CONNECTIONS_MAX: usize = 256;
 /// Questions of one of them under way at a time; more are not read.
 pub const FRONT_QUESTIONS_MAX: usize = 256;
 /// Answers that wait for one of them; more are not made.

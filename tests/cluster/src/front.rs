@@ -1,16 +1,19 @@
 //! Front ends in processes of their own, beside the nodes of a cluster.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{Cluster, PATIENCE, Process, eventually, free_ports};
+use crate::{Cluster, PATIENCE, Process, eventually, free_ports, program};
 
 /// Front ends of one node, which run or not.
 pub struct Fronts {
@@ -19,6 +22,13 @@ pub struct Fronts {
     http: reqwest::Client,
     url: String,
     dns: SocketAddr,
+}
+
+/// Sockets of front ends, held by somebody else.
+pub struct GivenSockets {
+    http: TcpListener,
+    dns_tcp: TcpListener,
+    dns_udp: UdpSocket,
 }
 
 /// An answer over HTTP.
@@ -48,6 +58,11 @@ impl Reply {
             .and_then(|kind| kind.strip_prefix("/problems/"))
             .expect("a problem has a type")
             .to_owned()
+    }
+
+    /// The same; empty, if it tells of none.
+    pub fn problem_if_any(&self) -> String {
+        if self.status.is_success() { String::new() } else { self.problem() }
     }
 
     /// What is in a field of the header; empty, if there is none.
@@ -96,6 +111,71 @@ impl Fronts {
     pub async fn start(&mut self) {
         self.spawn();
         self.ready().await;
+    }
+
+    /// Starts them on sockets that are open already, as systemd does, and waits until they are ready.
+    pub async fn start_on(&mut self, given: &GivenSockets) {
+        assert!(self.running.is_none(), "they run already");
+        self.running = Some(self.process_on(given));
+        let out = self.config.with_extension("out");
+        eventually("the front ends are ready", async || {
+            fs::read_to_string(&out).is_ok_and(|said| said.contains("\"ready\":true"))
+        })
+        .await;
+        fs::remove_file(out).unwrap();
+    }
+
+    fn process_on(&self, given: &GivenSockets) -> Process {
+        // The three places of a child that need no unsafe code are those of its standard streams.
+        let script = format!(
+            "exec 3<&0 4<&1 5<&2 0</dev/null 1>{out:?} 2>>{log:?}; LISTEN_FDS=3 LISTEN_PID=$$ exec {program:?} front --output json --config {config:?}",
+            out = self.config.with_extension("out"),
+            log = self.config.with_extension("log"),
+            program = program(),
+            config = self.config,
+        );
+        let fd = |socket: OwnedFd| Stdio::from(socket);
+        let child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(fd(given.http.try_clone().unwrap().into()))
+            .stdout(fd(given.dns_tcp.try_clone().unwrap().into()))
+            .stderr(fd(given.dns_udp.try_clone().unwrap().into()))
+            .spawn()
+            .unwrap();
+        Process { child, leash: None, ready: None }
+    }
+
+    /// Runs them where they are not to start; gives what they said.
+    pub fn refused_on(&mut self, given: &GivenSockets) -> String {
+        let before = self.log().len();
+        let mut process = self.process_on(given);
+        assert_eq!(process.child.wait().unwrap().code(), Some(1), "{}", self.log());
+        self.log().split_off(before)
+    }
+
+    /// Opens their sockets.
+    pub fn open(&self) -> GivenSockets {
+        let http = self.url.strip_prefix("http://").unwrap();
+        GivenSockets {
+            http: TcpListener::bind(http).unwrap(),
+            dns_tcp: TcpListener::bind(self.dns).unwrap(),
+            dns_udp: UdpSocket::bind(self.dns).unwrap(),
+        }
+    }
+
+    /// Holds their process as if its machine stood still.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.running.as_ref().expect("only who runs takes a signal");
+        kill_process(Pid::from_child(&process.child), signal).unwrap();
     }
 
     /// Kills them with SIGKILL.
