@@ -23,10 +23,10 @@ use std::time::Duration;
 
 pub use synod_dns::Given;
 use synod_dns::{Counts, DnsServer};
-use synod_gateway::{AppDoor, Gateway, NodeStates, ReadQuestions, ReadRefused};
+use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions, ReadRefused};
 use synod_http::HttpServer;
 use synod_lane::front::{FrontAnswer, FrontQuestion};
-use synod_types::limits::FRONT_PICTURE_MS;
+use synod_types::limits::{FRONT_PICTURE_MS, FRONT_SETTLE_MS_MAX};
 use synod_types::{AppNdx, Slot};
 use tracing::{info, warn};
 
@@ -43,6 +43,9 @@ use crate::metrics::{Metrics, Source, collect_certificates, collect_name_server}
 use crate::node::StartError;
 use crate::tasks::{Fatal, Tasks};
 use crate::{dns, http};
+
+/// How often it is looked at whether the states here are those of the node.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why front ends do not start.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +178,11 @@ impl Front {
         };
         tasks.spawn("watch over the node".to_owned(), looking.run());
 
+        let settled = settle(&board, &publishers);
+        if tokio::time::timeout(Duration::from_millis(FRONT_SETTLE_MS_MAX), settled).await.is_err() {
+            warn!("the ports open before these front ends are as far as their node was when they began");
+        }
+
         let certificates =
             Arc::new(Certificates::of_front_ends_alone(http_certificate.clone(), dns_certificate.clone()));
         let beside = Arc::new(Beside { asker, board: Arc::clone(&board), kept: Arc::new(kept) });
@@ -250,6 +258,20 @@ impl Front {
         }
         self.tasks.stop().await;
         info!("front ends stopped");
+    }
+}
+
+/// Waits until what is here is as good as what the node has: who comes then is served as well as there.
+async fn settle(board: &Board, publishers: &Publishers) {
+    loop {
+        let seen = board.seen();
+        let is_settled = |(app, publisher): (&AppNdx, &Arc<AppPublisher>)| {
+            seen.apps.get(app).is_none_or(|on_node| on_node.is_matched_by(publisher.door()))
+        };
+        if publishers.iter().all(is_settled) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -399,6 +399,8 @@ pub const FRONT_WHOLES_MAX: usize = 1;
 pub const FRONT_PICTURE_MS: u64 = 250;
 /// Milliseconds that a node may take for the answer before it counts as away.
 pub const FRONT_PICTURE_MS_MAX: u64 = 5_000;
+/// Milliseconds that a front end waits before it opens its ports, for what its node had when it began.
+pub const FRONT_SETTLE_MS_MAX: u64 = 10_000;
 /// Milliseconds after which a front end tries again to connect to its node, at the first time and at the latest.
 pub const FRONT_RETRY_MS_MIN: u64 = 20;
 /// See [`FRONT_RETRY_MS_MIN`].

@@ -286,6 +286,7 @@ impl Cluster {
             nodes: node_plans(nodes),
             apps,
             lanes,
+            front_ends: false,
             administrators,
             signatures_needed,
             level,

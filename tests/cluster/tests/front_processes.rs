@@ -115,10 +115,10 @@ async fn they_answer_what_the_node_answers() {
             fronts.get(&format!("/v1/apps/{app}?min={state_ndx}&wait=30")).await.status,
             StatusCode::OK
         );
-        let path = format!("/v1/apps/{app}/certificates/latest");
+        let path = if app == "kv" { "/v1/apps/kv/kv/key0?proof=1" } else { "/v1/zones/example.org?proof=1" };
         eventually("the last state is certified", async || {
-            let latest = fronts.get(&path).await;
-            latest.status == StatusCode::OK && latest.json()["certificate"]["stateNdx"] == state_ndx
+            let proved = fronts.get(path).await;
+            proved.status == StatusCode::OK && proved.json()["stateNdx"] == state_ndx
         })
         .await;
     }
@@ -333,6 +333,8 @@ async fn sockets_that_are_handed_over_keep_who_comes_while_nobody_is_there() {
     assert!(tokio::time::timeout(Duration::from_millis(200), &mut next).await.is_err(), "who answers?");
     let (started, answered, again) = tokio::join!(fronts.start_on(&given), next, again);
     assert_eq!((started, answered.unwrap().status(), again), ((), StatusCode::OK, answer));
+    let config = fronts.config().display();
+    assert_eq!(cluster.expect(0, &format!("health --front --config {config}")).0, "ready\n");
     fronts.kill();
     drop(given);
 

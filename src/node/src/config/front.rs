@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shipped_has_no_mistakes() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/front.toml");
+        let text = std::fs::read_to_string(shipped).unwrap();
+        // With the defaults that it shows, too.
+        let shown = text.replace("# name =", "name =").replace("# worker_threads", "worker_threads");
+        for text in [text, shown.replace("# log =", "log =")] {
+            let config = parse(&text).unwrap();
+            assert!(config.http.is_some() && config.dns.is_some());
+        }
+    }
+
+    #[test]
     fn every_mistake_is_told() {
         let fields = |text: &str| {
             let mut found: Vec<String> =

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use synod_gateway::{
-    AppPublisher, CertificateStatus, CertificateUse, ClusterStatus, Fence, NodeState, NodeStates,
+    AppDoor, AppPublisher, CertificateStatus, CertificateUse, ClusterStatus, Fence, NodeState, NodeStates,
 };
 use synod_lane::front::{AppPicture, FrontAnswer, FrontQuestion, PictureTold};
 use synod_types::limits::{FRONT_PICTURE_MS, FRONT_PICTURE_MS_MAX};
@@ -70,6 +70,11 @@ impl Seen {
 }
 
 impl AppSeen {
+    /// Whether as much is known behind this door as on the node.
+    pub(crate) fn is_matched_by(&self, door: &AppDoor) -> bool {
+        (door.is_ready() || !self.is_ready) && (door.age().is_some() || self.age.is_none())
+    }
+
     fn of(told: &AppPicture) -> Result<AppSeen, String> {
         let read = |why: wire::WireError| why.to_string();
         let certificate = told.certificate.as_ref().map(|blob| wire::decode(&blob.0)).transpose();
