@@ -313,7 +313,9 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::view`].
     pub async fn until(&self, seen: &StateVector, wait: Duration) -> Result<(), GatewayError> {
-        for (app, state_ndx) in seen.iter() {
+        // Nobody is answered here from what is left out.
+        let is_here = |(app, _): &(AppNdx, StateNdx)| self.0.left_out.iter().all(|(other, _)| other != app);
+        for (app, state_ndx) in seen.iter().filter(is_here) {
             if self.app(app)?.state_ndx() < state_ndx {
                 self.view(app, Read { min: Some(state_ndx), wait, ..Read::default() }).await?;
             }

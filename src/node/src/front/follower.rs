@@ -162,7 +162,7 @@ impl Follower {
 
     /// Follows until the process stops.
     pub(crate) async fn run(mut self) {
-        let mut pauses = Pauses::new();
+        let (mut pauses, mut told) = (Pauses::new(), String::new());
         loop {
             let before = self.machine.state().applied;
             match self.follow().await {
@@ -172,10 +172,16 @@ impl Follower {
                     std::future::pending().await
                 }
                 FollowError::Line(LineError::Closed | LineError::Connect(_)) => {}
-                why => warn!(app = %self.origin.app, %why, "the application is not followed just now"),
+                why => {
+                    let why = why.to_string();
+                    if told != why {
+                        warn!(app = %self.origin.app, why, "the application is not followed just now");
+                        told = why;
+                    }
+                }
             }
             if self.machine.state().applied > before {
-                pauses = Pauses::new();
+                (pauses, told) = (Pauses::new(), String::new());
             }
             pauses.pause().await;
         }
