@@ -59,3 +59,47 @@ fn put(views: &mut VecDeque<Arc<View>>, view: Arc<View>, max: usize) {
         views.pop_front();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use synod_types::{AppNdx, ClusterId, Configuration, Digest, Epoch, Slot, StateNdx, Statement};
+
+    use super::*;
+
+    fn view(n: u8) -> Arc<View> {
+        let mut view = View::new(ClusterId(Digest([1; 32])), AppNdx(1), crate::apps::new("kv").unwrap());
+        (view.state_ndx, view.chain) = (StateNdx(n.into()), Digest([n; 32]));
+        Arc::new(view)
+    }
+
+    fn certificate(n: u8, chain: u8) -> Arc<StateCertificate> {
+        let statement = Statement {
+            app: AppNdx(1),
+            epoch: Epoch(0),
+            members: Configuration::default().digest(),
+            slot: Slot(n.into()),
+            state_ndx: StateNdx(n.into()),
+            chain: Digest([chain; 32]),
+            root: Digest([0; 32]),
+        };
+        Arc::new(StateCertificate { statement, members: Vec::new(), signatures: Vec::new() })
+    }
+
+    #[test]
+    fn a_state_meets_its_certificate_and_stays_until_the_next_one_does() {
+        let kept = Kept::default();
+        kept.keep_due(view(3));
+        // Many more than are kept of these, and the one that is due is still there.
+        (4..200).for_each(|n| kept.keep_last(view(n)));
+        let state = |newest: Option<&Arc<StateCertificate>>| {
+            kept.certified(newest)
+                .map(|certified| (certified.view.state_ndx.0, certified.certificate.statement.state_ndx.0))
+        };
+        assert_eq!(state(None), None);
+        assert_eq!(state(Some(&certificate(3, 9))), None, "it is of another state with the same number");
+        assert_eq!(state(Some(&certificate(3, 3))), Some((3, 3)));
+        assert_eq!(state(Some(&certificate(5, 5))), Some((3, 3)), "that one is not here any more");
+        assert_eq!(state(Some(&certificate(199, 199))), Some((199, 199)));
+        assert_eq!(state(Some(&certificate(198, 198))), Some((199, 199)), "what was before is not kept");
+    }
+}
