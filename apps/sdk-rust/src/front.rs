@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use synod_lane::front::{
-    AppTold, Asked, FRONT_VERSION, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told,
+    AppTold, Asked, FRONT_VERSION, FRONT_VERSION_MIN, FrontAnswer, FrontHello, FrontQuestion, FrontReception,
+    Told,
 };
 use synod_lane::message::{Blob, Encoding};
 use synod_lane::{Link, LinkError};
@@ -83,7 +84,7 @@ impl FrontEnd {
     ) -> Result<FrontEnd, AskError> {
         let stream = worker::connect(socket, patience).map_err(AskError::Connect)?;
         let mut link = Link::new(stream, encoding, None)?;
-        link.send(&FrontHello { versions: (FRONT_VERSION, FRONT_VERSION), program: program.to_owned() })?;
+        link.send(&FrontHello { versions: (FRONT_VERSION_MIN, FRONT_VERSION), program: program.to_owned() })?;
         match link.receive()? {
             FrontReception::Welcome { version: _, cluster, node } => {
                 Ok(FrontEnd { link, last: 0, cluster, node, server: None })

@@ -1,7 +1,8 @@
 //! What the front end is told: where to serve, whom zones are transferred to, and what it may take on.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,32 @@ pub struct DnsConfig {
     pub streams: StreamLimits,
     /// Answers over UDP to one network; absent: as many as are asked for.
     pub rate_limit: Option<RateLimitConfig>,
+    /// Sockets that are open already.
+    pub given: Given,
+}
+
+/// Sockets that whoever started this process has opened for it. One whose address is in the configuration is used instead of a new one,
+/// so that what comes while no process is there waits for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// TCP.
+    pub listeners: Vec<Arc<TcpListener>>,
+    /// UDP. The threads of one address share its socket.
+    pub sockets: Vec<Arc<UdpSocket>>,
+}
+
+impl Given {
+    /// The listener at this address, if there is one.
+    pub(crate) fn listener(&self, addr: SocketAddr) -> Option<io::Result<TcpListener>> {
+        let is_it = |one: &&Arc<TcpListener>| one.local_addr().is_ok_and(|at| at == addr);
+        self.listeners.iter().find(is_it).map(|one| one.try_clone())
+    }
+
+    /// The UDP socket at this address, if there is one.
+    pub(crate) fn socket(&self, addr: SocketAddr) -> Option<io::Result<UdpSocket>> {
+        let is_it = |one: &&Arc<UdpSocket>| one.local_addr().is_ok_and(|at| at == addr);
+        self.sockets.iter().find(is_it).map(|one| one.try_clone())
+    }
 }
 
 /// Response rate limiting.
@@ -56,6 +83,7 @@ impl DnsConfig {
             encrypted: None,
             streams: StreamLimits::default(),
             rate_limit: None,
+            given: Given::default(),
         }
     }
 }

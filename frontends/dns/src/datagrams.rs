@@ -99,7 +99,11 @@ pub(crate) struct BoundSocket {
 impl BoundSocket {
     /// Binds as [`bind`] does, for a thread that ends when `closed` says so.
     pub(crate) fn bind(addr: SocketAddr, shared: bool, closed: &Closed) -> io::Result<BoundSocket> {
-        let socket = bind(addr, shared)?;
+        BoundSocket::of(bind(addr, shared)?, closed)
+    }
+
+    /// The same with a socket that is bound already.
+    pub(crate) fn of(socket: UdpSocket, closed: &Closed) -> io::Result<BoundSocket> {
         let addr = socket.local_addr()?;
         SystemDatagrams::prepare(&socket, addr)?;
         Ok(BoundSocket { socket, addr, closed: closed.try_clone()? })

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::Encrypted;
+use crate::config::{Encrypted, Given};
 use crate::counters::{Carrier, Counters, TrafficCounters};
 use crate::places::Place;
 use crate::server::{DnsError, LocalAddrs};
@@ -37,17 +37,22 @@ pub(crate) struct EncryptedSockets {
 
 impl EncryptedSockets {
     /// Binds what the configuration has an address for.
-    pub(crate) fn bind(config: &Encrypted, shared: &Shared) -> Result<EncryptedSockets, DnsError> {
+    pub(crate) fn bind(
+        config: &Encrypted,
+        shared: &Shared,
+        given: &Given,
+    ) -> Result<EncryptedSockets, DnsError> {
         let tls = server_config(&config.certificate);
         let over_tcp = |addr: Option<SocketAddr>, carrier, alpn| {
             addr.map(|addr| {
-                let listener = tcp::listen(addr).map_err(|why| DnsError::binding(carrier, addr, why))?;
+                let listener =
+                    tcp::listen(addr, given).map_err(|why| DnsError::binding(carrier, addr, why))?;
                 Ok::<_, DnsError>((listener, TlsAcceptor::from(Arc::new(with_alpn(&tls, alpn)))))
             })
             .transpose()
         };
         let over_quic = |addr| {
-            quic::bind(addr, with_alpn(&tls, quic::ALPN), &shared.limits)
+            quic::bind(addr, with_alpn(&tls, quic::ALPN), &shared.limits, given)
                 .map_err(|why| DnsError::binding("QUIC", addr, why))
         };
         Ok(EncryptedSockets {

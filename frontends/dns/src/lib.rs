@@ -39,7 +39,7 @@ mod udp;
 
 pub use answer::{Client, Freshness, Reply, Source, Transport, answer};
 pub use answers::Answers;
-pub use config::{DnsConfig, Encrypted, RateLimitConfig, StreamLimits};
+pub use config::{DnsConfig, Encrypted, Given, RateLimitConfig, StreamLimits};
 pub use cookie::{ClientAddress, CookieSecret, Cookies};
 pub use counters::{Counts, Traffic};
 pub use identity::Identity;

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::answer::Reply;
-use crate::config::StreamLimits;
+use crate::config::{Given, StreamLimits};
 use crate::counters::TrafficCounters;
 use crate::datagrams;
 use crate::message::STREAM_BYTES_MAX;
@@ -53,6 +53,7 @@ pub(crate) fn bind(
     addr: SocketAddr,
     tls: rustls::ServerConfig,
     limits: &StreamLimits,
+    given: &Given,
 ) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
     let mut transport = TransportConfig::default();
@@ -71,7 +72,10 @@ pub(crate) fn bind(
         .max_incoming(DNS_HANDSHAKES_MAX)
         .incoming_buffer_size(HANDSHAKE_BUFFER_BYTES)
         .incoming_buffer_size_total(HANDSHAKE_BUFFERS_BYTES);
-    let socket = datagrams::bind(addr, false)?;
+    let socket = match given.socket(addr) {
+        Some(socket) => socket?,
+        None => datagrams::bind(addr, false)?,
+    };
     Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
 }
 

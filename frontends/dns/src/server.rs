@@ -123,7 +123,7 @@ impl DnsServer {
             transfers: Semaphore::new(config.streams.transfers),
         });
         let encrypted = match &config.encrypted {
-            Some(encrypted) => EncryptedSockets::bind(encrypted, &shared)?,
+            Some(encrypted) => EncryptedSockets::bind(encrypted, &shared, &config.given)?,
             None => EncryptedSockets::default(),
         };
         let mut local_addrs = encrypted.local_addrs()?;
@@ -224,9 +224,9 @@ fn bind(
     let mut tries_left = if addr.port() == 0 { PORT_TRIES_MAX } else { 1 };
     loop {
         tries_left -= 1;
-        let listener = tcp::listen(addr).map_err(|why| DnsError::binding("TCP", addr, why))?;
+        let listener = tcp::listen(addr, &config.given).map_err(|why| DnsError::binding("TCP", addr, why))?;
         let same = SocketAddr::new(addr.ip(), listener.local_addr()?.port());
-        match UdpSockets::bind(same, config.udp_threads, closed) {
+        match UdpSockets::bind(same, config.udp_threads, &config.given, closed) {
             Ok(sockets) => return Ok((listener, sockets)),
             Err(why) if why.kind() == io::ErrorKind::AddrInUse && tries_left > 0 => {}
             Err(why) => return Err(DnsError::binding("UDP", addr, why)),

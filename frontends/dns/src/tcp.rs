@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::config::Given;
 use crate::counters::TrafficCounters;
 use crate::places::{Place, Places};
 use crate::streams::{Client, Shared, begins};
@@ -20,8 +21,13 @@ const BACKLOG: i32 = 1024;
 /// How long nothing is accepted when the operating system refuses to give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener here.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// A listener here: the one that is given, or a new one.
+pub(crate) fn listen(addr: SocketAddr, given: &Given) -> io::Result<TcpListener> {
+    if let Some(listener) = given.listener(addr) {
+        let listener = listener?;
+        listener.set_nonblocking(true)?;
+        return TcpListener::from_std(listener);
+    }
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         // 0.0.0.0 and [::] can then both be listened at.

@@ -14,7 +14,7 @@ use synod_types::limits::DNS_RATE_MAX;
 
 use crate::answer::{Client, Reply, Source, Transport, answer, hold_back};
 use crate::answers::Answers;
-use crate::config::RateLimitConfig;
+use crate::config::{Given, RateLimitConfig};
 use crate::cookie::Cookies;
 use crate::cookie_jar::CookieJar;
 use crate::counters::TrafficCounters;
@@ -30,9 +30,17 @@ pub(crate) struct UdpSockets(Vec<BoundSocket>);
 
 impl UdpSockets {
     /// Binds as many sockets as there are threads to the same address, whose port is not 0.
-    pub(crate) fn bind(addr: SocketAddr, threads: NonZero<usize>, closed: &Closed) -> io::Result<UdpSockets> {
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        threads: NonZero<usize>,
+        given: &Given,
+        closed: &Closed,
+    ) -> io::Result<UdpSockets> {
         let shared = threads.get() > 1;
-        let sockets = (0..threads.get()).map(|_| BoundSocket::bind(addr, shared, closed));
+        let sockets = (0..threads.get()).map(|_| match given.socket(addr) {
+            Some(socket) => BoundSocket::of(socket?, closed),
+            None => BoundSocket::bind(addr, shared, closed),
+        });
         Ok(UdpSockets(sockets.collect::<io::Result<_>>()?))
     }
 

@@ -60,8 +60,11 @@ impl Ask {
         let door = std::str::from_utf8(&name).ok().and_then(|name| self.gateway.find(name));
         door.ok_or_else(|| {
             let name = String::from_utf8_lossy(&name);
-            let detail =
-                format!("this cluster has no application {name:?}; /v1/apps lists their numbers and names");
+            let detail = if self.gateway.is_left_out(&name) {
+                format!("application {name:?} is in a process of its own and is not served here; ask the node itself")
+            } else {
+                format!("this cluster has no application {name:?}; /v1/apps lists their numbers and names")
+            };
             problem(Stamp::of_all(&self.gateway), &self.uri, ProblemType::UnknownApp, &detail)
         })
     }

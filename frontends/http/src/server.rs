@@ -46,6 +46,8 @@ pub struct HttpConfig {
     pub cors: CorsOrigins,
     /// Connections of one client address (of one /64, for IPv6); more are closed at once.
     pub connections_per_address: usize,
+    /// The listener, if whoever started this process has opened one for it.
+    pub given: Option<Arc<std::net::TcpListener>>,
 }
 
 impl HttpConfig {
@@ -56,6 +58,7 @@ impl HttpConfig {
             tls: None,
             cors: CorsOrigins::default(),
             connections_per_address: HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+            given: None,
         }
     }
 }
@@ -97,7 +100,13 @@ impl HttpServer {
     pub async fn start(config: HttpConfig, gateway: Gateway) -> Result<HttpServer, HttpError> {
         let addr = config.addr;
         let listen = async {
-            let listener = TcpListener::bind(addr).await?;
+            let listener = match &config.given {
+                Some(given) => {
+                    given.set_nonblocking(true)?;
+                    TcpListener::from_std(given.try_clone()?)?
+                }
+                None => TcpListener::bind(addr).await?,
+            };
             let local_addr = listener.local_addr()?;
             Ok((listener, local_addr))
         };

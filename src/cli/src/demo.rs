@@ -227,6 +227,7 @@ fn plan(nodes: u16) -> anyhow::Result<Plan> {
         nodes: nodes.collect(),
         apps: default_apps(),
         lanes: Vec::new(),
+        front_ends: false,
         administrators: 1,
         signatures_needed: 1,
         level: Level::NEWEST,

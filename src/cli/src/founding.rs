@@ -38,6 +38,8 @@ pub struct Plan {
     pub apps: Vec<GenesisApp>,
     /// The names of those applications that are processes of their own; they may be of any kind that this program does not have.
     pub lanes: Vec<String>,
+    /// Whether front ends in processes of their own find each node.
+    pub front_ends: bool,
     /// How many administrators it has at first.
     pub administrators: usize,
     /// How many of them must sign each change of who commands.
@@ -221,6 +223,9 @@ fn node_toml(plan: &Plan, node: &NodePlan, by: &str) -> String {
     for name in &plan.lanes {
         text.push_str(&format!("\n[[lanes]]\napp = {}\n", toml::Value::from(name.as_str())));
     }
+    if plan.front_ends {
+        text.push_str("\n[front_ends]\n");
+    }
     text
 }
 
@@ -286,6 +291,7 @@ mod tests {
             nodes: (1..=3).map(node).collect(),
             apps: default_apps(),
             lanes: Vec::new(),
+            front_ends: false,
             administrators: 1,
             signatures_needed: 1,
             level: Level::NEWEST,

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use synod_node::Config;
+use synod_node::config::FrontConfig;
 use tokio::time::{Instant, sleep};
 
 use crate::output::Output;
@@ -28,11 +29,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 Examples:
   synod health --config cluster/node1.toml
   synod health --config cluster/node1.toml --live      # only whether the process answers
-  synod health --config cluster/node1.toml --wait 60   # after a start: when clients are welcome")]
+  synod health --config cluster/node1.toml --wait 60   # after a start: when clients are welcome
+  synod health --config front1.toml --front            # front ends in a process of their own")]
 pub(crate) struct Health {
     /// The node's configuration: .toml or .json
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// FILE is the configuration of `synod front`, whose readers' port is asked
+    #[arg(long)]
+    front: bool,
     /// Ask only whether the process answers
     #[arg(long)]
     live: bool,
@@ -43,7 +48,13 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let http = Config::load(&self.config)?.http;
+        let http = if self.front {
+            FrontConfig::load(&self.config)?
+                .http
+                .context("these front ends have no section http, so nobody can ask them")?
+        } else {
+            Config::load(&self.config)?.http
+        };
         let scheme = if http.tls.is_some() { "https" } else { "http" };
         let path = if self.live { "livez" } else { "readyz" };
         let url = format!("{scheme}://{}/{path}", http.addr);

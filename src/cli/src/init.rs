@@ -62,6 +62,9 @@ pub(crate) struct Init {
     /// An application, by its name, that is a process of its own: then it may be of any kind; may be repeated
     #[arg(long = "lane", value_name = "NAME")]
     lanes: Vec<String>,
+    /// Each node has a socket for front ends in processes of their own: `synod front`
+    #[arg(long)]
+    front_ends: bool,
 }
 
 impl Init {
@@ -114,6 +117,7 @@ impl Init {
             nodes,
             apps: self.apps.iter().map(|AppPlan(app)| app.clone()).collect(),
             lanes: self.lanes.clone(),
+            front_ends: self.front_ends,
             administrators: self.admins.into(),
             signatures_needed: self.signatures,
             level: Level(self.level),

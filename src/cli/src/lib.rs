@@ -18,6 +18,7 @@ pub mod dns_query;
 mod duration;
 pub mod exit;
 pub mod founding;
+mod front;
 mod health;
 mod init;
 mod key;
@@ -74,6 +75,7 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Node(node::Node),
+    Front(front::Front),
     Health(health::Health),
     Keygen(keygen::Keygen),
     Key(key::Key),
@@ -118,7 +120,7 @@ impl Cli {
     fn run(self, program: Program) -> anyhow::Result<ExitCode> {
         let output = self.output;
         // A node logs as its configuration says; the tools log nothing unless they are asked to.
-        if !matches!(self.command, Command::Node(_)) {
+        if !matches!(self.command, Command::Node(_) | Command::Front(_)) {
             let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
             let is_terminal = std::io::stderr().is_terminal();
             let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
@@ -128,6 +130,7 @@ impl Cli {
             Command::Demo(demo) => block_on(demo.run(output))?,
             Command::Init(init) => init.run(output),
             Command::Node(node) => node.run(program, output),
+            Command::Front(front) => front.run(program, output),
             Command::Health(health) => block_on(health.run(output))?,
             Command::Keygen(keygen) => keygen.run(output),
             Command::Key(key) => key.run(output),

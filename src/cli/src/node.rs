@@ -1,7 +1,7 @@
 //! `synod node`: runs a node.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::Config;
-use synod_node::config::LogFilter;
+use synod_node::config::{ConfigErrors, LogFilter};
 use synod_types::Program;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -54,7 +54,7 @@ pub(crate) struct Node {
 
 /// How the log is written.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -115,7 +115,7 @@ impl Node {
                 () = &mut stdin_ends, if self.until_stdin_closes => break None,
                 why = node.failed() => break Some(why),
                 _ = hangup.recv() => {
-                    log.read_again(&self.config);
+                    log.read_again(|| Config::load(&self.config).map(|config| config.log));
                     node.read_certificates_again();
                 }
             }
@@ -136,7 +136,7 @@ impl Node {
 
 /// Lets this process have as many files and connections open as it may: where the limit that it begins with is low, that is for
 /// programs that cannot count so far.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(why) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         warn!(%why, "the limit of open files stays as it is");
@@ -144,7 +144,7 @@ fn raise_file_limit() {
 }
 
 /// Says how the node is to systemd, where that started it (sd_notify(3)).
-fn tell_supervisor(state: NotifyState<'_>) {
+pub(crate) fn tell_supervisor(state: NotifyState<'_>) {
     if let Err(why) = sd_notify::notify(&[state]) {
         warn!(%why, "systemd does not take what this node says of itself");
     }
@@ -152,7 +152,7 @@ fn tell_supervisor(state: NotifyState<'_>) {
 
 /// A dump of the process's memory would have its private key in it. With a limit of one byte Linux writes none, and starts
 /// none of the programs that may be configured to take it instead, which it does with a limit of 0 (core(5)).
-fn leave_no_core_dump() {
+pub(crate) fn leave_no_core_dump() {
     let limit = Rlimit { current: Some(1), maximum: Some(1) };
     if let Err(why) = setrlimit(Resource::Core, limit) {
         warn!(%why, "a crash may leave a core dump, with this node's private key in it");
@@ -160,11 +160,11 @@ fn leave_no_core_dump() {
 }
 
 /// What is logged, which may change while the node runs.
-struct Log(reload::Handle<Targets, Registry>);
+pub(crate) struct Log(reload::Handle<Targets, Registry>);
 
 impl Log {
     /// Logs to standard error from now on.
-    fn start(format: LogFormat, filter: &LogFilter) -> Log {
+    pub(crate) fn start(format: LogFormat, filter: &LogFilter) -> Log {
         let from_environment = std::env::var(RUST_LOG).ok().and_then(|filter| filter.parse::<Targets>().ok());
         let (filter, handle) = reload::Layer::new(from_environment.unwrap_or_else(|| filter.targets()));
         let lines = tracing_subscriber::fmt::layer()
@@ -179,15 +179,15 @@ impl Log {
     }
 
     /// Takes what the configuration says now, if it is in order.
-    fn read_again(&self, config: &Path) {
+    pub(crate) fn read_again(&self, read: impl FnOnce() -> Result<LogFilter, ConfigErrors>) {
         if std::env::var_os(RUST_LOG).is_some() {
             return warn!("{RUST_LOG} says what is logged; the configuration is not read again");
         }
-        match Config::load(config) {
-            Ok(config) => {
+        match read() {
+            Ok(filter) => {
                 // Said before, since it may be below the new level.
-                info!(log = %config.log, "what is logged changes");
-                if let Err(why) = self.0.reload(config.log.targets()) {
+                info!(log = %filter, "what is logged changes");
+                if let Err(why) = self.0.reload(filter.targets()) {
                     error!(%why, "what is logged stays as it was");
                 }
             }
@@ -197,7 +197,7 @@ impl Log {
 }
 
 /// Returns when nothing more can come from standard input.
-async fn end_of_stdin() {
+pub(crate) async fn end_of_stdin() {
     let (sender, ended) = oneshot::channel();
     // A thread of its own, which ends with the process: a read of standard input cannot be called off.
     let reading = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
@@ -208,7 +208,7 @@ async fn end_of_stdin() {
         // However the thread ended, there is nothing more to wait for.
         Ok(_) => drop(ended.await),
         Err(why) => {
-            warn!(%why, "cannot watch standard input; this node stops by a signal only");
+            warn!(%why, "cannot watch standard input; this process stops by a signal only");
             std::future::pending().await
         }
     }

@@ -1,5 +1,6 @@
 //! The certificates of each application, for front ends that give them out; and how they are written as JSON.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,14 +18,26 @@ pub trait Certificates: Send + Sync {
     fn newest(&self, app: AppNdx) -> Option<Arc<StateCertificate>>;
 
     /// Those of states before `after`, newest first, at most `limit`.
-    fn list(&self, app: AppNdx, after: Option<StateNdx>, limit: usize) -> Vec<Arc<StateCertificate>>;
+    fn list(
+        &self,
+        app: AppNdx,
+        after: Option<StateNdx>,
+        limit: usize,
+    ) -> CertificateRead<'_, Vec<Arc<StateCertificate>>>;
 
     /// That of a state, or the newest one, with what proves who signed it.
-    fn bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle>;
+    fn bundle(
+        &self,
+        app: AppNdx,
+        state_ndx: Option<StateNdx>,
+    ) -> CertificateRead<'_, Option<CertificateBundle>>;
 
     /// The newest state of which there is one, if it is in memory.
     fn certified(&self, app: AppNdx) -> Option<Certified>;
 }
+
+/// Certificates that are being read.
+pub type CertificateRead<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A state, and its certificate: the certificate's `root` is that of the view's application.
 #[derive(Clone, Debug)]
@@ -43,12 +56,21 @@ impl Certificates for NoCertificates {
         None
     }
 
-    fn list(&self, _app: AppNdx, _after: Option<StateNdx>, _limit: usize) -> Vec<Arc<StateCertificate>> {
-        Vec::new()
+    fn list(
+        &self,
+        _app: AppNdx,
+        _after: Option<StateNdx>,
+        _limit: usize,
+    ) -> CertificateRead<'_, Vec<Arc<StateCertificate>>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 
-    fn bundle(&self, _app: AppNdx, _state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        None
+    fn bundle(
+        &self,
+        _app: AppNdx,
+        _state_ndx: Option<StateNdx>,
+    ) -> CertificateRead<'_, Option<CertificateBundle>> {
+        Box::pin(std::future::ready(None))
     }
 
     fn certified(&self, _app: AppNdx) -> Option<Certified> {

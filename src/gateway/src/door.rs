@@ -97,6 +97,11 @@ impl AppDoor {
         self.view.load().state_ndx
     }
 
+    /// The last slot that is applied on this node.
+    pub fn applied(&self) -> Slot {
+        self.view.load().applied
+    }
+
     /// Its state on this node, to keep.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
@@ -160,18 +165,28 @@ impl AppDoor {
         self.state_waiters.until(state_ndx, || self.view.load().state_ndx).await;
     }
 
-    /// Waits until this node has all that was chosen when this was called (a read index, OngaroPhD section 6.4). Between one leader and
-    /// the next there is nobody to ask: it asks again until `last_ask`.
+    /// Waits until this node has applied the slot, as [`AppDoor::until_state`] does for a state.
+    pub async fn until_applied(&self, slot: Slot) {
+        self.slot_waiters.until(slot, || self.view.load().applied).await;
+    }
+
+    /// The slot that has to be applied for everything to be there that is chosen by now (a read index, OngaroPhD section 6.4).
+    pub(crate) async fn read_index(&self) -> Result<Slot, ReadRefused> {
+        self.read_indexes.obtain().await
+    }
+
+    /// Waits until this node has all that was chosen when this was called. Between one leader and the next there is nobody to ask: it
+    /// asks again until `last_ask`.
     pub(crate) async fn until_leader_state(&self, last_ask: Instant) -> Result<(), ReadRefused> {
         let index = loop {
-            match self.read_indexes.obtain().await {
+            match self.read_index().await {
                 Err(ReadRefused::NoLeader) if Instant::now() < last_ask => {
                     tokio::time::sleep(ASK_AGAIN).await
                 }
                 obtained => break obtained?,
             }
         };
-        self.slot_waiters.until(index, || self.view.load().applied).await;
+        self.until_applied(index).await;
         Ok(())
     }
 }
@@ -204,6 +219,11 @@ impl AppPublisher {
     /// Says that this node's states are not those of the others.
     pub fn set_fence(&self, fence: Fence) {
         self.door.fence.store(Some(Arc::new(fence)));
+    }
+
+    /// Says that they are again.
+    pub fn lift_fence(&self) {
+        self.door.fence.store(None);
     }
 
     /// Says that this node has applied all that any node had chosen; from now on it is behind by what is under way only.

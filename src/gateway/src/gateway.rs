@@ -104,6 +104,7 @@ struct Inner {
     certificates: Arc<dyn Certificates>,
     metrics: Arc<dyn Metrics>,
     nodes: Arc<NodeStates>,
+    left_out: Vec<(AppNdx, String)>,
     stopping: watch::Sender<bool>,
 }
 
@@ -130,6 +131,7 @@ impl Gateway {
             certificates: Arc::new(NoCertificates),
             metrics: Arc::new(NoMetrics),
             nodes: Arc::new(NodeStates::new()),
+            left_out: Vec::new(),
             stopping: watch::Sender::new(false),
         }))
     }
@@ -188,6 +190,15 @@ impl Gateway {
         self
     }
 
+    /// The same gateway, of a cluster that has these applications, too, which cannot be asked here.
+    ///
+    /// # Panics
+    /// If the gateway was cloned already: it is put together first and handed out then.
+    pub fn with_left_out(mut self, apps: Vec<(AppNdx, String)>) -> Gateway {
+        self.own().left_out = apps;
+        self
+    }
+
     fn own(&mut self) -> &mut Inner {
         Arc::get_mut(&mut self.0).expect("a gateway is put together before it is cloned")
     }
@@ -214,6 +225,13 @@ impl Gateway {
         let by_number = number_or_name.parse().ok().and_then(|app| self.app(app).ok());
         by_number
             .or_else(|| self.0.doors.iter().find(|door| door.name() == number_or_name).map(|door| &**door))
+    }
+
+    /// Whether the cluster has an application with this number or name that cannot be asked here.
+    pub fn is_left_out(&self, number_or_name: &str) -> bool {
+        let is_it =
+            |(app, name): &(AppNdx, String)| name == number_or_name || app.to_string() == number_or_name;
+        self.0.left_out.iter().any(is_it)
     }
 
     /// Asks an application. A local read without `min` never waits.
@@ -296,7 +314,9 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::view`].
     pub async fn until(&self, seen: &StateVector, wait: Duration) -> Result<(), GatewayError> {
-        for (app, state_ndx) in seen.iter() {
+        // Nobody is answered here from what is left out.
+        let is_here = |(app, _): &(AppNdx, StateNdx)| self.0.left_out.iter().all(|(other, _)| other != app);
+        for (app, state_ndx) in seen.iter().filter(is_here) {
             if self.app(app)?.state_ndx() < state_ndx {
                 self.view(app, Read { min: Some(state_ndx), wait, ..Read::default() }).await?;
             }
@@ -326,18 +346,22 @@ impl Gateway {
     }
 
     /// The certificates of an application of states before `after`, newest first, at most `limit`.
-    pub fn certificates(
+    pub async fn certificates(
         &self,
         app: AppNdx,
         after: Option<StateNdx>,
         limit: usize,
     ) -> Vec<Arc<StateCertificate>> {
-        self.0.certificates.list(app, after, limit)
+        self.0.certificates.list(app, after, limit).await
     }
 
     /// The certificate of a state, or the newest one, with what proves from genesis on who signed it.
-    pub fn certificate_bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        self.0.certificates.bundle(app, state_ndx)
+    pub async fn certificate_bundle(
+        &self,
+        app: AppNdx,
+        state_ndx: Option<StateNdx>,
+    ) -> Option<CertificateBundle> {
+        self.0.certificates.bundle(app, state_ndx).await
     }
 
     /// A file of a snapshot; `None` if this node does not have it, or cannot read it.
@@ -370,6 +394,28 @@ impl Gateway {
         }
         let page = LogPage { cluster: view.cluster, app, applied: view.applied, decrees };
         Ok((view, page))
+    }
+
+    /// The slot that whoever follows this node's log has to have applied, so that everything is in its state that is chosen by now.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: there is no such application, it has no leader, too many ask, or the node is stopping.
+    pub async fn read_index(&self, app: AppNdx) -> Result<Slot, GatewayError> {
+        let door = self.app(app)?;
+        let refused = |why| refused(door, why);
+        let Some(_place) = door.place() else { return Err(refused(ReadRefused::Busy)) };
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            biased;
+            index = door.read_index() => index.map_err(refused),
+            _ = stopping.wait_for(|stopping| *stopping) => Err(refused(ReadRefused::Stopping)),
+            () = tokio::time::sleep(Read::WAIT_MAX) => Err(refused(ReadRefused::NoLeader)),
+        }
+    }
+
+    /// What other nodes say of how far they are.
+    pub fn node_states(&self) -> &NodeStates {
+        &self.0.nodes
     }
 
     /// What this node measures of itself.
@@ -483,14 +529,7 @@ impl Gateway {
         let Some(_place) = door.place() else {
             return Err(GatewayError::Busy { app, state_ndx: door.state_ndx() });
         };
-        let refused = |why| {
-            let state_ndx = door.state_ndx();
-            match why {
-                ReadRefused::NoLeader => GatewayError::NoLeader { app, state_ndx },
-                ReadRefused::Busy => GatewayError::Busy { app, state_ndx },
-                ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
-            }
-        };
+        let refused = |why| refused(door, why);
         let wait = read.wait.min(Read::WAIT_MAX);
         let reached = async {
             if read.consistency == Consistency::Linearizable {
@@ -518,5 +557,15 @@ impl Gateway {
                 waited_ms: wait.as_millis(),
             }),
         }
+    }
+}
+
+/// Why there is no read index of an application.
+fn refused(door: &AppDoor, why: ReadRefused) -> GatewayError {
+    let (app, state_ndx) = (door.ndx(), door.state_ndx());
+    match why {
+        ReadRefused::NoLeader => GatewayError::NoLeader { app, state_ndx },
+        ReadRefused::Busy => GatewayError::Busy { app, state_ndx },
+        ReadRefused::Stopping => GatewayError::Stopping { app, state_ndx },
     }
 }

@@ -24,7 +24,9 @@ pub mod status;
 mod vector;
 mod waiters;
 
-pub use certificates::{BundleForm, CertificateForm, Certificates, Certified, FormError, SignatureForm};
+pub use certificates::{
+    BundleForm, CertificateForm, CertificateRead, Certificates, Certified, FormError, SignatureForm,
+};
 pub use door::{AppDoor, AppPublisher, Fence};
 pub use error::{Awaited, GatewayError};
 pub use files::{FileRead, Files};

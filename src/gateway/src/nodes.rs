@@ -33,6 +33,14 @@ impl NodeStates {
         self.0.send_if_modified(|known| known.remove(&node).is_some());
     }
 
+    /// What is known now of everybody, for whoever passes it on.
+    pub fn all(&self) -> Vec<(NodeId, Vec<(AppNdx, StateNdx)>)> {
+        let known = self.0.borrow();
+        let states =
+            |states: &BTreeMap<AppNdx, StateNdx>| states.iter().map(|(app, at)| (*app, *at)).collect();
+        known.iter().map(|(node, said)| (*node, states(said))).collect()
+    }
+
     /// How far a node has come in an application; `None`: unknown.
     pub(crate) fn of(&self, node: NodeId, app: AppNdx) -> Option<StateNdx> {
         self.0.borrow().get(&node)?.get(&app).copied()

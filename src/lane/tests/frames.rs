@@ -10,7 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synod_golden::Golden;
 use synod_lane::Link;
-use synod_lane::front::{AppTold, Asked, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told};
+use synod_lane::front::{
+    AppPicture, AppTold, Asked, FrontAnswer, FrontHello, FrontQuestion, FrontReception, NodePicture,
+    PictureTold, Told,
+};
 use synod_lane::message::{
     Answer, Batch, Blob, Command, Encoding, Hello, Outcome, Question, Reception, Refused, Welcome,
 };
@@ -221,6 +224,53 @@ fn frames_of_front_ends_are_golden() {
     synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/front-v1.hex"), golden);
     let least: Asked = read(Encoding::Json, br#"{"id":1,"ask":{"query":{"app":"1","query":""}}}"#);
     assert!(matches!(least.ask, FrontQuestion::Query { linearizable: false, min: None, wait_ms: None, .. }));
+}
+
+#[test]
+fn frames_of_front_ends_with_states_are_golden() {
+    let (app, key, chain) = (|| "visits".to_owned(), "0c".repeat(32), "0a".repeat(32));
+    let mut golden = Golden::new();
+    hold(&mut golden, vec![("hello", FrontHello { versions: (1, 2), program: "pages 2.0".to_owned() })]);
+    let asked = [
+        ("picture", FrontQuestion::Picture),
+        ("index", FrontQuestion::Index { app: app() }),
+        ("whole", FrontQuestion::Whole { app: app(), certified: true }),
+        ("decrees", FrontQuestion::Decrees { app: app(), after: 17 }),
+        ("log", FrontQuestion::Log { app: app(), after: 17, limit: 100 }),
+        ("file", FrontQuestion::File { key, snapshot: true }),
+        ("certificates", FrontQuestion::Certificates { app: app(), before: Some(31), limit: 10 }),
+        ("certificate", FrontQuestion::Certificate { app: app(), state_ndx: None }),
+    ];
+    hold(&mut golden, asked.map(|(name, ask)| (name, Asked { id: 7, ask })).into());
+    let of_app = AppPicture {
+        app: 3,
+        name: app(),
+        kind: "counter".to_owned(),
+        is_elsewhere: true,
+        is_ready: false,
+        applied: 18,
+        age_ms: Some(250),
+        certificate: Some(blob(b"certificate")),
+        snapshot: None,
+    };
+    let picture = PictureTold {
+        status: blob(b"{}"),
+        sign_every: 1024,
+        apps: vec![of_app],
+        nodes: vec![NodePicture { node: "0d".repeat(32), states: vec![(3, 31)] }],
+    };
+    let told = [
+        ("a-picture", FrontAnswer::Picture(picture)),
+        ("an-index", FrontAnswer::Index { slot: 18 }),
+        ("a-piece", FrontAnswer::Piece { bytes: blob(b"state"), last: false }),
+        ("some-decrees", FrontAnswer::Decrees { page: blob(b"page"), state_ndx: 31, chain }),
+        ("cut", FrontAnswer::Cut { behind: 40 }),
+        ("some-certificates", FrontAnswer::Certificates(vec![blob(b"certificate")])),
+    ];
+    hold(&mut golden, told.map(|(name, tell)| (name, Told { id: 7, tell })).into());
+    synod_golden::holds(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/front-v2.hex"), golden);
+    let least: Asked = read(Encoding::Json, br#"{"id":1,"ask":{"certificate":{"app":"1"}}}"#);
+    assert!(matches!(least.ask, FrontQuestion::Certificate { state_ndx: None, .. }));
 }
 
 #[test]

@@ -54,11 +54,19 @@ impl Certificates {
         http: Option<Arc<ServerCertificate>>,
         dns: Option<Arc<ServerCertificate>>,
     ) -> Certificates {
-        let front_ends = [(CertificateUse::Http, http), (CertificateUse::Dns, dns)];
-        let front_ends = front_ends.into_iter().filter_map(|(shown_by, certificate)| {
-            Some(Holds::Server { shown_by, certificate: certificate? })
-        });
-        let sets = std::iter::once(Holds::Identity { identity, name, mesh }).chain(front_ends);
+        let identity = std::iter::once(Holds::Identity { identity, name, mesh });
+        Certificates::of(identity.chain(of_front_ends(http, dns)))
+    }
+
+    /// Of front ends without a node.
+    pub(crate) fn of_front_ends_alone(
+        http: Option<Arc<ServerCertificate>>,
+        dns: Option<Arc<ServerCertificate>>,
+    ) -> Certificates {
+        Certificates::of(of_front_ends(http, dns))
+    }
+
+    fn of(sets: impl Iterator<Item = Holds>) -> Certificates {
         let sets = sets.map(|holds| Set { holds, failures: AtomicU64::new(0) });
         let certificates =
             Certificates { sets: sets.collect(), known: ArcSwap::default(), again: Notify::new() };
@@ -114,6 +122,16 @@ impl Certificates {
             watches = looked.await.expect("looking at files does not panic");
         }
     }
+}
+
+fn of_front_ends(
+    http: Option<Arc<ServerCertificate>>,
+    dns: Option<Arc<ServerCertificate>>,
+) -> impl Iterator<Item = Holds> {
+    let shown = [(CertificateUse::Http, http), (CertificateUse::Dns, dns)];
+    shown
+        .into_iter()
+        .filter_map(|(shown_by, certificate)| Some(Holds::Server { shown_by, certificate: certificate? }))
 }
 
 impl Set {

@@ -14,6 +14,7 @@ mod dns;
 mod document;
 mod fields;
 mod files;
+mod front;
 mod http;
 mod lanes;
 mod log;
@@ -33,6 +34,7 @@ pub use certificates::Certificates;
 pub use dns::{Dns, DnsTls};
 use document::Value;
 use fields::Fields;
+pub use front::FrontConfig;
 pub use http::{Http, HttpTls};
 pub use lanes::{FrontEndsConfig, LaneConfig};
 pub use log::LogFilter;
@@ -232,6 +234,9 @@ fn finish(draft: Option<Draft>, mistakes: Mistakes, path: &Path) -> Result<Confi
 /// A configuration as far as it could be read. What is missing has been reported.
 #[derive(Default)]
 struct Draft {
+    /// It is that of a front end and no node, of which the addresses of ports do not follow.
+    is_front: bool,
+    http_is_given: bool,
     id: Option<String>,
     addr: Option<Address>,
     cert_path: Option<PathBuf>,
@@ -353,6 +358,10 @@ impl Draft {
 
     /// The host of `me.addr`, and a port that is `offset` above.
     fn default_address(&self, path: &str, offset: u16, mistakes: &mut Mistakes) -> Option<Address> {
+        if self.is_front {
+            mistakes
+                .add(path, format!("is missing; it is needed, for example \"127.0.0.1:{}\"", 7101 + offset));
+        }
         let me = self.addr.as_ref()?;
         let port = me.port.checked_add(offset);
         if port.is_none() {

@@ -10,9 +10,10 @@ pub(crate) mod marks;
 pub(crate) mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use synod_gateway::Certified;
+use synod_gateway::{CertificateRead, Certified};
 use synod_machine::View;
 use synod_types::{
     AppNdx, CertificateBundle, ClusterId, Configuration, CosignMessage, NodeId, Slot, StateCertificate,
@@ -124,12 +125,21 @@ impl synod_gateway::Certificates for Cosigning {
         self.with(app, |known| known.held.newest().cloned())
     }
 
-    fn list(&self, app: AppNdx, after: Option<StateNdx>, limit: usize) -> Vec<Arc<StateCertificate>> {
-        self.with(app, |known| known.held.list(after, limit))
+    fn list(
+        &self,
+        app: AppNdx,
+        after: Option<StateNdx>,
+        limit: usize,
+    ) -> CertificateRead<'_, Vec<Arc<StateCertificate>>> {
+        Box::pin(ready(self.with(app, |known| known.held.list(after, limit))))
     }
 
-    fn bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        self.with(app, |known| known.held.bundle(self.0.cluster, state_ndx))
+    fn bundle(
+        &self,
+        app: AppNdx,
+        state_ndx: Option<StateNdx>,
+    ) -> CertificateRead<'_, Option<CertificateBundle>> {
+        Box::pin(ready(self.with(app, |known| known.held.bundle(self.0.cluster, state_ndx))))
     }
 
     fn certified(&self, app: AppNdx) -> Option<Certified> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use synod_app_zones::{ZoneName, ZonesApp};
 use synod_auth::ServerCertificate;
-use synod_dns::{Answers, DnsConfig, DnsServer, Encrypted, Freshness, Identity, Source, StreamLimits};
+use synod_dns::{Answers, DnsConfig, DnsServer, Encrypted, Freshness, Given, Identity, Source, StreamLimits};
 use synod_gateway::{AppDoor, View};
 use synod_zone::{Name, Zone};
 
@@ -26,6 +26,7 @@ pub(crate) fn certificate(config: &Dns) -> Result<Option<Arc<ServerCertificate>>
 pub(crate) async fn start(
     config: &Dns,
     certificate: Option<&ServerCertificate>,
+    given: &Given,
     door: &Arc<AppDoor>,
 ) -> Result<DnsServer, StartError> {
     let mut listen = Vec::new();
@@ -49,6 +50,7 @@ pub(crate) async fn start(
         encrypted,
         streams: StreamLimits::default(),
         rate_limit: config.rate_limit.clone(),
+        given: given.clone(),
     };
     let served = Served { door: Arc::clone(door), max_lag: config.max_lag };
     Ok(DnsServer::start(dns_config, Arc::new(served)).await?)

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_gateway::{Consistency, Gateway, GatewayError, Read};
+use synod_gateway::{Consistency, Gateway, GatewayError, Log, Read};
 use synod_lane::front::{
-    AppTold, Asked, FRONT_VERSION, FrontAnswer, FrontHello, FrontQuestion, FrontReception, Told,
+    AppTold, Asked, FRONT_VERSION, FRONT_VERSION_MIN, FrontAnswer, FrontHello, FrontQuestion, FrontReception,
+    Told,
 };
 use synod_lane::message::{Blob, Encoding};
 use synod_lane::yard::YardQuestion;
@@ -36,6 +37,8 @@ use crate::lanes::{Admitted, LaneError, listen};
 use crate::remote::Remote;
 use crate::yards::{Job, Yard, Yards};
 
+mod feeding;
+
 /// The name of the socket where none is given.
 pub(crate) const SOCKET: &str = "front-ends.sock";
 /// How long accepting rests after the system had no descriptor or memory for it.
@@ -52,6 +55,12 @@ pub(crate) struct Fronts {
 #[derive(Clone)]
 pub(crate) struct Host {
     pub gateway: Gateway,
+    /// The log, for those who follow it: nobody else takes their places.
+    pub log: Arc<dyn Log>,
+    /// Commands from one state that is signed to the next.
+    pub sign_every: u64,
+    /// A place for each whole state that is being made.
+    pub wholes: Arc<Semaphore>,
     /// The cluster's id, in hex.
     pub cluster: String,
     /// The node's name.
@@ -64,14 +73,14 @@ pub(crate) struct Host {
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
-enum FrontError {
+pub(crate) enum FrontError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("a frame makes no sense: {0}")]
     Malformed(String),
-    #[error("it speaks versions {0} to {1}, and this node {FRONT_VERSION}")]
+    #[error("it speaks versions {0} to {1}, and this node {FRONT_VERSION_MIN} to {FRONT_VERSION}")]
     Version(u32, u32),
-    #[error("it did not say who it is, or did not read its answers, in time")]
+    #[error("the other end did not say who it is, or did not read what it was told, in time")]
     TooLate,
 }
 
@@ -155,7 +164,8 @@ impl Connection {
         let encoding = Encoding::of(&first);
         let hello: FrontHello = decode(encoding, &first).map_err(FrontError::Malformed)?;
         let (lowest, highest) = hello.versions;
-        if !(lowest..=highest).contains(&FRONT_VERSION) {
+        let version = highest.min(FRONT_VERSION);
+        if version < lowest.max(FRONT_VERSION_MIN) {
             let why = FrontError::Version(lowest, highest);
             write_frame(&mut write, &framed(encoding, &FrontReception::Refused(why.to_string()))?).await?;
             return Err(why);
@@ -163,7 +173,7 @@ impl Connection {
         info!(program = hello.program, "a front end has connected");
         frames.limit(FRONT_FRAME_BYTES_MAX);
         let (cluster, node) = (host.cluster.clone(), host.node.clone());
-        let welcome = FrontReception::Welcome { version: FRONT_VERSION, cluster, node };
+        let welcome = FrontReception::Welcome { version, cluster, node };
         write_frame(&mut write, &framed(encoding, &welcome)?).await?;
         let (answers, mut queue) = mpsc::channel::<Vec<u8>>(FRONT_ANSWERS_MAX);
         let writing = async move {
@@ -316,6 +326,7 @@ async fn answer(host: &Host, ask: FrontQuestion, teller: &Teller) {
             text: "that is not asked of a server by its name".to_owned(),
             state_ndx: None,
         },
+        of_states => feeding::answer(host, of_states, teller).await,
     };
     teller.tell(told).await;
 }
@@ -384,11 +395,11 @@ fn problem(why: GatewayError) -> FrontAnswer {
     }
 }
 
-fn framed(encoding: Encoding, message: &impl serde::Serialize) -> Result<Vec<u8>, FrontError> {
+pub(crate) fn framed(encoding: Encoding, message: &impl serde::Serialize) -> Result<Vec<u8>, FrontError> {
     encode(encoding, message).map_err(|why| FrontError::Malformed(why.to_string()))
 }
 
-async fn next_frame(
+pub(crate) async fn next_frame(
     read: &mut OwnedReadHalf,
     frames: &mut FrameReader,
 ) -> Result<Option<bytes::Bytes>, FrontError> {
@@ -408,7 +419,7 @@ async fn next_frame(
     }
 }
 
-async fn write_frame(write: &mut OwnedWriteHalf, frame: &[u8]) -> Result<(), FrontError> {
+pub(crate) async fn write_frame(write: &mut OwnedWriteHalf, frame: &[u8]) -> Result<(), FrontError> {
     let patience = Duration::from_millis(FRONT_WRITE_MS_MAX);
     Ok(timeout(patience, write.write_all(frame)).await.map_err(|_late| FrontError::TooLate)??)
 }

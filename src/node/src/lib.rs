@@ -20,6 +20,7 @@ mod driver;
 mod durable;
 mod fitness;
 mod freshness;
+pub mod front;
 mod fronts;
 mod gate;
 mod hearsay;
@@ -47,5 +48,6 @@ mod upgrade;
 mod yards;
 
 pub use config::Config;
+pub use front::Front;
 pub use node::{Addresses, Node, StartError};
 pub use snapshots::beginning::{Beginning, BeginningError, Voucher};

@@ -21,6 +21,7 @@ use synod_mesh::MeshCounters;
 use synod_types::TimeMs;
 use tracing::warn;
 
+use crate::certificates::Certificates;
 use crate::status::StatusSource;
 
 /// How often what was recorded is summed up, whether anybody asks or not: until then each recorded time takes memory.
@@ -36,10 +37,16 @@ const SECONDS: [f64; 16] = [
 pub(crate) struct Metrics {
     recorded: PrometheusHandle,
     process: Arc<Collector>,
-    sources: Arc<OnceLock<Sources>>,
+    sources: Arc<OnceLock<Box<dyn Source>>>,
 }
 
 /// Where things are counted and known.
+pub(crate) trait Source: Send + Sync {
+    /// Measures them.
+    fn collect(&self);
+}
+
+/// Those of a node.
 pub(crate) struct Sources {
     pub status: Arc<StatusSource>,
     pub journal: Journal,
@@ -67,9 +74,9 @@ impl Metrics {
     }
 
     /// From now on there is more to tell than what was recorded.
-    pub(crate) fn begin(&self, sources: Sources) {
+    pub(crate) fn begin(&self, sources: impl Source + 'static) {
         // A node begins once.
-        let _ = self.sources.set(sources);
+        let _ = self.sources.set(Box::new(sources));
     }
 
     /// Sums up what is recorded, again and again.
@@ -203,6 +210,20 @@ fn describe() {
         "synod_certificate_reload_failures_total",
         "How often files with certificates were read again and were not in order"
     );
+    describe_gauge!("synod_front_connected", "1 while this front end is connected to its node");
+    describe_counter!("synod_front_connections_total", "How often this front end has connected to its node");
+    describe_gauge!(
+        "synod_front_behind_slots",
+        "Slots of the application that this front end's node has applied, and the front end has not"
+    );
+    describe_counter!(
+        "synod_front_decrees_total",
+        "Decrees of the application that this front end has executed"
+    );
+    describe_counter!(
+        "synod_front_wholes_total",
+        "Whole states of the application that this front end has taken from its node"
+    );
     describe_counter!("synod_dns_queries_total", "DNS messages that came, by carrier");
     describe_counter!(
         "synod_dns_replies_total",
@@ -221,7 +242,7 @@ fn describe() {
     Collector::default().describe();
 }
 
-impl Sources {
+impl Source for Sources {
     fn collect(&self) {
         let status = self.status.status();
         gauge!("synod_build_info", "version" => status.version).set(1.0);
@@ -242,7 +263,7 @@ impl Sources {
                 counter!("synod_mended_slots_total", &labels).absolute(group.mended);
             }
         }
-        self.collect_certificates(&status.certificates);
+        collect_certificates(&self.status.certificates);
         for node in status.nodes.iter().filter(|node| node.state != NodeState::Own) {
             gauge!("synod_peer_up", "peer" => node.name.clone()).set(if node.state == NodeState::Up {
                 1.0
@@ -264,12 +285,7 @@ impl Sources {
         gauge!("synod_journal_waiting_bytes").set(float(count(self.journal.waiting_bytes())));
         collect_backend(&(self.backend)());
         if let Some(dns) = &self.dns {
-            let Counts { udp, tcp, tls, https, quic } = dns();
-            for (carrier, traffic) in
-                [("udp", udp), ("tcp", tcp), ("dot", tls), ("doh", https), ("doq", quic)]
-            {
-                collect_dns(carrier, &traffic);
-            }
+            collect_name_server(&dns());
         }
     }
 }
@@ -289,21 +305,30 @@ impl Sources {
             counter!("synod_mesh_session_ends_total", "why" => why).absolute(times);
         }
     }
+}
 
-    fn collect_certificates(&self, certificates: &[CertificateStatus]) {
-        let mut ends: BTreeMap<CertificateUse, TimeMs> = BTreeMap::new();
-        for CertificateStatus { certificate, not_after_ms, .. } in certificates {
-            let end = ends.entry(*certificate).or_insert(*not_after_ms);
-            *end = (*end).min(*not_after_ms);
-        }
-        for (certificate, end) in ends {
-            let labels = [("certificate", certificate.name())];
-            gauge!("synod_certificate_expiry_seconds", &labels).set(float(end.0 / 1000));
-        }
-        for (certificate, failures) in self.status.certificates.failures() {
-            let labels = [("certificate", certificate.name())];
-            counter!("synod_certificate_reload_failures_total", &labels).absolute(failures);
-        }
+/// What a name server has done.
+pub(crate) fn collect_name_server(counts: &Counts) {
+    let Counts { udp, tcp, tls, https, quic } = counts;
+    for (carrier, traffic) in [("udp", udp), ("tcp", tcp), ("dot", tls), ("doh", https), ("doq", quic)] {
+        collect_dns(carrier, traffic);
+    }
+}
+
+/// Until when certificates are valid, and how often they were not in order when they were read.
+pub(crate) fn collect_certificates(certificates: &Certificates) {
+    let mut ends: BTreeMap<CertificateUse, TimeMs> = BTreeMap::new();
+    for CertificateStatus { certificate, not_after_ms, .. } in certificates.status() {
+        let end = ends.entry(certificate).or_insert(not_after_ms);
+        *end = (*end).min(not_after_ms);
+    }
+    for (certificate, end) in ends {
+        let labels = [("certificate", certificate.name())];
+        gauge!("synod_certificate_expiry_seconds", &labels).set(float(end.0 / 1000));
+    }
+    for (certificate, failures) in certificates.failures() {
+        let labels = [("certificate", certificate.name())];
+        counter!("synod_certificate_reload_failures_total", &labels).absolute(failures);
     }
 }
 

@@ -13,7 +13,7 @@ use synod_auth::tls::TlsError;
 use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
 use synod_backend::{Backend, BackendConfig, BackendError};
 use synod_content::Store;
-use synod_dns::{Counts, DnsError, DnsServer};
+use synod_dns::{Counts, DnsError, DnsServer, Given};
 use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
 use synod_http::{HttpError, HttpServer};
 use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
@@ -21,12 +21,12 @@ use synod_lane::Lane;
 use synod_machine::{Machine, Member, View};
 use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
-use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
+use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX, FRONT_WHOLES_MAX};
 use synod_types::{
     AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, Statement,
     UnknownLevel, Versions,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -570,7 +570,7 @@ impl Node {
         let gateway = Gateway::new(doors.values().cloned().collect(), move || asked_status.status())
             .with_metrics(Arc::new(metrics.clone()))
             .with_files(Arc::new(content.clone()))
-            .with_log(Arc::new(OwnLog::new(journal.clone(), groups)))
+            .with_log(Arc::new(OwnLog::new(journal.clone(), Arc::clone(&groups))))
             .with_snapshots(Arc::new(shown))
             .with_certificates(Arc::new(cosigning))
             .with_node_states(states);
@@ -582,13 +582,19 @@ impl Node {
         let door = Arc::new(Door { content: content.clone(), gateway: gateway.clone() });
         let progress = Arc::new(Progress { gateway: gateway.clone(), intake: Arc::clone(&intake) });
         let backend = Backend::start(backend_config, Arc::<Intake>::clone(&intake), door, progress)?;
-        let http = http::start(&config.http, http_certificate.as_deref(), gateway.clone()).await?;
+        let http = http::start(&config.http, http_certificate.as_deref(), &Given::default(), gateway.clone())
+            .await?;
         let dns = match config.dns.as_ref().zip(dns_app) {
-            Some((dns, app)) => Some(dns::start(dns, dns_certificate.as_deref(), &doors[&app]).await?),
+            Some((dns, app)) => {
+                Some(dns::start(dns, dns_certificate.as_deref(), &Given::default(), &doors[&app]).await?)
+            }
             None => None,
         };
         let host = Host {
             gateway: gateway.clone(),
+            log: Arc::new(OwnLog::new(journal.clone(), groups)),
+            sign_every: config.certificates.every_commands,
+            wholes: Arc::new(Semaphore::new(FRONT_WHOLES_MAX)),
             cluster: cluster.to_string(),
             node: config.me.id.clone(),
             remote,

@@ -384,7 +384,7 @@ pub const LANE_RESTART_MS_MIN: u64 = 50;
 /// See [`LANE_RESTART_MS_MIN`].
 pub const LANE_RESTART_MS_MAX: u64 = 10_000;
 /// Front ends in processes of their own that are connected to a node at a time; further ones wait.
-pub const FRONT_CONNECTIONS_MAX: usize = 64;
+pub const FRONT_CONNECTIONS_MAX: usize = 256;
 /// Questions of one of them under way at a time; more are not read.
 pub const FRONT_QUESTIONS_MAX: usize = 256;
 /// Answers that wait for one of them; more are not made.
@@ -423,6 +423,23 @@ pub const YARD_REQUESTS_MAX: usize = 1024;
 pub const YARD_ARRIVALS_MAX: usize = 64;
 /// Milliseconds for which a yard's process may leave messages waiting without looking; then its yard is closed.
 pub const YARD_IDLE_MS_MAX: u64 = 60_000;
+/// Whole states that are made for front ends at a time: each is in memory once more as bytes; others wait.
+pub const FRONT_WHOLES_MAX: usize = 1;
+/// Milliseconds between two questions of such a front end for how everything is.
+pub const FRONT_PICTURE_MS: u64 = 250;
+/// Milliseconds that a node may take for the answer before it counts as away.
+pub const FRONT_PICTURE_MS_MAX: u64 = 5_000;
+/// Milliseconds that a front end waits before it opens its ports, for what its node had when it began.
+pub const FRONT_SETTLE_MS_MAX: u64 = 10_000;
+/// Milliseconds after which a front end tries again to connect to its node, at the first time and at the latest.
+pub const FRONT_RETRY_MS_MIN: u64 = 20;
+/// See [`FRONT_RETRY_MS_MIN`].
+pub const FRONT_RETRY_MS_MAX: u64 = 1_000;
+/// States that such a front end keeps of each application until it has the certificate: of those that are signed, and of the last ones,
+/// of which one may be.
+pub const FRONT_MARKS_MAX: usize = 16;
+/// See [`FRONT_MARKS_MAX`].
+pub const FRONT_VIEWS_MAX: usize = 64;
 /// Bytes of the path of a Unix socket, as Linux has it (unix(7)), without the zero at its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod front;
 pub mod other;
 pub mod worker;
 
@@ -114,10 +115,14 @@ struct Process {
 
 impl Process {
     fn start(config: &Path, environment: &[(&'static str, OsString)]) -> Process {
+        Process::start_as("node", config, environment)
+    }
+
+    fn start_as(command: &str, config: &Path, environment: &[(&'static str, OsString)]) -> Process {
         let log = File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
         let mut child = Command::new(program())
             .arg0(NAME)
-            .args(["node", "--output", "json", "--until-stdin-closes", "--config"])
+            .args([command, "--output", "json", "--until-stdin-closes", "--config"])
             .arg(config)
             .env_remove("RUST_LOG")
             .envs(environment.iter().cloned())
@@ -281,6 +286,7 @@ impl Cluster {
             nodes: node_plans(nodes),
             apps,
             lanes,
+            front_ends: false,
             administrators,
             signatures_needed,
             level,

@@ -141,7 +141,7 @@ async fn questions_overlap_and_what_makes_no_sense_ends_one_connection() {
     let socket = cluster.data_dir(0).join("lanes").join("front-ends.sock");
     on_thread(move || {
         let (mut link, reception) = raw(&socket, (1, 7));
-        assert!(matches!(reception, FrontReception::Welcome { version: 1, .. }));
+        assert!(matches!(reception, FrontReception::Welcome { version: 2, .. }));
         let ask = |link: &mut Link, id, ask| link.send(&Asked { id, ask }).unwrap();
         let told = |link: &mut Link| link.receive::<Told>().unwrap();
         // The first one waits, and holds up nobody.
@@ -157,8 +157,8 @@ async fn questions_overlap_and_what_makes_no_sense_ends_one_connection() {
         ask(&mut link, 3, FrontQuestion::Apps);
         assert!(matches!(link.receive::<Told>(), Err(LinkError::Closed)), "3 is under way already");
 
-        let (mut link, reception) = raw(&socket, (2, 3));
-        assert!(matches!(reception, FrontReception::Refused(why) if why.contains("versions 2 to 3")));
+        let (mut link, reception) = raw(&socket, (3, 4));
+        assert!(matches!(reception, FrontReception::Refused(why) if why.contains("versions 3 to 4")));
         assert!(matches!(link.receive::<Told>(), Err(LinkError::Closed)));
         for garbage in [&b"\0\0\0\x02no"[..], b"\xff\xff\xff\xff"] {
             let mut stream = UnixStream::connect(&socket).unwrap();

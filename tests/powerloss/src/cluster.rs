@@ -51,6 +51,7 @@ impl Cluster {
             nodes: node_plans(nodes),
             apps: default_apps(),
             lanes: Vec::new(),
+            front_ends: false,
             administrators: 1,
             signatures_needed: 1,
             level: Level::NEWEST,

@@ -106,7 +106,7 @@ pub(super) async fn list(ask: Ask) -> Outcome {
     let view = view.map_err(|error| ask.refused_by_gateway(door, &error))?;
 
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
-    let mut found = ask.gateway.certificates(door.ndx(), after, limit + 1);
+    let mut found = ask.gateway.certificates(door.ndx(), after, limit + 1).await;
     let more = found.len() > limit;
     found.truncate(limit);
     let last = found.last().filter(|_| more).map(|last| last.statement.state_ndx);
@@ -157,7 +157,7 @@ pub(super) async fn one(ask: Ask) -> Outcome {
     let view = view.map_err(|error| ask.refused_by_gateway(door, &error))?;
 
     let stamp = Stamp::of(view.state_ndx);
-    let Some(bundle) = ask.gateway.certificate_bundle(door.ndx(), at) else {
+    let Some(bundle) = ask.gateway.certificate_bundle(door.ndx(), at).await else {
         let of = at.map_or_else(|| "yet".to_owned(), |at| format!("of state {at} (any more)"));
         let detail = format!(
             "this node has no certificate {of} in application {}; /v1/apps/{}/certificates lists those that it has",

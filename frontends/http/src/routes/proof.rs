@@ -69,12 +69,19 @@ pub(super) fn asked(parameters: &mut Parameters<'_>) -> Option<Option<StateNdx>>
 }
 
 /// The newest state of an application of which there is a certificate, and that with its own proof.
-fn certified(ask: &Ask, door: &AppDoor, min: Option<StateNdx>) -> Result<(Certified, BundleForm), Refused> {
-    let found = ask.gateway.certified(door.ndx()).and_then(|certified| {
-        let state_ndx = certified.certificate.statement.state_ndx;
-        let bundle = ask.gateway.certificate_bundle(door.ndx(), Some(state_ndx))?;
-        Some((certified, BundleForm::of(&bundle)))
-    });
+async fn certified(
+    ask: &Ask,
+    door: &AppDoor,
+    min: Option<StateNdx>,
+) -> Result<(Certified, BundleForm), Refused> {
+    let found = match ask.gateway.certified(door.ndx()) {
+        Some(certified) => {
+            let state_ndx = certified.certificate.statement.state_ndx;
+            let bundle = ask.gateway.certificate_bundle(door.ndx(), Some(state_ndx)).await;
+            bundle.map(|bundle| (certified, BundleForm::of(&bundle)))
+        }
+        None => None,
+    };
     let newest = found.as_ref().map(|(certified, _)| certified.certificate.statement.state_ndx);
     match (found, min) {
         (Some(found), min) if newest >= min => Ok(found),
@@ -92,8 +99,8 @@ fn certified(ask: &Ask, door: &AppDoor, min: Option<StateNdx>) -> Result<(Certif
 }
 
 /// What a key holds, proved.
-pub(super) fn key(ask: &Ask, door: &AppDoor, key: &[u8], min: Option<StateNdx>) -> Outcome {
-    let (Certified { view, .. }, certificate) = certified(ask, door, min)?;
+pub(super) async fn key(ask: &Ask, door: &AppDoor, key: &[u8], min: Option<StateNdx>) -> Outcome {
+    let (Certified { view, .. }, certificate) = certified(ask, door, min).await?;
     let query = KvQuery::Prove { key: key.to_vec().into() };
     let answer = view.app.query(view.state_ndx, &query.encode()).expect("it is a query of this application");
     let answer = KvAnswer::decode(&answer).expect("the key-value application in this process encoded it");
@@ -111,8 +118,8 @@ pub(super) fn key(ask: &Ask, door: &AppDoor, key: &[u8], min: Option<StateNdx>) 
 }
 
 /// What a zone holds, proved.
-pub(super) fn zone(ask: &Ask, door: &AppDoor, zone: &ZoneName, min: Option<StateNdx>) -> Outcome {
-    let (Certified { view, .. }, certificate) = certified(ask, door, min)?;
+pub(super) async fn zone(ask: &Ask, door: &AppDoor, zone: &ZoneName, min: Option<StateNdx>) -> Outcome {
+    let (Certified { view, .. }, certificate) = certified(ask, door, min).await?;
     let query = ZonesQuery::Prove { zone: zone.clone() };
     let answer = view.app.query(view.state_ndx, &query.encode()).expect("it is a query of this application");
     let answer = ZonesAnswer::decode(&answer).expect("the zones application in this process encoded it");

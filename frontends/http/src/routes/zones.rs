@@ -253,7 +253,7 @@ pub(super) async fn one(ask: Ask) -> Outcome {
     let at = parameters.number("at", 0..=u64::MAX).map(StateNdx);
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
     if let Some(min) = proof {
-        return proof::zone(&ask, door, &zone, min);
+        return proof::zone(&ask, door, &zone, min).await;
     }
     let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[JSON, DNS])?;
     let (state_ndx, entry) = match at {

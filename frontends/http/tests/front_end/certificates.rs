@@ -1,9 +1,10 @@
 //! Certificates of states, as those get them who believe no node.
 
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use synod_gateway::{BundleForm, Certificates, Certified};
+use synod_gateway::{BundleForm, CertificateRead, Certificates, Certified};
 use synod_types::{
     AppNdx, CertificateBundle, Configuration, Digest, Epoch, NodeId, Slot, StateCertificate, StateNdx,
     Statement, StatementSignature,
@@ -18,27 +19,44 @@ pub struct HouseCertificates(pub Mutex<Vec<Arc<StateCertificate>>>, pub Mutex<Op
 
 impl Certificates for HouseCertificates {
     fn newest(&self, app: AppNdx) -> Option<Arc<StateCertificate>> {
-        self.list(app, None, 1).pop()
+        self.all(app, None).into_iter().next()
     }
 
-    fn list(&self, app: AppNdx, after: Option<StateNdx>, limit: usize) -> Vec<Arc<StateCertificate>> {
-        let is_it = |one: &&Arc<StateCertificate>| {
-            let Statement { app: of, state_ndx, .. } = one.statement;
-            of == app && after.is_none_or(|after| state_ndx < after)
-        };
-        self.0.lock().unwrap().iter().filter(is_it).take(limit).cloned().collect()
+    fn list(
+        &self,
+        app: AppNdx,
+        after: Option<StateNdx>,
+        limit: usize,
+    ) -> CertificateRead<'_, Vec<Arc<StateCertificate>>> {
+        Box::pin(ready(self.all(app, after).into_iter().take(limit).collect()))
     }
 
-    fn bundle(&self, app: AppNdx, state_ndx: Option<StateNdx>) -> Option<CertificateBundle> {
-        let all = self.list(app, None, usize::MAX);
-        let found = all.iter().find(|one| state_ndx.is_none_or(|at| one.statement.state_ndx == at))?;
-        let certificate = StateCertificate::clone(found);
-        Some(CertificateBundle { cluster: CLUSTER, handovers: Vec::new(), certificate })
+    fn bundle(
+        &self,
+        app: AppNdx,
+        state_ndx: Option<StateNdx>,
+    ) -> CertificateRead<'_, Option<CertificateBundle>> {
+        let mut all = self.all(app, None).into_iter();
+        let found = all.find(|one| state_ndx.is_none_or(|at| one.statement.state_ndx == at));
+        Box::pin(ready(found.map(|found| {
+            let certificate = StateCertificate::clone(&found);
+            CertificateBundle { cluster: CLUSTER, handovers: Vec::new(), certificate }
+        })))
     }
 
     fn certified(&self, app: AppNdx) -> Option<Certified> {
         let newest = self.1.lock().unwrap().clone();
         newest.filter(|certified| certified.certificate.statement.app == app)
+    }
+}
+
+impl HouseCertificates {
+    fn all(&self, app: AppNdx, after: Option<StateNdx>) -> Vec<Arc<StateCertificate>> {
+        let is_it = |one: &&Arc<StateCertificate>| {
+            let Statement { app: of, state_ndx, .. } = one.statement;
+            of == app && after.is_none_or(|after| state_ndx < after)
+        };
+        self.0.lock().unwrap().iter().filter(is_it).cloned().collect()
     }
 }
 

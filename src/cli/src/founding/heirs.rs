@@ -118,6 +118,7 @@ impl HeirArgs {
             nodes: heirs.iter().map(|heir| heir.plan.clone()).collect(),
             apps: before.genesis.apps.clone(),
             lanes: Vec::new(),
+            front_ends: false,
             administrators: 0,
             signatures_needed: before.genesis.signatures_needed,
             level: before.level(),

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use synod_auth::{Genesis, GenesisApp};
+use synod_auth::Genesis;
 use synod_dns::{IpNet, RateLimitConfig};
 use synod_types::AppNdx;
 use synod_types::limits::{DNS_RATE_MAX, THREADS_MAX};
@@ -92,23 +92,8 @@ impl Dns {
     /// # Errors
     /// What is wrong with `dns.app`, or that there is nothing to serve.
     pub fn app_of(&self, genesis: &Genesis) -> Result<AppNdx, String> {
-        let all: Vec<&GenesisApp> = genesis.apps.iter().filter(|app| app.kind == ZONES).collect();
-        let names: Vec<String> = all.iter().map(|app| format!("{} ({})", app.ndx, app.name)).collect();
-        let Some(wanted) = &self.app else {
-            let first = all.first().map(|app| app.ndx);
-            return first.ok_or_else(|| {
-                "genesis names no application of kind \"zones\", so there is nothing to serve: leave dns out".to_owned()
-            });
-        };
-        let number = wanted.parse().ok();
-        let by_number = all.iter().find(|app| Some(app.ndx) == number);
-        let found = by_number.or_else(|| all.iter().find(|app| app.name == *wanted));
-        found.map(|app| app.ndx).ok_or_else(|| {
-            format!(
-                "genesis names no application {wanted:?} of kind \"zones\"; those that it names: {}",
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-            )
-        })
+        let zones = genesis.apps.iter().filter(|app| app.kind == ZONES);
+        self.app_among(&zones.map(|app| (app.ndx, app.name.clone())).collect::<Vec<_>>())
     }
 }
 

@@ -25,6 +25,18 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
         }
         check_lanes(draft, &genesis, mistakes);
     }
+    check_shown(draft, mistakes);
+    for (place, dir) in [("data_dir", &draft.data_dir), ("archive.dir", &draft.archive)] {
+        if let Some(dir) = dir
+            && fs::metadata(dir).is_ok_and(|found| !found.is_dir())
+        {
+            mistakes.add(place, format!("{} is not a directory", dir.display()));
+        }
+    }
+}
+
+/// Checks the certificates that front ends show.
+pub(super) fn check_shown(draft: &Draft, mistakes: &mut Mistakes) {
     if let Some(tls) = draft.dns.as_ref().and_then(|dns| dns.tls.as_ref())
         && let Err(why) = ServerCertificate::load(&tls.cert_path, &tls.key_path)
     {
@@ -34,13 +46,6 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes) {
         && let Err(why) = ServerCertificate::load(&tls.cert_path, &tls.key_path)
     {
         mistakes.add("http.tls", why.to_string());
-    }
-    for (place, dir) in [("data_dir", &draft.data_dir), ("archive.dir", &draft.archive)] {
-        if let Some(dir) = dir
-            && fs::metadata(dir).is_ok_and(|found| !found.is_dir())
-        {
-            mistakes.add(place, format!("{} is not a directory", dir.display()));
-        }
     }
 }
 

@@ -114,7 +114,7 @@ impl Draft {
     }
 }
 
-fn read_socket(fields: &mut Fields, directory: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
+pub(super) fn read_socket(fields: &mut Fields, directory: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
     let socket = fields.file("socket", directory, mistakes)?;
     if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         mistakes.add(

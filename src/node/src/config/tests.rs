@@ -399,8 +399,8 @@ fn what_dns_serves_has_to_be_in_genesis_and_its_certificate_on_disk() {
     }
     for app in ["\"kv\"", "1", "\"no\"", "3"] {
         let text = cluster.load(&format!("{GOOD}[dns]\napp = {app}")).unwrap_err().to_string();
-        assert!(text.contains("dns.app: genesis names no application"), "{text}");
-        assert!(text.contains("those that it names: 2 (zones)"), "{text}");
+        assert!(text.contains("dns.app: the cluster has no application"), "{text}");
+        assert!(text.contains("those that it has: 2 (zones)"), "{text}");
     }
     let load = |cert: &str, key: &str| {
         let tls = format!("tls = {{cert_path = \"{cert}\", key_path = \"{key}\", dot = \"localhost:853\"}}");

@@ -59,7 +59,7 @@ pub(crate) async fn key(ask: Ask) -> Outcome {
     ask.finish(parameters, || Stamp::of(door.state_ndx()))?;
     let key = ask.rest(door)?;
     if let Some(min) = proof {
-        return proof::key(&ask, door, &key, min);
+        return proof::key(&ask, door, &key, min).await;
     }
     let form = ask.acceptable(|| Stamp::of(door.state_ndx()), &[RAW, JSON])?;
     let query = KvQuery::Get { key: Bytes::copy_from_slice(&key), at };

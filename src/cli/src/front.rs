@@ -1,0 +1,138 @@
+//! `synod front`: runs front ends in a process of their own.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use sd_notify::NotifyState;
+use serde_json::json;
+use synod_node::config::FrontConfig;
+use synod_node::front::{Given, take_given};
+use synod_types::Program;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::node::{Log, LogFormat, end_of_stdin, leave_no_core_dump, raise_file_limit, tell_supervisor};
+use crate::output::Output;
+
+/// Run the HTTP and DNS front ends of a node in a process of their own, until SIGINT or SIGTERM
+///
+/// The process connects to the node's socket for front ends (section [front_ends] in the node's configuration), takes the states of its
+/// applications and follows them, so that it can be stopped, upgraded and started without touching the node, and answers local reads
+/// while the node is away. When it has the states and its ports are open, one line with the addresses goes to standard output
+/// (a JSON object with --output json); the log goes to standard error. At SIGHUP, what is logged is read from the configuration again,
+/// and so are certificates and their keys, which are also read when their files change.
+///
+/// Sockets that are handed over, as systemd does it (LISTEN_FDS), are used for the addresses in the configuration that they have.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  synod front --config front1.toml
+  synod front --config front1.toml --check             # report all mistakes, start nothing
+
+A configuration has the node's socket, and sections http and dns as a node's has them:
+  socket = \"data-node1/lanes/front-ends.sock\"
+  [http]
+  addr = \"0.0.0.0:80\"
+  [dns]
+  addr = \"0.0.0.0:53\"")]
+pub(crate) struct Front {
+    /// The configuration: .toml or .json
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration and the files that it names, and start nothing
+    #[arg(long)]
+    check: bool,
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Stop also when standard input is closed, so that whoever started the process leaves none behind
+    #[arg(long)]
+    until_stdin_closes: bool,
+}
+
+impl Front {
+    pub(crate) fn run(self, program: Program, output: Output) -> anyhow::Result<ExitCode> {
+        let config = FrontConfig { program, ..FrontConfig::load(&self.config)? };
+        if self.check {
+            let text = format!("{} is in order", self.config.display());
+            output.print(&json!({ "ok": true, "socket": config.socket }), text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let log = Log::start(self.log_format, &config.log);
+        let given =
+            take_given().context("a socket that was handed over to this process is none of TCP or UDP")?;
+        raise_file_limit();
+        leave_no_core_dump();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.worker_threads.get())
+            .enable_all()
+            .build()
+            .context("the operating system does not let this program start threads")?;
+        runtime.block_on(self.serve(config, given, log, output))
+    }
+
+    async fn serve(
+        self,
+        config: FrontConfig,
+        given: Given,
+        log: Log,
+        output: Output,
+    ) -> anyhow::Result<ExitCode> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut stdin_ends = pin!(end_of_stdin());
+        // It may have to wait for its node, and be told to stop meanwhile.
+        let front = tokio::select! {
+            started = synod_node::Front::start(config, given) => started?,
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            () = &mut stdin_ends, if self.until_stdin_closes => return Ok(ExitCode::SUCCESS),
+        };
+        let (node, addresses) = (front.node().to_owned(), front.addresses());
+        let http = addresses.http.map(|http| format!("readers http://{http}"));
+        let dns = addresses.dns.map(|dns| format!("dns {dns}"));
+        let ports: Vec<String> = http.into_iter().chain(dns).collect();
+        let said = output.print(
+            &json!({
+                "ready": true,
+                "node": node,
+                "pid": std::process::id(),
+                "http": addresses.http,
+                "dns": addresses.dns,
+            }),
+            format!("the front ends of {node} are ready: {}", ports.join(", ")),
+        );
+        if let Err(why) = said {
+            warn!(%why, "nobody reads that these front ends are ready; they run all the same");
+        }
+        tell_supervisor(NotifyState::Ready);
+
+        let failure = loop {
+            tokio::select! {
+                _ = interrupt.recv() => break None,
+                _ = terminate.recv() => break None,
+                () = &mut stdin_ends, if self.until_stdin_closes => break None,
+                why = front.failed() => break Some(why),
+                _ = hangup.recv() => {
+                    log.read_again(|| FrontConfig::load(&self.config).map(|config| config.log));
+                    front.read_certificates_again();
+                }
+            }
+        };
+        info!("stopping in order");
+        tell_supervisor(NotifyState::Stopping);
+        tokio::select! {
+            () = front.stop() => {}
+            _ = interrupt.recv() => anyhow::bail!("interrupted while stopping"),
+            _ = terminate.recv() => anyhow::bail!("interrupted while stopping"),
+        }
+        match failure {
+            None => Ok(ExitCode::SUCCESS),
+            Some(why) => anyhow::bail!("the front ends cannot go on: {why}"),
+        }
+    }
+}
