@@ -287,7 +287,8 @@ async fn answer(host: Host, from: NodeId, bytes: Bytes) -> NodeId {
             encode(ENCODING, &Told { id, tell: host.yards.list() }).ok()
         }
         Some(_) => answer_for_another(&host, id, ask, ENCODING).await,
-        None => None,
+        // Who asks knows that, unless its program is another one.
+        None => encode(ENCODING, &Told { id, tell: NoAnswer::NotElsewhere.into_answer() }).ok(),
     };
     let whole = |told: &Vec<u8>| told.len() + AROUND_BYTES <= FRAME_BYTES_MAX;
     let told = told.filter(whole).or_else(|| {
