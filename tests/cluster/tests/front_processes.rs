@@ -283,10 +283,15 @@ async fn linearizable_reads_see_what_other_nodes_acknowledged_while_everything_c
         }
         match round {
             0 => {
-                fronts.kill();
-                fronts.spawn();
-                write(&client, "key", "while they start").await;
-                fronts.ready().await;
+                for n in 0..8 {
+                    fronts.kill();
+                    fronts.spawn();
+                    let value = format!("while they start {n}");
+                    let last = write(&client, "key", &value).await;
+                    fronts.ready().await;
+                    let read = fronts.get(&format!("/v1/apps/kv/kv/key?min={last}&wait=30")).await;
+                    assert_eq!(read.body, value);
+                }
             }
             1 => {
                 cluster.kill(2);

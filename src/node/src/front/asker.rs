@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
@@ -11,9 +12,13 @@ use synod_lane::front::{Asked, FrontAnswer, FrontQuestion, Told};
 use synod_lane::message::Blob;
 use synod_types::limits::FRONT_QUESTIONS_MAX;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::line::{Hear, Host, Line, LineError, Pauses, Say};
+
+/// A connection that was there for so long is opened again at once when it breaks.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,8 +114,12 @@ impl Asker {
                 Ok((line, host)) if welcome(&host) => {
                     info!(node = host.node, "connected to the node");
                     metrics::counter!("synod_front_connections_total").increment(1);
-                    (pauses, is_told) = (Pauses::new(), false);
+                    let begun = Instant::now();
                     let why = self.carry(line).await;
+                    is_told = false;
+                    if begun.elapsed() > STEADY {
+                        pauses = Pauses::new();
+                    }
                     warn!(%why, "the connection to the node is over; what was read last is still answered");
                 }
                 Ok(_) => {}

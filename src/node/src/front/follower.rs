@@ -62,7 +62,7 @@ pub(crate) struct Follower {
     publisher: Arc<AppPublisher>,
     kept: Arc<Kept>,
     fatal: Fatal,
-    /// Whether readers see the state of the machine.
+    /// Whether readers see the state of the machine, with its files.
     is_shown: bool,
 }
 
@@ -152,7 +152,9 @@ impl Follower {
         // Where an epoch begins is told by the states themselves; who founded the cluster does not matter here.
         let marks = Marks::new(origin.sign_every, Configuration::default(), machine.state());
         kept.keep_due(publisher.door().view());
-        Follower { origin, machine, marks, publisher, kept, fatal, is_shown: true }
+        // A file that was not there when the state was taken is asked for again.
+        let is_shown = machine.wanted().is_empty();
+        Follower { origin, machine, marks, publisher, kept, fatal, is_shown }
     }
 
     /// Which application.
