@@ -30,8 +30,8 @@ const HOPS_MAX: u8 = 2;
 const SCRUB_SLOTS: u64 = 2;
 /// Ticks after which a command that was not executed is proposed or passed on again.
 const RETRY_TICKS: u64 = 25;
-/// Ticks for which a command is kept that nobody waits for at this node.
-const KEPT_TICKS: u64 = COMMAND_WAIT_MS_MAX / TICK_MS;
+/// Ticks after which a node forgets a command that was not executed.
+const PENDING_TICKS: u64 = COMMAND_WAIT_MS_MAX / TICK_MS;
 
 /// The cluster that every command of a world is signed for.
 pub const CLUSTER: ClusterId = ClusterId(Digest([0xc1; 32]));
@@ -621,9 +621,9 @@ impl Node {
         for place in 0..self.setting.config.apps.len() {
             let Some(running) = &mut self.running else { return };
             let oldest = running.ticks.saturating_sub(RETRY_TICKS);
-            let given_up = running.ticks.saturating_sub(KEPT_TICKS);
+            let given_up = running.ticks.saturating_sub(PENDING_TICKS);
             let group = &mut running.groups[place];
-            group.pending.retain(|_, pending| !pending.callers.is_empty() || pending.since_ticks >= given_up);
+            group.pending.retain(|_, pending| pending.since_ticks >= given_up);
             let late = group.pending.values().filter(|pending| pending.since_ticks < oldest);
             let commands: Vec<_> = late.map(|pending| pending.command.clone()).collect();
             if !commands.is_empty() {
