@@ -1,20 +1,16 @@
 //! `synod front`: runs front ends in a process of their own.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use sd_notify::NotifyState;
 use serde_json::json;
 use synod_node::config::FrontConfig;
 use synod_node::front::{Given, take_given};
 use synod_types::Program;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
 
-use crate::node::{Log, LogFormat, end_of_stdin, leave_no_core_dump, raise_file_limit, tell_supervisor};
+use crate::daemon::{self, Daemon, Log, LogFormat, Orders, announce};
 use crate::output::Output;
 
 /// Run the HTTP and DNS front ends of a node in a process of their own, until SIGINT or SIGTERM
@@ -61,17 +57,10 @@ impl Front {
             output.print(&json!({ "ok": true, "socket": config.socket }), text)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let log = Log::start(self.log_format, &config.log);
         let given =
             take_given().context("a socket that was handed over to this process is none of TCP or UDP")?;
-        raise_file_limit();
-        leave_no_core_dump();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.worker_threads.get())
-            .enable_all()
-            .build()
-            .context("the operating system does not let this program start threads")?;
-        runtime.block_on(self.serve(config, given, log, output))
+        let (threads, filter) = (config.worker_threads, config.log.clone());
+        daemon::run(threads, (self.log_format, &filter), |log| self.serve(config, given, log, output))
     }
 
     async fn serve(
@@ -81,22 +70,18 @@ impl Front {
         log: Log,
         output: Output,
     ) -> anyhow::Result<ExitCode> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut stdin_ends = pin!(end_of_stdin());
+        let mut orders = Orders::listen(self.until_stdin_closes)?;
         // It may have to wait for its node, and be told to stop meanwhile.
         let front = tokio::select! {
             started = synod_node::Front::start(config, given) => started?,
-            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            () = &mut stdin_ends, if self.until_stdin_closes => return Ok(ExitCode::SUCCESS),
+            () = orders.stop() => return Ok(ExitCode::SUCCESS),
         };
         let (node, addresses) = (front.node().to_owned(), front.addresses());
         let http = addresses.http.map(|http| format!("readers http://{http}"));
         let dns = addresses.dns.map(|dns| format!("dns {dns}"));
         let ports: Vec<String> = http.into_iter().chain(dns).collect();
-        let said = output.print(
+        announce(
+            output,
             &json!({
                 "ready": true,
                 "node": node,
@@ -106,33 +91,28 @@ impl Front {
             }),
             format!("the front ends of {node} are ready: {}", ports.join(", ")),
         );
-        if let Err(why) = said {
-            warn!(%why, "nobody reads that these front ends are ready; they run all the same");
-        }
-        tell_supervisor(NotifyState::Ready);
+        orders.follow(Running { front, config: self.config }, log).await
+    }
+}
 
-        let failure = loop {
-            tokio::select! {
-                _ = interrupt.recv() => break None,
-                _ = terminate.recv() => break None,
-                () = &mut stdin_ends, if self.until_stdin_closes => break None,
-                why = front.failed() => break Some(why),
-                _ = hangup.recv() => {
-                    log.read_again(|| FrontConfig::load(&self.config).map(|config| config.log));
-                    front.read_certificates_again();
-                }
-            }
-        };
-        info!("stopping in order");
-        tell_supervisor(NotifyState::Stopping);
-        tokio::select! {
-            () = front.stop() => {}
-            _ = interrupt.recv() => anyhow::bail!("interrupted while stopping"),
-            _ = terminate.recv() => anyhow::bail!("interrupted while stopping"),
-        }
-        match failure {
-            None => Ok(ExitCode::SUCCESS),
-            Some(why) => anyhow::bail!("the front ends cannot go on: {why}"),
-        }
+struct Running {
+    front: synod_node::Front,
+    config: PathBuf,
+}
+
+impl Daemon for Running {
+    const NAME: &str = "front ends";
+
+    fn failed(&self) -> impl Future<Output = String> {
+        self.front.failed()
+    }
+
+    fn read_again(&self, log: &Log) {
+        log.read_again(|| FrontConfig::load(&self.config).map(|config| config.log));
+        self.front.read_certificates_again();
+    }
+
+    fn stop(self) -> impl Future<Output = ()> {
+        self.front.stop()
     }
 }

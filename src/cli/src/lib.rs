@@ -13,6 +13,7 @@ mod cert;
 mod certificate;
 mod commander;
 mod connection;
+mod daemon;
 mod demo;
 pub mod dns_query;
 mod duration;
