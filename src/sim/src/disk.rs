@@ -63,9 +63,10 @@ pub enum CrashLoss {
     Everything,
     /// Nothing: only the process died.
     Nothing,
-    /// Each write with this chance, and each lost write is torn with that.
+    /// Each write with this chance, and with it all behind it; each lost write is torn with that. A log that misses a write in its
+    /// middle is none that opens (`synod_journal::tally`): its node has lost its disk, which is a fault of its own.
     Some {
-        /// How many of 1,000 writes are lost.
+        /// With how many of 1,000 writes the loss begins.
         lost_per_mille: u64,
         /// How many of 1,000 lost writes leave a damaged record.
         torn_per_mille: u64,
@@ -212,7 +213,7 @@ impl Disk {
         random: &mut Random,
         mut may_damage: impl FnMut(AppNdx, Slot) -> bool,
     ) -> Vec<Write> {
-        let mut survived = Vec::new();
+        let (mut survived, mut is_over) = (Vec::new(), false);
         let unsynced: Vec<Write> = self.syncing.drain(..).chain(self.waiting.drain(..)).collect();
         for write in unsynced {
             let (lost, torn) = match loss {
@@ -222,6 +223,8 @@ impl Disk {
                     (random.chance(lost_per_mille), random.chance(torn_per_mille))
                 }
             };
+            let lost = lost || is_over;
+            is_over |= lost;
             if !lost {
                 for record in &write.records {
                     self.durable[group(record.app())].take(record);
