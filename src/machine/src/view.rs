@@ -6,7 +6,7 @@ use std::fmt;
 use synod_types::command::{CommandBody, Operation};
 use synod_types::{
     AppNdx, Ballot, ClusterId, CommandId, CommanderId, Configuration, ContentTicket, Digest, Epoch, Level,
-    Receipt, Refusal, RefusalCode, Seq, Slot, StateNdx, TimeMs,
+    Receipt, Refusal, RefusalCode, Seq, SignedCommand, Slot, StateNdx, TimeMs,
 };
 
 use crate::application::Application;
@@ -138,6 +138,12 @@ impl View {
     /// The receipt of a command that was executed, while it is inside its commander's window.
     pub fn receipt(&self, commander: CommanderId, seq: Seq, command: CommandId) -> Option<Receipt> {
         self.find(commander, seq, command).ok()?
+    }
+
+    /// The same, of a command as it was signed.
+    pub fn receipt_of(&self, command: &SignedCommand) -> Option<Receipt> {
+        let body = CommandBody::decode(&command.body).ok()?;
+        self.receipt(body.commander, body.seq, command.id())
     }
 
     /// What has become of a command: its receipt, or `None` where it may still be executed.

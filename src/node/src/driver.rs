@@ -16,7 +16,7 @@ use synod_mesh::{Mesh, PeerStatus};
 use synod_paxos::{Core, Damage, Effect, Event, GroupStatus, PersistNdx, ReadId, Reading, Term};
 use synod_types::limits::{BATCH_BYTES_MAX, CATCH_UP_BYTES_MAX};
 use synod_types::{
-    AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Receipt, Refusal,
+    AppNdx, Ballot, CommandBody, CommandId, Decree, Digest, GroupMessage, Message, NodeId, Refusal,
     RefusalCode, SignedCommand, Slot, StateNdx, TimeMs, Versions,
 };
 use tokio::sync::{mpsc, watch};
@@ -424,14 +424,19 @@ impl Driver {
         let mesh = &self.ways.mesh;
         let mut executed = Vec::new();
         commands.retain(|command| {
-            let admitted = match admit(&view, command, now) {
+            let body = CommandBody::decode(&command.body);
+            if let Ok(body) = &body
+                && let Some(receipt) = view.receipt(body.commander, body.seq, command.id())
+            {
                 // Whoever hands it on again has not seen it executed yet, and will.
-                Ok(Admission::Executed(receipt)) => {
-                    executed.push((command.id(), receipt));
-                    return false;
-                }
-                Err(refusal) if is_reached => Err(refusal),
-                Ok(Admission::New) | Err(_) => Ok(()),
+                executed.push((command.id(), receipt));
+                return false;
+            }
+            let admitted = if is_reached {
+                let body = body.map_err(|why| Refusal::new(RefusalCode::Malformed, why));
+                body.and_then(|body| view.admit(&body, now))
+            } else {
+                Ok(())
             };
             match admitted.and_then(|()| gate.check(command, || mesh.peers())) {
                 Ok(()) => true,
@@ -821,22 +826,6 @@ fn cannot_serve(
     mesh.send(to, &Message::Group { app, message });
     // The driver is gone only when the node stops.
     let _ = inputs.send(Input::Damaged(app, Damage::Slot(from)));
-}
-
-/// What a leader does with a command that nothing speaks against.
-enum Admission {
-    /// It is to be ordered.
-    New,
-    /// It was executed before.
-    Executed(Receipt),
-}
-
-fn admit(view: &synod_machine::View, command: &SignedCommand, now: TimeMs) -> Result<Admission, Refusal> {
-    let body = CommandBody::decode(&command.body).map_err(|why| Refusal::new(RefusalCode::Malformed, why))?;
-    if let Some(receipt) = view.receipt(body.commander, body.seq, command.id()) {
-        return Ok(Admission::Executed(receipt));
-    }
-    view.admit(&body, now).map(|()| Admission::New)
 }
 
 /// The system's clocks. The monotonic one is read from here on.

@@ -15,7 +15,7 @@ use synod_auth::Verified;
 use synod_backend::{Answer, Answered, Intake as Entrance, Submission};
 use synod_gateway::AppDoor;
 use synod_machine::{Applied, View};
-use synod_types::command::{CommandBody, Operation};
+use synod_types::command::Operation;
 use synod_types::limits::{COMMAND_WAIT_MS_MAX, INTAKE_COMMANDS_MAX};
 use synod_types::{
     AppNdx, CommandId, CommanderId, ContentKey, Receipt, Refusal, RefusalCode, Seq, SignedCommand,
@@ -115,9 +115,7 @@ impl Intake {
             let of_app = state.pending.values().filter(|pending| pending.app == view.app_ndx);
             of_app.map(|pending| pending.command.clone()).collect()
         };
-        self.settle(
-            waiting.iter().filter_map(|command| Some((command.id(), Ok(receipt_of(view, command)?)))),
-        );
+        self.settle(waiting.iter().filter_map(|command| Some((command.id(), Ok(view.receipt_of(command)?)))));
     }
 
     /// The leader refused these commands. What may be different elsewhere or later stays pending.
@@ -194,7 +192,7 @@ impl Intake {
         for command in commands {
             let id = command.id();
             let is_known = state.pending.contains_key(&id) || state.gated.contains_key(&id);
-            if is_known || receipt_of(&view, &command).is_some() {
+            if is_known || view.receipt_of(&command).is_some() {
                 continue;
             }
             if state.pending.len() >= INTAKE_COMMANDS_MAX / 2 {
@@ -258,7 +256,7 @@ impl Intake {
                 let Pending { app, command, handed_on, .. } = pending;
                 *handed_on = now;
                 // It may have come in while its execution was on the way out.
-                match self.doors.get(app).and_then(|door| receipt_of(&door.peek(), command)) {
+                match self.doors.get(app).and_then(|door| door.peek().receipt_of(command)) {
                     Some(receipt) => executed.push((*id, receipt)),
                     None => again.entry(*app).or_default().push(command.clone()),
                 }
@@ -463,12 +461,6 @@ impl Entrance for Intake {
         }
         Ok(door.view().next_seq(commander))
     }
-}
-
-/// The receipt of a command, if it was executed in this state or before.
-fn receipt_of(view: &View, command: &SignedCommand) -> Option<Receipt> {
-    let body = CommandBody::decode(&command.body).ok()?;
-    view.receipt(body.commander, body.seq, command.id())
 }
 
 fn send(answers: Vec<Answer>, answered: Answered) {

@@ -11,8 +11,8 @@ use synod_types::limits::{COMMAND_WAIT_MS_MAX, INTAKE_COMMANDS_MAX};
 use synod_types::versions::LEVELS;
 use synod_types::{
     AppNdx, Certificate, Checkpoint, ClusterId, CommandBody, CommandId, CommanderId, Configuration,
-    ContentKey, Decree, Digest, GroupMessage, Level, Message, NodeId, Receipt, Recovered, Refusal,
-    RefusalCode, SignedCommand, Slot, UnknownLevel, Versions,
+    ContentKey, Decree, Digest, GroupMessage, Level, Message, NodeId, Recovered, Refusal, RefusalCode,
+    SignedCommand, Slot, UnknownLevel, Versions,
 };
 
 use crate::broken::{DriverFault, Mistake};
@@ -392,7 +392,7 @@ impl Node {
         let group = &mut running.groups[group(app)];
         match request {
             Request::Command(command) => {
-                if let Some(receipt) = receipt_of(&group.machine, &command) {
+                if let Some(receipt) = group.machine.state().receipt_of(&command) {
                     around.outputs.push(Output::Answer(caller, Answer::Executed(receipt)));
                     return;
                 }
@@ -558,7 +558,7 @@ impl Node {
         if leading.term.is_some() {
             // Whoever hands on what was executed has not seen it yet, and will.
             commands.retain(|command| {
-                let is_executed = receipt_of(&leading.machine, command).is_some();
+                let is_executed = leading.machine.state().receipt_of(command).is_some();
                 if is_executed {
                     leading.forwarded.remove(&command.id());
                 }
@@ -828,18 +828,12 @@ impl Node {
     }
 }
 
-/// The receipt of a command that was executed before.
-fn receipt_of(machine: &Machine, command: &SignedCommand) -> Option<Receipt> {
-    let body = CommandBody::decode(&command.body).ok()?;
-    machine.state().receipt(body.commander, body.seq, command.id())
-}
-
 impl Group {
     /// Answers whoever waits for what was executed on the way to a state that came whole.
     fn answer_executed(&mut self, outputs: &mut Vec<Output>) {
         let machine = &self.machine;
         self.pending.retain(|_, pending| {
-            let Some(receipt) = receipt_of(machine, &pending.command) else { return true };
+            let Some(receipt) = machine.state().receipt_of(&pending.command) else { return true };
             let answers = pending.callers.iter().map(|&caller| (caller, Answer::Executed(receipt.clone())));
             outputs.extend(answers.map(|(caller, answer)| Output::Answer(caller, answer)));
             false
@@ -886,7 +880,7 @@ impl Group {
                     onward.entry(hops + 1).or_default().push(command);
                 }
                 Some(_) if self.leader.is_none() && code == RefusalCode::NoLeader => {
-                    if receipt_of(&self.machine, &command).is_some() {
+                    if self.machine.state().receipt_of(&command).is_some() {
                         continue;
                     }
                     let kept = || Pending { command, callers: Vec::new(), since_ticks };
