@@ -17,7 +17,7 @@ use crate::status::Leader;
 use crate::waiters::Waiters;
 
 /// After how long a read asks again that no leader confirmed: an election takes several of these.
-pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(20);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One application, for reading. The node opens it, and publishes through the [`AppPublisher`] that it gets with it.
 pub struct AppDoor {
@@ -176,8 +176,9 @@ impl AppDoor {
     }
 
     /// Waits until this node has all that was chosen when this was called. Between one leader and the next there is nobody to ask: it
-    /// asks again until `last_ask`.
-    pub(crate) async fn until_leader_state(&self, last_ask: Instant) -> Result<(), ReadRefused> {
+    /// asks again, so that an answer can come within `wait`.
+    pub(crate) async fn until_leader_state(&self, wait: Duration) -> Result<(), ReadRefused> {
+        let last_ask = Instant::now() + wait.saturating_sub(ASK_AGAIN);
         let index = loop {
             match self.read_index().await {
                 Err(ReadRefused::NoLeader) if Instant::now() < last_ask => {

@@ -10,10 +10,9 @@ use synod_types::{
     AppNdx, Certificate, CertificateBundle, ContentKey, Digest, LogPage, Slot, StateCertificate, StateNdx,
 };
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 
 use crate::certificates::{Certificates, Certified, NoCertificates};
-use crate::door::{ASK_AGAIN, AppDoor};
+use crate::door::AppDoor;
 use crate::error::{Awaited, GatewayError};
 use crate::files::{Files, NoFiles};
 use crate::log::{Log, LogUnread, NoLog};
@@ -533,8 +532,7 @@ impl Gateway {
         let wait = read.wait.min(Read::WAIT_MAX);
         let reached = async {
             if read.consistency == Consistency::Linearizable {
-                let last_ask = Instant::now() + wait.saturating_sub(ASK_AGAIN);
-                door.until_leader_state(last_ask).await.map_err(refused)?;
+                door.until_leader_state(wait).await.map_err(refused)?;
             }
             if let Some(min) = read.min {
                 door.until_state(min).await;
