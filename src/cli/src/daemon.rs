@@ -41,8 +41,8 @@ pub(crate) trait Daemon {
     /// Returns when it cannot go on, and why.
     fn failed(&self) -> impl Future<Output = String>;
 
-    /// Reads what may change while it runs: what is logged, certificates.
-    fn read_again(&self, log: &Log);
+    /// Reads certificates and keys again.
+    fn read_certificates_again(&self);
 
     /// Returns when it has stopped in order.
     fn stop(self) -> impl Future<Output = ()>;
@@ -101,11 +101,16 @@ impl Orders {
         }
     }
 
-    /// Serves until the process is to stop, or cannot go on.
+    /// Serves until the process is to stop, or cannot go on. `filter` reads what is to be logged from the configuration.
     ///
     /// # Errors
     /// Why it cannot.
-    pub(crate) async fn follow<D: Daemon>(mut self, daemon: D, log: Log) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn follow<D: Daemon>(
+        mut self,
+        daemon: D,
+        log: Log,
+        filter: impl Fn() -> Result<LogFilter, ConfigErrors>,
+    ) -> anyhow::Result<ExitCode> {
         let failure = loop {
             let Orders { interrupt, terminate, hangup, stdin_ends } = &mut self;
             tokio::select! {
@@ -113,7 +118,10 @@ impl Orders {
                 _ = terminate.recv() => break None,
                 () = stdin_ends => break None,
                 why = daemon.failed() => break Some(why),
-                _ = hangup.recv() => daemon.read_again(&log),
+                _ = hangup.recv() => {
+                    log.read_again(&filter);
+                    daemon.read_certificates_again();
+                }
             }
         };
         info!("stopping in order");
@@ -183,7 +191,7 @@ impl Log {
     }
 
     /// Takes what the configuration says now, if it is in order.
-    pub(crate) fn read_again(&self, read: impl FnOnce() -> Result<LogFilter, ConfigErrors>) {
+    fn read_again(&self, read: impl FnOnce() -> Result<LogFilter, ConfigErrors>) {
         if std::env::var_os(RUST_LOG).is_some() {
             return warn!("{RUST_LOG} says what is logged; the configuration is not read again");
         }

@@ -91,28 +91,22 @@ impl Front {
             }),
             format!("the front ends of {node} are ready: {}", ports.join(", ")),
         );
-        orders.follow(Running { front, config: self.config }, log).await
+        orders.follow(front, log, || FrontConfig::load(&self.config).map(|config| config.log)).await
     }
 }
 
-struct Running {
-    front: synod_node::Front,
-    config: PathBuf,
-}
-
-impl Daemon for Running {
+impl Daemon for synod_node::Front {
     const NAME: &str = "front ends";
 
     fn failed(&self) -> impl Future<Output = String> {
-        self.front.failed()
+        self.failed()
     }
 
-    fn read_again(&self, log: &Log) {
-        log.read_again(|| FrontConfig::load(&self.config).map(|config| config.log));
-        self.front.read_certificates_again();
+    fn read_certificates_again(&self) {
+        self.read_certificates_again();
     }
 
     fn stop(self) -> impl Future<Output = ()> {
-        self.front.stop()
+        self.stop()
     }
 }

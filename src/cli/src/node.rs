@@ -71,28 +71,22 @@ impl Node {
                 addresses.mesh, addresses.backend, addresses.http
             ),
         );
-        orders.follow(Running { node, config: self.config }, log).await
+        orders.follow(node, log, || Config::load(&self.config).map(|config| config.log)).await
     }
 }
 
-struct Running {
-    node: synod_node::Node,
-    config: PathBuf,
-}
-
-impl Daemon for Running {
+impl Daemon for synod_node::Node {
     const NAME: &str = "node";
 
     fn failed(&self) -> impl Future<Output = String> {
-        self.node.failed()
+        self.failed()
     }
 
-    fn read_again(&self, log: &Log) {
-        log.read_again(|| Config::load(&self.config).map(|config| config.log));
-        self.node.read_certificates_again();
+    fn read_certificates_again(&self) {
+        self.read_certificates_again();
     }
 
     fn stop(self) -> impl Future<Output = ()> {
-        self.node.stop()
+        self.stop()
     }
 }
