@@ -34,7 +34,14 @@ impl Freshness {
 
     /// Everything that had been chosen when the question was asked is in the slots up to `index`.
     pub(crate) fn on_granted(&mut self, index: Slot) {
-        self.granted = self.asked.take().map(|asked| (asked, index));
+        if let Some(asked) = self.asked.take() {
+            self.grant(asked, index);
+        }
+    }
+
+    /// Everything that had been chosen at `as_of` is in the slots up to `index`.
+    pub(crate) fn grant(&mut self, as_of: Instant, index: Slot) {
+        self.granted.get_or_insert((as_of, index));
     }
 
     /// Nobody can tell now.

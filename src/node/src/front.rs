@@ -174,7 +174,7 @@ impl Front {
             board: Arc::clone(&board),
             publishers: Arc::clone(&publishers),
             nodes: Arc::clone(&nodes),
-            granted: BTreeMap::new(),
+            freshness: BTreeMap::new(),
         };
         tasks.spawn("watch over the node".to_owned(), looking.run());
 

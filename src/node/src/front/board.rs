@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use super::asker::Asker;
+use crate::freshness::Freshness;
 use crate::metrics::float;
 
 /// What the node said last.
@@ -145,8 +146,8 @@ pub(crate) struct Looking {
     pub board: Arc<Board>,
     pub publishers: Arc<Publishers>,
     pub nodes: Arc<NodeStates>,
-    /// When the node's state was the newest, and up to which slot that has to be applied here: kept until it is.
-    pub granted: BTreeMap<AppNdx, (Instant, Slot)>,
+    /// When the node's states were the newest.
+    pub freshness: BTreeMap<AppNdx, Freshness>,
 }
 
 impl Looking {
@@ -190,18 +191,14 @@ impl Looking {
                 None if door.fence().is_some() => publisher.lift_fence(),
                 None => {}
             }
+            let freshness = self.freshness.entry(ndx).or_default();
             if let Some(age) = known.age
                 && let Some(as_of) = asked.checked_sub(age)
             {
-                self.granted.entry(ndx).or_insert((as_of, known.applied));
+                freshness.grant(as_of, known.applied);
             }
             let applied = door.applied();
-            if let Some((as_of, slot)) = self.granted.get(&ndx).copied()
-                && slot <= applied
-            {
-                publisher.set_fresh(as_of);
-                self.granted.remove(&ndx);
-            }
+            freshness.on_applied(applied, publisher);
             if known.is_ready && known.applied <= applied {
                 publisher.set_caught_up();
             }
