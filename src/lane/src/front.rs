@@ -235,6 +235,13 @@ pub enum FrontAnswer {
     Certificates(Vec<Blob>),
 }
 
+impl FrontAnswer {
+    /// A problem that is of no application's state.
+    pub fn problem(code: &str, text: impl ToString) -> FrontAnswer {
+        FrontAnswer::Problem { code: code.to_owned(), text: text.to_string(), state_ndx: None }
+    }
+}
+
 /// An application, as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -253,11 +253,7 @@ impl Teller {
         match framed(self.encoding, &Told { id, tell }) {
             Ok(frame) => self.answers.send(frame).await.is_ok(),
             Err(_too_large) => {
-                let problem = FrontAnswer::Problem {
-                    code: "too-large".to_owned(),
-                    text: "the answer is larger than a frame".to_owned(),
-                    state_ndx: None,
-                };
+                let problem = FrontAnswer::problem("too-large", "the answer is larger than a frame");
                 match framed(self.encoding, &Told { id, tell: problem }) {
                     Ok(frame) => self.answers.send(frame).await.is_ok(),
                     Err(_) => false,
@@ -321,11 +317,9 @@ async fn answer(host: &Host, ask: FrontQuestion, teller: &Teller) {
         },
         // It has no answer of its own.
         FrontQuestion::Stop => FrontAnswer::Stopped,
-        FrontQuestion::At { .. } | FrontQuestion::Yard(_) => FrontAnswer::Problem {
-            code: "not-elsewhere".to_owned(),
-            text: "that is not asked of a server by its name".to_owned(),
-            state_ndx: None,
-        },
+        FrontQuestion::At { .. } | FrontQuestion::Yard(_) => {
+            FrontAnswer::problem("not-elsewhere", "that is not asked of a server by its name")
+        }
         of_states => feeding::answer(host, of_states, teller).await,
     };
     teller.tell(told).await;
@@ -350,10 +344,8 @@ async fn follow(gateway: &Gateway, ndx: synod_types::AppNdx, mut after: u64, tel
 }
 
 fn ndx_of(gateway: &Gateway, app: &str) -> Result<synod_types::AppNdx, FrontAnswer> {
-    gateway.find(app).map(synod_gateway::AppDoor::ndx).ok_or_else(|| FrontAnswer::Problem {
-        code: "unknown-app".to_owned(),
-        text: format!("this cluster has no application {app:?}"),
-        state_ndx: None,
+    gateway.find(app).map(synod_gateway::AppDoor::ndx).ok_or_else(|| {
+        FrontAnswer::problem("unknown-app", format!("this cluster has no application {app:?}"))
     })
 }
 

@@ -180,7 +180,7 @@ impl NoAnswer {
             NoAnswer::Late(_) => "timeout",
             _ => self.event(),
         };
-        FrontAnswer::Problem { code: code.to_owned(), text: self.to_string(), state_ndx: None }
+        FrontAnswer::problem(code, self)
     }
 }
 
@@ -292,11 +292,7 @@ async fn answer(host: Host, from: NodeId, bytes: Bytes) -> NodeId {
     };
     let whole = |told: &Vec<u8>| told.len() + AROUND_BYTES <= FRAME_BYTES_MAX;
     let told = told.filter(whole).or_else(|| {
-        let no = FrontAnswer::Problem {
-            code: "too-large".to_owned(),
-            text: "the answer is larger than what one node tells another".to_owned(),
-            state_ndx: None,
-        };
+        let no = FrontAnswer::problem("too-large", "the answer is larger than what one node tells another");
         encode(ENCODING, &Told { id, tell: no }).ok()
     });
     if let Some(told) = told {

@@ -194,10 +194,10 @@ impl Yards {
         if let Some(yard) = own {
             let text =
                 format!("this connection is the yard {:?} already: connect again for another one", yard.name);
-            return problem("yard-taken", text);
+            return FrontAnswer::problem("yard-taken", text);
         }
         if gateway.find(name).is_some() {
-            return problem("yard-taken", format!("{name:?} is an application of this cluster"));
+            return FrontAnswer::problem("yard-taken", format!("{name:?} is an application of this cluster"));
         }
         let opened: Result<_, NotOpened> = self.with(|state, _| {
             let id = state.router.open(name, queues)?;
@@ -219,7 +219,7 @@ impl Yards {
                     NotOpened::TooMany => "busy",
                     NotOpened::BadName => "bad-address",
                 };
-                problem(code, why.to_string())
+                FrontAnswer::problem(code, why)
             }
         }
     }
@@ -228,7 +228,7 @@ impl Yards {
         let Some(yard) = own else { return no_yard() };
         match self.with(|state, effects| state.router.reply(yard.id, number, body, effects)) {
             Ok(()) => FrontAnswer::Yard(YardAnswer::Sent),
-            Err(why) => problem("no-such-request", why.to_string()),
+            Err(why) => FrontAnswer::problem("no-such-request", why),
         }
     }
 
@@ -364,7 +364,7 @@ impl Taking {
                 Some(arrivals) => break arrivals,
                 None => {
                     let text = "this connection's yard was closed, since it took nothing for too long: open it again";
-                    teller.tell(problem("yard-reaped", text.to_owned())).await;
+                    teller.tell(FrontAnswer::problem("yard-reaped", text)).await;
                     return;
                 }
             }
@@ -393,21 +393,21 @@ fn told(outcome: Outcome) -> FrontAnswer {
     match outcome {
         Outcome::Taken => FrontAnswer::Yard(YardAnswer::Taken),
         Outcome::Replied(body) => FrontAnswer::Yard(YardAnswer::Replied(Blob(body))),
-        Outcome::Refused(reason) => problem(reason.name(), reason.to_string()),
+        Outcome::Refused(reason) => FrontAnswer::problem(reason.name(), reason),
     }
 }
 
 /// The address, if it is that of a yard, or of an application that is asked.
 fn destination(gateway: &Gateway, to: &str, kind: Kind) -> Result<Address, FrontAnswer> {
-    let to = Address::of_yard(to).map_err(|why| problem("bad-address", why.to_string()))?;
+    let to = Address::of_yard(to).map_err(|why| FrontAnswer::problem("bad-address", why))?;
     let is_app = to.yard.as_ref().is_some_and(|yard| gateway.find(yard).is_some());
     match kind {
         Kind::Message if is_app => {
             let text = "this is an application: it takes signed commands, and answers requests";
-            Err(problem("not-a-yard", text.to_owned()))
+            Err(FrontAnswer::problem("not-a-yard", text))
         }
         Kind::Request if is_app && !to.queue.is_empty() => {
-            Err(problem("unknown-queue", "an application has no queues".to_owned()))
+            Err(FrontAnswer::problem("unknown-queue", "an application has no queues"))
         }
         Kind::Message | Kind::Request => Ok(to),
     }
@@ -424,9 +424,5 @@ fn patience_ms(wait_ms: Option<u64>) -> u32 {
 }
 
 fn no_yard() -> FrontAnswer {
-    problem("no-yard", "this connection has opened no yard".to_owned())
-}
-
-fn problem(code: &str, text: String) -> FrontAnswer {
-    FrontAnswer::Problem { code: code.to_owned(), text, state_ndx: None }
+    FrontAnswer::problem("no-yard", "this connection has opened no yard")
 }
