@@ -34,6 +34,17 @@ async fn mirror(body: Value) -> SocketAddr {
     addr
 }
 
+/// What a node answers with a proof, once the state is certified.
+async fn certified(cluster: &Cluster, target: &str) -> Value {
+    let mut answer = Value::Null;
+    eventually("the last write is certified", async || {
+        let found: Result<Value, _> = cluster.readers.get_json(0, target).await;
+        found.map(|found| answer = found).is_ok()
+    })
+    .await;
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_passes_on_what_is_proved_and_cannot_make_anything_up() {
     let cluster = Cluster::start(3).await;
@@ -45,12 +56,7 @@ async fn a_mirror_passes_on_what_is_proved_and_cannot_make_anything_up() {
     }
     client.close().await;
     let target = format!("/v1/apps/kv/kv/greeting?proof=1&min={last}");
-    let mut answer = Value::Null;
-    eventually("the last write is certified", async || {
-        let found: Result<Value, _> = cluster.readers.get_json(0, &target).await;
-        found.map(|found| answer = found).is_ok()
-    })
-    .await;
+    let answer = certified(&cluster, &target).await;
 
     let http = cluster.founded.nodes[0].plan.http.to_string();
     let (value, said) = cluster.expect(0, &format!("kv get greeting --verify --min {last} --http {http}"));
@@ -105,12 +111,7 @@ async fn a_zone_is_proved_with_its_file() {
     let set = cluster.expect_json(0, "zone set example.org zone --wait all");
     let last = set["stateNdx"].as_u64().unwrap();
     let target = format!("/v1/apps/zones/zones/example.org?proof=1&min={last}");
-    let mut answer = Value::Null;
-    eventually("the zone is certified", async || {
-        let found: Result<Value, _> = cluster.readers.get_json(0, &target).await;
-        found.map(|found| answer = found).is_ok()
-    })
-    .await;
+    let answer = certified(&cluster, &target).await;
 
     let http = cluster.founded.nodes[0].plan.http.to_string();
     let (printed, said) = cluster.expect(0, &format!("zone get example.org --verify --http {http}"));
