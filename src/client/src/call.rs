@@ -16,6 +16,8 @@ use crate::roster::Roster;
 /// The pause after every node was asked once, and the longest one; it doubles from round to round.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What an attempt that is not the first needs: with less time left there would be doubt where there was a refusal.
+const ATTEMPT_MIN: Duration = Duration::from_millis(100);
 
 /// Why a call has no answer.
 #[derive(Debug)]
@@ -100,7 +102,7 @@ pub(crate) async fn call(
         attempts += 1;
         seat = roster.after(seat);
         let resume = Instant::now() + pause(attempts, roster.len());
-        if resume >= deadline {
+        if resume + ATTEMPT_MIN > deadline {
             return Err(known.at_the_end(timeouts.total));
         }
         sleep_until(resume).await;
