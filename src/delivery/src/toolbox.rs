@@ -91,7 +91,7 @@ pub use detector::{Detector, Patience, Verdict};
 pub use event::{BroadcastError, Counters, Delivery, Effect, Event};
 pub use guarantee::Guarantee;
 pub use id::{Life, MessageId, Window};
-pub use message::{Body, Cause, Message, Packet, Seat, Seen};
+pub use message::{Body, Cause, Message, Packet, Report, Seat, Seen};
 pub use node::Node;
 pub use order::Order;
 pub use subscriptions::{SubscriptionId, Subscriptions, TooManySubscriptions, Topic};

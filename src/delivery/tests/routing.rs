@@ -16,7 +16,7 @@ use synod_delivery::broken::Broken;
 use synod_delivery::routing::{
     Effect, Happening, Letter, NotOpened, NotReplied, Order, Outcome, Reason, Router, TICK_MS, YardId,
 };
-use synod_delivery::toolbox::{Body, Life, Message, MessageId, Packet, Seat, Seen, Topic, Window};
+use synod_delivery::toolbox::{Body, Life, Message, MessageId, Packet, Report, Seat, Seen, Topic, Window};
 use synod_types::limits::{
     ERRANDS_MAX, LETTERS_WAITING_MAX, ROUTE_BODY_BYTES_MAX, TOOLBOX_WINDOW_MAX, YARD_BYTES_MAX,
     YARD_IDLE_MS_MAX, YARD_QUEUES_MAX, YARD_REQUESTS_MAX, YARD_WAITING_MAX, YARDS_MAX,
@@ -232,7 +232,7 @@ fn what_makes_no_sense_is_dropped_and_counted() {
     let mut node = Alone::new();
     let mut effects = Vec::new();
     node.0.set_servers(BTreeMap::from([(id(1), name(1))]), &mut effects);
-    let packet = |incarnation| Packet { incarnation, body: Body::Report(Vec::new()) };
+    let packet = |incarnation| Packet { incarnation, body: Body::Report(Report::default()) };
     node.0.on_packet(id(2), packet(1), &mut effects);
     node.0.on_packet(id(1), packet(0), &mut effects);
     node.0.on_packet(id(1), packet(5), &mut effects);
@@ -308,13 +308,16 @@ fn packets() -> [(&'static str, Body); 4] {
         lamport: 302,
         settled: 299,
         audience: vec![Seat { life, since: 7 }],
+        given_up: Vec::new(),
         causes: Vec::new(),
         topic: Topic(0),
         payload: Bytes::from_static(b"letter"),
     };
+    let seen = vec![Seen { source, window, settled: Window::through(3) }];
+    let report = Report { seen, given_up: vec![Life { node: id(2), incarnation: 4 }] };
     [
         ("packet-data", Body::Data(Arc::new(message))),
-        ("packet-report", Body::Report(vec![Seen { source, window, settled: Window::through(3) }])),
+        ("packet-report", Body::Report(report)),
         ("packet-expelled", Body::Expelled { incarnation: 2 }),
         ("packet-bye", Body::Bye),
     ]

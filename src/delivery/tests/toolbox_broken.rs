@@ -52,9 +52,14 @@ faults! {
 /// They show in one of some thousand seeds, so each is looked for where it is.
 #[test]
 fn faults_that_are_rare() {
-    for (fault, seeds) in [(Fault::GivenUpForgotten, [2612, 4116]), (Fault::EarlierNotKept, [967, 2603])] {
-        for seed in seeds {
-            let promise = Promise { guarantee: Guarantee::Reliable, order: Order::Causal };
+    let rare = [
+        (Fault::GivenUpForgotten, Order::Causal, &[2612, 4116][..]),
+        (Fault::EarlierNotKept, Order::Causal, &[967, 2603]),
+        (Fault::SettledWithoutGivingUp, Order::Fifo, &[17_557]),
+    ];
+    for (fault, order, seeds) in rare {
+        for &seed in seeds {
+            let promise = Promise { guarantee: Guarantee::Reliable, order };
             let found = run(seed, promise, Broken::on(fault)).err();
             assert!(found.is_some(), "{fault:?} in seed {seed}");
         }

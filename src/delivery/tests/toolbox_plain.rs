@@ -11,7 +11,7 @@ use hand::{Group, SUSPECTED_TICKS, TOPIC, always, id, is_data, two_deliverers_di
 use synod_delivery::toolbox::broken::Broken;
 use synod_delivery::toolbox::{
     Body, BroadcastError, BuildError, Cause, Effect, Event, Guarantee, Life, Message, MessageId, Node, Order,
-    Pace, Packet, Patience, Seat, Seen, Topic, Window,
+    Pace, Packet, Patience, Report, Seat, Seen, Topic, Window,
 };
 use synod_types::limits::{TOOLBOX_LIVES_MAX, TOOLBOX_PAYLOAD_BYTES_MAX};
 
@@ -418,10 +418,20 @@ impl Chance {
                     except: chance.some(|chance| chance.life().node),
                     kept_from: chance.number(),
                 };
-                let (audience, causes) = (self.some(seat), self.some(cause));
+                let (audience, causes, given_up) =
+                    (self.some(seat), self.some(cause), self.some(Chance::life));
                 let (lamport, topic) = (self.number(), TOPIC);
                 let payload = Bytes::new();
-                Body::Data(Arc::new(Message { id, lamport, settled, audience, causes, topic, payload }))
+                Body::Data(Arc::new(Message {
+                    id,
+                    lamport,
+                    settled,
+                    audience,
+                    given_up,
+                    causes,
+                    topic,
+                    payload,
+                }))
             }
             5..8 => {
                 let seen = |chance: &mut Chance| Seen {
@@ -429,7 +439,7 @@ impl Chance {
                     window: chance.window(),
                     settled: chance.window(),
                 };
-                Body::Report(self.some(seen))
+                Body::Report(Report { seen: self.some(seen), given_up: self.some(Chance::life) })
             }
             8 => Body::Expelled { incarnation: 2 + self.number() % 3 },
             _ => Body::Bye,

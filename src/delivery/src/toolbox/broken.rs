@@ -41,6 +41,8 @@ pub enum Fault {
     ExpelledGoesOn,
     /// That a life was given up is forgotten where it was not yet heard.
     GivenUpForgotten,
+    /// Who hears that messages are settled does not give up whom others gave up before.
+    SettledWithoutGivingUp,
     /// Subscribers hear of a message when it arrives.
     SubscribersAtReceipt,
     /// Lamport's clock does not hear of what is delivered.

@@ -25,7 +25,7 @@ pub enum Body {
     /// A message, from its source or relayed.
     Data(Arc<Message>),
     /// What the sender has of whom. Also the sign of life of who has nothing else to say.
-    Report(Vec<Seen>),
+    Report(Report),
     /// Who gets this was given up under that incarnation, and has to start again under a larger one.
     Expelled {
         /// The life that was given up.
@@ -33,6 +33,15 @@ pub enum Body {
     },
     /// The sender goes.
     Bye,
+}
+
+/// What somebody has.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Of which source what.
+    pub seen: Vec<Seen>,
+    /// Lives that the sender gave up: what is owed to them counts as settled.
+    pub given_up: Vec<Life>,
 }
 
 /// What somebody has of one source.
@@ -57,6 +66,9 @@ pub struct Message {
     pub settled: u64,
     /// To whom it is owed. Who was in an earlier audience and is not in this one is gone, or was given up.
     pub audience: Vec<Seat>,
+    /// Lives that the source gave up: what is owed to them counts as settled. Who began late and hears of a message as
+    /// settled gives them up as well, so that nobody to whom it is owed can learn from him that it does not have to come.
+    pub given_up: Vec<Life>,
     /// What the source had delivered before, where the order is causal.
     pub causes: Vec<Cause>,
     /// What it is about.
@@ -99,6 +111,7 @@ impl Message {
             && self.settled < number
             && number - self.settled <= WINDOW
             && self.audience.len() < MEMBERS_MAX
+            && self.given_up.len() < MEMBERS_MAX
             && self.audience.iter().all(is_seat)
             && self.causes.len() <= MEMBERS_MAX * TOOLBOX_LIVES_MAX
             && self.causes.iter().all(Cause::is_plausible)

@@ -15,7 +15,7 @@ use super::detector::{Detector, Verdict};
 use super::event::{BroadcastError, Counters, Delivery, Effect, Event};
 use super::guarantee::Guarantee;
 use super::id::{Life, MessageId, Window};
-use super::message::{Body, Message, Packet, Seen};
+use super::message::{Body, Message, Packet, Report, Seen};
 use super::order::{self, Order};
 use super::peers::{Admission, Peer, Peers, State};
 use super::stream::{Held, Stream, Streams};
@@ -155,7 +155,9 @@ impl Node {
         let id = MessageId { source: me, number: own.seen.watermark() + 1 };
         let settled = own.settled().watermark();
         let lamport = self.lamport.tick();
-        let message = Arc::new(Message { id, lamport, settled, audience, causes, topic, payload });
+        let given_up = self.peers.given_up().collect();
+        let message = Message { id, lamport, settled, audience, given_up, causes, topic, payload };
+        let message = Arc::new(message);
         let mut held = Held::new(Arc::clone(&message), [me.node]);
         for seat in &message.audience {
             held.sent.insert(seat.life.node, (self.now, 1));
@@ -196,11 +198,10 @@ impl Node {
             // Its own messages among them: what of them nobody needs any more, those hear who began late.
             let seen = self.streams.map.iter().map(|(&source, stream)| seen(source, stream)).collect();
             self.report(seen, effects);
-            for (&node, peer) in &self.peers.0 {
-                if let State::GivenUp { incarnation } = peer.state {
-                    effects.push(self.packet(node, Body::Expelled { incarnation }));
-                }
-            }
+            let told = self.peers.given_up();
+            effects.extend(
+                told.map(|Life { node, incarnation }| self.packet(node, Body::Expelled { incarnation })),
+            );
         }
         if let Status::Leaving { until } = self.status
             && (self.own().held.is_empty() || self.now >= until)
@@ -220,11 +221,8 @@ impl Node {
         };
         let life = Life { node: from, incarnation: packet.incarnation };
         // Heard from whomever, also from one that was given up itself.
-        let is_meant = packet.body == Body::Expelled { incarnation: self.settings.me.incarnation };
-        if is_meant && !self.settings.broken.is(Fault::ExpelledGoesOn) {
-            self.status = Status::Expelled;
-            effects.push(Effect::Expelled(from));
-            return;
+        if packet.body == (Body::Expelled { incarnation: self.settings.me.incarnation }) {
+            return self.stop(from, effects);
         }
         match peer.admit(packet.incarnation, next) {
             Admission::Stale => {
@@ -243,7 +241,7 @@ impl Node {
         }
         match packet.body {
             Body::Data(message) => self.on_data(message, effects),
-            Body::Report(seen) => self.on_report(life, &seen, effects),
+            Body::Report(report) => self.on_report(life, &report, effects),
             Body::Expelled { .. } => {}
             Body::Bye => {
                 self.lose(life, State::Left { incarnation: life.incarnation });
@@ -260,6 +258,9 @@ impl Node {
             self.counters.malformed += 1;
             return;
         }
+        if message.given_up.contains(&me) {
+            return self.stop(source.node, effects);
+        }
         let is_old = self.settings.broken.is(Fault::IncarnationIgnored)
             && self.streams.map.iter().any(|(life, stream)| {
                 life.node == source.node && *life < source && stream.delivered.contains(number)
@@ -273,21 +274,12 @@ impl Node {
             self.counters.stale += 1;
             return;
         };
-        if seat.is_none() && stream.since.is_some_and(|since| since < number) {
-            // Once owed, and not any more: its source gave this life up.
-            if !self.settings.broken.is(Fault::ExpelledGoesOn) {
-                self.status = Status::Expelled;
-                effects.push(Effect::Expelled(source.node));
-            }
-            return;
-        }
         if !seat.is_none_or(|seat| stream.begin(seat.since)) {
             self.counters.malformed += 1;
             return;
         }
-        for life in stream.learn(&message) {
-            self.give_up(life, effects);
-        }
+        let gone = stream.learn(&message);
+        self.give_up_as_well(gone, effects);
         let Some(stream) = self.streams.map.get_mut(&source) else { return };
         if !stream.seen.contains(number) && !stream.has_room(number) {
             self.counters.no_room += 1;
@@ -319,10 +311,17 @@ impl Node {
     }
 
     /// Somebody says what it has.
-    fn on_report(&mut self, life: Life, seen: &[Seen], effects: &mut Vec<Effect>) {
-        if seen.len() > MEMBERS_MAX * TOOLBOX_LIVES_MAX {
+    fn on_report(&mut self, life: Life, Report { seen, given_up }: &Report, effects: &mut Vec<Effect>) {
+        if seen.len() > MEMBERS_MAX * TOOLBOX_LIVES_MAX || given_up.len() >= MEMBERS_MAX {
             self.counters.malformed += 1;
             return;
+        }
+        if given_up.contains(&self.settings.me) {
+            return self.stop(life.node, effects);
+        }
+        // What counts as settled because somebody was given up, is not to be heard from here by who was.
+        if !self.settings.broken.is(Fault::SettledWithoutGivingUp) {
+            self.give_up_as_well(given_up.iter().copied(), effects);
         }
         let Some(peer) = self.peers.0.get_mut(&life.node) else { return };
         let mut is_news = false;
@@ -501,6 +500,18 @@ impl Node {
         }
     }
 
+    fn give_up_as_well(&mut self, lives: impl IntoIterator<Item = Life>, effects: &mut Vec<Effect>) {
+        lives.into_iter().for_each(|life| self.give_up(life, effects));
+    }
+
+    /// Was given up.
+    fn stop(&mut self, by: NodeId, effects: &mut Vec<Effect>) {
+        if !self.settings.broken.is(Fault::ExpelledGoesOn) {
+            self.status = Status::Expelled;
+            effects.push(Effect::Expelled(by));
+        }
+    }
+
     fn lose(&mut self, life: Life, state: State) {
         if let Some(peer) = self.peers.0.get_mut(&life.node) {
             *peer = Peer { state, has: BTreeMap::new() };
@@ -517,7 +528,8 @@ impl Node {
     }
 
     fn report(&self, seen: Vec<Seen>, effects: &mut Vec<Effect>) {
-        effects.extend(self.listening().map(|node| self.packet(node, Body::Report(seen.clone()))));
+        let report = Report { seen, given_up: self.peers.given_up().collect() };
+        effects.extend(self.listening().map(|node| self.packet(node, Body::Report(report.clone()))));
     }
 
     fn packet(&self, to: NodeId, body: Body) -> Effect {

@@ -92,6 +92,14 @@ impl Peers {
         seats.collect()
     }
 
+    /// The lives that were given up.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = Life> {
+        self.0.iter().filter_map(|(&node, peer)| match peer.state {
+            State::GivenUp { incarnation } => Some(Life { node, incarnation }),
+            _ => None,
+        })
+    }
+
     /// Whether nobody needs a message any more: all lives that are known have it, those who began later too if they keep
     /// it for the others; and of those to whom it is owed the rest is over, or was given up.
     pub(crate) fn are_served(&self, message: &Message, all_keep: bool) -> bool {

@@ -77,20 +77,16 @@ impl Stream {
         self.seen.reaches(number) && (is_near || self.since.is_none())
     }
 
-    /// Notes what a message says of its stream: what does not have to come any more, and who is in the audience by now. Who
-    /// was in it, and is not any more.
+    /// Notes what a message says of its stream: what does not have to come any more, and who is in the audience by now.
+    /// Who was in it, and is not any more; and whom its source gave up before anything of it came here.
     pub(crate) fn learn(&mut self, message: &Arc<Message>) -> Vec<Life> {
         self.seen.merge(&Window::through(message.settled));
-        let mut gone = Vec::new();
-        if let Some(newest) = &self.newest {
-            if newest.id.number >= message.id.number {
-                return gone;
-            }
-            let before = newest.audience.iter().map(|seat| seat.life);
-            gone = before.filter(|&life| message.seat(life).is_none()).collect();
+        if self.newest.as_ref().is_some_and(|newest| newest.id.number >= message.id.number) {
+            return Vec::new();
         }
-        self.newest = Some(Arc::clone(message));
-        gone
+        let before = self.newest.replace(Arc::clone(message));
+        let before = before.iter().flat_map(|newest| &newest.audience).map(|seat| seat.life);
+        before.filter(|&life| message.seat(life).is_none()).chain(message.given_up.iter().copied()).collect()
     }
 
     /// What came and is needed by nobody any more.
