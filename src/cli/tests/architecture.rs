@@ -303,10 +303,10 @@ fn asks(folder: &str) -> bool {
     read(Path::new(folder).join("Cargo.toml")).contains("failpoints = [")
 }
 
-/// Every package that is named by a tree of dependencies.
+/// Every package that is named by a tree of dependencies. Cargo gets what is in none that was built here before.
 fn packages(arguments: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["tree", "--offline", "--prefix", "none"]).args(arguments);
+    cargo.args(["tree", "--locked", "--prefix", "none"]).args(arguments);
     let output = cargo.current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
