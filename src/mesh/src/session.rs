@@ -157,7 +157,10 @@ impl SessionEnd {
             SessionEnd::Lost(ConnectionError::ApplicationClosed(close)) if close.error_code == REPLACED => {
                 "replaced"
             }
-            SessionEnd::Lost(ConnectionError::LocallyClosed) => "replaced",
+            SessionEnd::Lost(ConnectionError::ApplicationClosed(close)) if close.error_code == UNTRUSTED => {
+                "untrusted"
+            }
+            SessionEnd::Lost(ConnectionError::LocallyClosed) => "closed",
             SessionEnd::Lost(ConnectionError::TimedOut) => "timed-out",
             SessionEnd::Lost(_) => "lost",
             SessionEnd::StreamEnded => "stream-ended",
