@@ -3,11 +3,12 @@
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::Value;
@@ -24,6 +25,23 @@ use crate::output::Output;
 
 /// The environment variable that says what is logged, whatever the configuration says.
 const RUST_LOG: &str = "RUST_LOG";
+
+/// How it is started.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The configuration: .toml or .json
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Check the configuration and the files that it names, and start nothing
+    #[arg(long)]
+    pub check: bool,
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Stop also when standard input is closed, so that whoever started the process leaves none behind
+    #[arg(long)]
+    pub until_stdin_closes: bool,
+}
 
 /// How the log is written.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]

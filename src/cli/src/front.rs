@@ -1,6 +1,5 @@
 //! `synod front`: runs front ends in a process of their own.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use synod_node::config::FrontConfig;
 use synod_node::front::{Given, take_given};
 use synod_types::Program;
 
-use crate::daemon::{self, Daemon, Log, LogFormat, Orders, announce};
+use crate::daemon::{self, Daemon, Log, Options, Orders, announce};
 use crate::output::Output;
 
 /// Run the HTTP and DNS front ends of a node in a process of their own, until SIGINT or SIGTERM
@@ -35,32 +34,22 @@ A configuration has the node's socket, and sections http and dns as a node's has
   [dns]
   addr = \"0.0.0.0:53\"")]
 pub(crate) struct Front {
-    /// The configuration: .toml or .json
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration and the files that it names, and start nothing
-    #[arg(long)]
-    check: bool,
-    /// How the log is written
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    log_format: LogFormat,
-    /// Stop also when standard input is closed, so that whoever started the process leaves none behind
-    #[arg(long)]
-    until_stdin_closes: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Front {
     pub(crate) fn run(self, program: Program, output: Output) -> anyhow::Result<ExitCode> {
-        let config = FrontConfig { program, ..FrontConfig::load(&self.config)? };
-        if self.check {
-            let text = format!("{} is in order", self.config.display());
+        let config = FrontConfig { program, ..FrontConfig::load(&self.options.config)? };
+        if self.options.check {
+            let text = format!("{} is in order", self.options.config.display());
             output.print(&json!({ "ok": true, "socket": config.socket }), text)?;
             return Ok(ExitCode::SUCCESS);
         }
         let given =
             take_given().context("a socket that was handed over to this process is none of TCP or UDP")?;
         let (threads, filter) = (config.worker_threads, config.log.clone());
-        daemon::run(threads, (self.log_format, &filter), |log| self.serve(config, given, log, output))
+        daemon::run(threads, (self.options.log_format, &filter), |log| self.serve(config, given, log, output))
     }
 
     async fn serve(
@@ -70,7 +59,7 @@ impl Front {
         log: Log,
         output: Output,
     ) -> anyhow::Result<ExitCode> {
-        let mut orders = Orders::listen(self.until_stdin_closes)?;
+        let mut orders = Orders::listen(self.options.until_stdin_closes)?;
         // It may have to wait for its node, and be told to stop meanwhile.
         let front = tokio::select! {
             started = synod_node::Front::start(config, given) => started?,
@@ -91,7 +80,7 @@ impl Front {
             }),
             format!("the front ends of {node} are ready: {}", ports.join(", ")),
         );
-        orders.follow(front, log, || FrontConfig::load(&self.config).map(|config| config.log)).await
+        orders.follow(front, log, || FrontConfig::load(&self.options.config).map(|config| config.log)).await
     }
 }
 

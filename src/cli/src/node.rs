@@ -1,6 +1,5 @@
 //! `synod node`: runs a node.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +7,7 @@ use serde_json::json;
 use synod_node::Config;
 use synod_types::Program;
 
-use crate::daemon::{self, Daemon, Log, LogFormat, Orders, announce};
+use crate::daemon::{self, Daemon, Log, Options, Orders, announce};
 use crate::output::Output;
 
 /// Run a node until SIGINT or SIGTERM
@@ -23,34 +22,24 @@ Examples:
   synod node --config cluster/node1.toml --check       # report all mistakes, start nothing
   RUST_LOG=info,synod_mesh=debug synod node --config cluster/node1.toml --log-format json")]
 pub(crate) struct Node {
-    /// The configuration: .toml or .json
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration and the files that it names, and start nothing
-    #[arg(long)]
-    check: bool,
-    /// How the log is written
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    log_format: LogFormat,
-    /// Stop also when standard input is closed, so that whoever started the node leaves none behind
-    #[arg(long)]
-    until_stdin_closes: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Node {
     pub(crate) fn run(self, program: Program, output: Output) -> anyhow::Result<ExitCode> {
-        let config = Config { program, ..Config::load(&self.config)? };
-        if self.check {
-            let text = format!("{} is in order: node {}", self.config.display(), config.me.id);
+        let config = Config { program, ..Config::load(&self.options.config)? };
+        if self.options.check {
+            let text = format!("{} is in order: node {}", self.options.config.display(), config.me.id);
             output.print(&json!({ "ok": true, "node": config.me.id }), text)?;
             return Ok(ExitCode::SUCCESS);
         }
         let (threads, filter) = (config.worker_threads, config.log.clone());
-        daemon::run(threads, (self.log_format, &filter), |log| self.serve(config, log, output))
+        daemon::run(threads, (self.options.log_format, &filter), |log| self.serve(config, log, output))
     }
 
     async fn serve(self, config: Config, log: Log, output: Output) -> anyhow::Result<ExitCode> {
-        let orders = Orders::listen(self.until_stdin_closes)?;
+        let orders = Orders::listen(self.options.until_stdin_closes)?;
         let name = config.me.id.clone();
         let node = synod_node::Node::start(config).await?;
         let addresses = node.addresses();
@@ -71,7 +60,7 @@ impl Node {
                 addresses.mesh, addresses.backend, addresses.http
             ),
         );
-        orders.follow(node, log, || Config::load(&self.config).map(|config| config.log)).await
+        orders.follow(node, log, || Config::load(&self.options.config).map(|config| config.log)).await
     }
 }
 
