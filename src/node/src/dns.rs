@@ -11,7 +11,8 @@ use synod_gateway::{AppDoor, View};
 use synod_zone::{Name, Zone};
 
 use crate::config::{Dns, DnsTls};
-use crate::node::{StartError, resolve};
+use crate::node::resolve;
+use crate::start_error::StartError;
 
 /// The certificate that clients of encrypted DNS see, if it is served.
 pub(crate) fn certificate(config: &Dns) -> Result<Option<Arc<ServerCertificate>>, StartError> {

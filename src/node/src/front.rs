@@ -40,7 +40,7 @@ use crate::apps;
 use crate::certificates::Certificates;
 use crate::config::FrontConfig;
 use crate::metrics::{Metrics, Source, collect_certificates, collect_name_server};
-use crate::node::StartError;
+use crate::start_error::StartError;
 use crate::tasks::{Fatal, Tasks};
 use crate::{dns, http};
 

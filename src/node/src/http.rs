@@ -8,7 +8,8 @@ use synod_gateway::Gateway;
 use synod_http::{ALPN, HttpConfig, HttpServer};
 
 use crate::config::Http;
-use crate::node::{StartError, resolve};
+use crate::node::resolve;
+use crate::start_error::StartError;
 
 /// The certificate that readers see, if they see one.
 pub(crate) fn certificate(config: &Http) -> Result<Option<Arc<ServerCertificate>>, StartError> {

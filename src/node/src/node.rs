@@ -2,45 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use synod_archive::Archive;
-use synod_auth::file::LoadError;
-use synod_auth::tls::TlsError;
-use synod_auth::{Genesis, GenesisError, TlsIdentity, Verifier, VerifyPool};
-use synod_backend::{Backend, BackendConfig, BackendError};
-use synod_content::Store;
-use synod_dns::{Counts, DnsError, DnsServer, Given};
-use synod_gateway::{AppDoor, AppPublisher, Gateway, NodeStates, ReadQuestions};
-use synod_http::{HttpError, HttpServer};
-use synod_journal::{Journal, JournalError, OpenError, ReadError, Stamp};
+use synod_auth::{Genesis, TlsIdentity, Verifier, VerifyPool};
+use synod_backend::{Backend, BackendConfig};
+use synod_dns::{Counts, DnsServer, Given};
+use synod_gateway::{AppDoor, Gateway, NodeStates, ReadQuestions};
+use synod_http::HttpServer;
+use synod_journal::Journal;
 use synod_lane::Lane;
-use synod_machine::{Machine, Member, View};
-use synod_mesh::{Listen, Mesh, MeshConfig, MeshError, PeerConfig, PeerStatus};
+use synod_machine::Member;
+use synod_mesh::{Listen, Mesh, MeshConfig, PeerConfig, PeerStatus};
 use synod_paxos::{Config as CoreConfig, Core, GroupStatus, RoleName};
-use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX, FRONT_WHOLES_MAX};
-use synod_types::{
-    AppNdx, Ballot, ClusterId, Configuration, Epoch, Message, NodeId, Recovered, Slot, Statement,
-    UnknownLevel, Versions,
-};
+use synod_types::limits::FRONT_WHOLES_MAX;
+use synod_types::{AppNdx, ClusterId, Message, NodeId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::applier::{self, Beside, Elsewhere};
+use crate::applier::{self, Beside};
 use crate::apps;
 use crate::certificates::Certificates;
 use crate::chains::Chains;
 use crate::config::{Address, Config, Server};
 use crate::content::door::Door;
 use crate::content::{self, Content};
-use crate::cosigning::marks::Marks;
-use crate::cosigning::{self, Ask as CosignAsk, Cosigning, Mark};
+use crate::cosigning::{self, Cosigning};
 use crate::directories::{self, Directories};
-use crate::divergence::{self, Evidence};
+use crate::disk::{Contents, Disk};
 use crate::dns;
 use crate::driver::{App, Driver, Groups, Input, Ways};
 use crate::fronts::{Fronts, Host};
@@ -49,22 +40,19 @@ use crate::hearsay::{self, Hearsay};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::intake::Intake;
-use crate::lanes::{LaneError, Lanes, Maker};
-use crate::life;
+use crate::lanes::Lanes;
 use crate::log::OwnLog;
 use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
+use crate::recovery::{Recovery, Room};
 use crate::remote::{self, Remote};
 use crate::roster::{self, Registrar};
 use crate::scrub::{Findings, Scrubber};
 use crate::snapshots::archiving::Archiver;
-use crate::snapshots::disk::{Folder, Kept};
-use crate::snapshots::origin;
-use crate::snapshots::pace::{Every, Pace};
-use crate::snapshots::restoring::{RestoreError, restore};
 use crate::snapshots::shown::Shown;
-use crate::snapshots::{self, Ask, Snapshots};
+use crate::snapshots::{self, Snapshots};
 use crate::space::{self, Space};
+use crate::start_error::StartError;
 use crate::status::StatusSource;
 use crate::tasks::{Fatal, Tasks};
 use crate::yards::Yards;
@@ -99,132 +87,6 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// The DNS front end's first port, if it has one.
     pub dns: Option<SocketAddr>,
-}
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The genesis document cannot be read.
-    #[error("cannot read {}: {source}; see `genesis` in the configuration", .path.display())]
-    GenesisFile {
-        /// Where it should be.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The certificates or the key cannot be used.
-    #[error(transparent)]
-    Identity(#[from] LoadError),
-    /// An address of the configuration means nothing.
-    #[error(transparent)]
-    Address(std::io::Error),
-    /// The genesis document is wrong.
-    #[error(transparent)]
-    Genesis(#[from] GenesisError),
-    /// Genesis has an application that this program does not.
-    #[error(
-        "genesis wants application {app} to be of kind {kind:?}; this program has: {}. One in a process of its own needs an entry in \
-         lanes",
-        apps::KINDS.join(", ")
-    )]
-    UnknownKind {
-        /// Which application.
-        app: AppNdx,
-        /// The kind.
-        kind: String,
-    },
-    /// The lanes of the configuration do not fit genesis, or have no sockets.
-    #[error(transparent)]
-    Lane(#[from] LaneError),
-    /// The configuration has a server that genesis does not.
-    #[error(
-        "the configuration names the server {name:?}, which is no node of the genesis document, and does not give its id"
-    )]
-    UnknownServer {
-        /// Its name.
-        name: String,
-    },
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The journal cannot be opened.
-    #[error(transparent)]
-    Journal(#[from] OpenError),
-    /// The journal cannot be read back.
-    #[error("application {app}: {source}")]
-    Replay {
-        /// Which application.
-        app: AppNdx,
-        /// Why not.
-        source: ReadError,
-    },
-    /// The files to which commands refer cannot be opened.
-    #[error(transparent)]
-    Content(#[from] synod_content::OpenError),
-    /// The snapshots cannot be opened.
-    #[error("cannot open the snapshots in {}: {source}", .path.display())]
-    Snapshots {
-        /// The data directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The certificates of states cannot be opened.
-    #[error("cannot open the certificates in {}: {source}", .path.display())]
-    Certificates {
-        /// The data directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The names of data directories cannot be read or written.
-    #[error("cannot read or write the names of data directories in {}: {source}", .path.display())]
-    Names {
-        /// The data directory.
-        path: PathBuf,
-        /// What is wrong.
-        source: std::io::Error,
-    },
-    /// The number of this life cannot be read or written.
-    #[error("cannot read or write the number of this start in {}: {source}", .path.display())]
-    Life {
-        /// The data directory.
-        path: PathBuf,
-        /// What is wrong.
-        source: std::io::Error,
-    },
-    /// The archive cannot be opened.
-    #[error(transparent)]
-    Archive(#[from] synod_archive::OpenError),
-    /// The mesh does not start.
-    #[error(transparent)]
-    Mesh(#[from] MeshError),
-    /// The commanders' port does not open.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The HTTP port does not open.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// The configuration wants DNS served from what genesis does not have.
-    #[error("dns.app: {0}")]
-    NothingToServe(String),
-    /// The DNS port does not open.
-    #[error(transparent)]
-    Dns(#[from] DnsError),
-    /// A level is beyond this program.
-    #[error(transparent)]
-    Level(#[from] UnknownLevel),
-    /// What is on the disk is beyond this program.
-    #[error("application {app}: its snapshot is of a newer program than this one: {why}")]
-    TooNew {
-        /// Which application.
-        app: AppNdx,
-        /// What is.
-        why: RestoreError,
-    },
-    /// The operating system gives no threads.
-    #[error("cannot start the verifying threads: {0}")]
-    Threads(std::io::Error),
 }
 
 /// A running node. Dropped without [`Node::stop`], it is cut off, which it survives like any crash.
@@ -262,99 +124,54 @@ impl Node {
         let metrics = Metrics::new();
 
         let fatal = Fatal::new();
-        let on_fatal = {
-            let fatal = fatal.clone();
-            move |why: JournalError| fatal.raise(why.to_string())
-        };
-        let app_ndxs: Vec<AppNdx> = genesis.apps.iter().map(|app| app.ndx).collect();
-        let stamp = Stamp { cluster, node };
-        let begun = Instant::now();
-        let (journal, mut recovered) = Journal::open(&config.data_dir, stamp, &app_ndxs, on_fatal)?;
-        info!(took_ms = begun.elapsed().as_millis(), "the log is open");
-
+        let (disk, contents) = Disk::open(&config, &genesis, cluster, &identity, &fatal)?;
+        let Contents { mut recovered, mut held, directories, content_asks, chunk_asks } = contents;
         let lanes = Lanes::open(&config, &genesis)?;
         let fronts = config.front_ends.as_ref().map(|fronts| Fronts::open(fronts, &config.data_dir));
         let fronts = fronts.transpose()?;
-        let (asks, asked) = mpsc::unbounded_channel();
-        let store = Store::open(&config.data_dir.join("content"))?;
-        let content = Content::new(store, cluster, Arc::clone(&identity), asks);
 
-        let (chunk_asks, chunks_asked) = mpsc::unbounded_channel();
-        let unopened = |source| StartError::Snapshots { path: config.data_dir.clone(), source };
-        let folder = Folder::open(&config.data_dir).map_err(unopened)?;
-        let chunk_store = Store::open(&folder.chunks())?;
-        let mut kept = folder.load(&chunk_store).map_err(unopened)?;
-        forget_what_is_wrong(&config, &genesis, &folder, &mut kept).map_err(unopened)?;
-        let chunks = Content::new(chunk_store, cluster, Arc::clone(&identity), chunk_asks);
-        let unopened_certificates =
-            |source| StartError::Certificates { path: config.data_dir.clone(), source };
-        let cosign_folder = cosigning::disk::Folder::open(&config.data_dir).map_err(unopened_certificates)?;
-        let founding = genesis.founding_voters();
-        let mut held = cosign_folder.load(cluster, &founding).map_err(unopened_certificates)?;
         let (cosign_asks, cosigning_asked) = mpsc::channel(COSIGN_ASKS_MAX);
         let cosigning = Cosigning::new(cluster, cosign_asks);
         let (snapshot_asks, snapshots_asked) = mpsc::channel(SNAPSHOT_ASKS_MAX);
         let snapshots = Snapshots::new(snapshot_asks);
-        let groups: Arc<ArcSwap<Groups>> = Arc::default();
-        let archive = config.archive.as_deref().map(|dir| Archive::open(dir, cluster)).transpose()?;
-        let origins = genesis.origin.iter().flat_map(|origin| &origin.apps);
-        let origins: BTreeMap<AppNdx, Slot> = origins.map(|origin| (origin.ndx, origin.slot)).collect();
         let (inputs, input_queue) = mpsc::unbounded_channel();
+        let recovery = Recovery {
+            config: &config,
+            genesis: &genesis,
+            cluster,
+            identity: &identity,
+            disk: &disk,
+            lanes: &lanes,
+            snapshots: &snapshots,
+            cosigning: &cosigning,
+            inputs: &inputs,
+        };
+        let rooms = genesis.apps.iter().map(|app| {
+            let held = held.remove(&app.ndx).unwrap_or_default();
+            recovery.room(app, recovered.entry(app.ndx).or_default(), held)
+        });
+        let rooms: Vec<Room> = rooms.collect::<Result<_, _>>()?;
+        let doors: BTreeMap<AppNdx, Arc<AppDoor>> =
+            rooms.iter().map(|room| (room.app, Arc::clone(&room.door))).collect();
+        let Disk {
+            journal,
+            archive,
+            content,
+            folder,
+            chunks,
+            certificates: cosign_folder,
+            now_ms,
+            life,
+            kept: _,
+        } = disk;
+        let groups: Arc<ArcSwap<Groups>> = Arc::default();
         let archiver = archive.map(|archive| {
+            let origins = genesis.origin.iter().flat_map(|origin| &origin.apps);
+            let origins = origins.map(|origin| (origin.ndx, origin.slot)).collect();
             Archiver::new(archive, journal.clone(), Arc::clone(&groups), inputs.clone(), origins)
         });
-
-        let (mut rooms, mut doors, mut snapshot_apps) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        for app in &genesis.apps {
-            let state = recovered.entry(app.ndx).or_default();
-            let mut kept: Vec<Kept> =
-                kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
-            let (levels, maker) = (config.program.levels, lanes.maker(app));
-            let held = held.remove(&app.ndx).unwrap_or_default();
-            let certified = held.newest().map(|newest| newest.statement);
-            let every = config.certificates.every_commands;
-            let found = {
-                let (genesis, chunks, journal, maker) = (&genesis, &chunks, &journal, &maker);
-                Found { genesis, cluster, app, maker, kept: &kept, chunks, journal, levels, certified, every }
-            };
-            let Replayed { snapshot, mut machine, pace, due, marks, signed, certified, chosen } =
-                found.replay(state, config.snapshots)?;
-            let origin = genesis.origin_of(app.ndx).copied();
-            origin::vouch(origin.as_ref(), snapshot, &mut kept, &folder, cluster, &identity)
-                .map_err(unopened)?;
-            due.into_iter().for_each(|view| snapshots.tell(Ask::Due(Arc::new(view))));
-            cosigning.begin(app.ndx, held, certified);
-            signed.into_iter().for_each(|mark| cosigning.tell(CosignAsk::Due(mark)));
-            supply(&mut machine, &content);
-            let (door, publisher, questions) = AppDoor::open(app.name.clone(), machine.view());
-            if let Some(evidence) = Evidence::find(&config.data_dir, app.ndx) {
-                error!(app = %app.ndx, state_ndx = evidence.state_ndx, "this node differs from the others here, and answers nobody: synod repair");
-                publisher.set_fence(evidence.fence());
-            }
-            doors.insert(app.ndx, door);
-            let elsewhere = lanes.presence(app.ndx).map(|presence| Elsewhere {
-                presence,
-                journal: journal.clone(),
-                inputs: inputs.clone(),
-                data_dir: config.data_dir.clone(),
-                behind: chosen,
-                is_over: false,
-            });
-            let (app_ndx, publisher, configuration) =
-                (app.ndx, Arc::new(publisher), state.configuration.clone());
-            rooms.push(Room {
-                app: app_ndx,
-                machine,
-                pace,
-                marks,
-                publisher,
-                questions,
-                configuration,
-                elsewhere,
-            });
-            let cut = state.cut;
-            snapshot_apps.insert(app.ndx, snapshots::task::App::new(maker, origin, kept, cut));
-            archiver.iter().for_each(|archiver| archiver.measure(app.ndx));
+        if let Some(archiver) = &archiver {
+            doors.keys().for_each(|app| archiver.measure(*app));
         }
 
         let home = apps::home(&genesis);
@@ -368,11 +185,8 @@ impl Node {
         let members = members.expect("the home application keeps the members").clone();
         let known = registrar.known(&members, voters.collect());
         if members.iter().all(|member| member.id != node) {
-            warn!(
-                name,
-                id = node.short(),
-                "this node is no member of the cluster: it asks the members to accept it"
-            );
+            let id = node.short();
+            warn!(name, id, "this node is no member of the cluster: it asks the members to accept it");
         }
         let roster = roster::share(known);
 
@@ -399,9 +213,8 @@ impl Node {
             routes,
             roster: Arc::clone(&roster),
         };
-        let opened = Directories::open(&config.data_dir);
-        let opened = opened.map_err(|source| StartError::Names { path: config.data_dir.clone(), source })?;
-        let mesh_config = mesh_config(&config, roster.load().peers(), cluster, &identity, opened).await?;
+        let mesh_config =
+            mesh_config(&config, roster.load().peers(), cluster, &identity, directories).await?;
         let mesh = Mesh::start(mesh_config, move |from, _, message| {
             let inbox = inbox.clone();
             async move { inbox.take(from, message).await }
@@ -413,12 +226,9 @@ impl Node {
             content::task::Task::new(is_quiet, content.clone(), Arc::clone(&mesh), Arc::clone(&roster), wrap)
         };
         let files = delivering(false, &content, Message::Content);
-        tasks.spawn("content task".to_owned(), files.run(asked, content_received, tasks.stopping()));
+        tasks.spawn("content task".to_owned(), files.run(content_asks, content_received, tasks.stopping()));
         let of_snapshots = delivering(true, &chunks, Message::Chunk);
-        tasks.spawn(
-            "chunk task".to_owned(),
-            of_snapshots.run(chunks_asked, chunks_received, tasks.stopping()),
-        );
+        tasks.spawn("chunk task".to_owned(), of_snapshots.run(chunk_asks, chunks_received, tasks.stopping()));
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
@@ -432,17 +242,13 @@ impl Node {
             folder: cosign_folder,
             cosigning: cosigning.clone(),
             settings: config.certificates,
-            first: founding,
+            first: genesis.founding_voters(),
             current: current.collect(),
         });
         let stopping = tasks.stopping();
         tasks.spawn("certificate task".to_owned(), cosigning_task.run(cosigning_asked, stopping));
 
         let hearsay = Hearsay::default();
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        let unnumbered = |source| StartError::Life { path: config.data_dir.clone(), source };
-        let life = life::begin(&config.data_dir, now_ms).map_err(unnumbered)?;
         let gossiping = hearsay::Task {
             cluster,
             node,
@@ -458,8 +264,10 @@ impl Node {
         };
         tasks.spawn("gossip".to_owned(), gossiping.run(gossip_heard, tasks.stopping()));
 
-        let mut driven = BTreeMap::new();
-        for Room { app, machine, pace, marks, publisher, questions, configuration: _, elsewhere } in rooms {
+        let (mut driven, mut snapshot_apps) = (BTreeMap::new(), BTreeMap::new());
+        for room in rooms {
+            let Room { app, machine, pace, marks, publisher, questions, elsewhere, .. } = room;
+            snapshot_apps.insert(app, room.snapshots);
             let (chosen, decrees) = mpsc::unbounded_channel();
             let (snapshots, cosigning) = (snapshots.clone(), cosigning.clone());
             let beside = Beside { snapshots, pace, cosigning, marks, fatal: fatal.clone(), elsewhere };
@@ -479,7 +287,10 @@ impl Node {
         let all_lanes = lanes.all();
         lanes.start(&mut tasks)?;
         let incarnation = rand::random();
-        let core_config = CoreConfig { incarnation, ..CoreConfig::new(node, first.members, app_ndxs) };
+        let core_config = CoreConfig {
+            incarnation,
+            ..CoreConfig::new(node, first.members, genesis.apps.iter().map(|app| app.ndx).collect())
+        };
         let core = Core::new(core_config, recovered);
         let states = Arc::new(NodeStates::new());
         let ways = Ways {
@@ -719,19 +530,6 @@ impl Node {
     }
 }
 
-/// One application on its way to being driven.
-struct Room {
-    app: AppNdx,
-    machine: Machine,
-    pace: Pace,
-    marks: Marks,
-    publisher: Arc<AppPublisher>,
-    questions: ReadQuestions,
-    /// Whose votes decide behind what was chosen.
-    configuration: Option<Configuration>,
-    elsewhere: Option<Elsewhere>,
-}
-
 /// What the configuration names.
 struct Files {
     genesis: Genesis,
@@ -748,201 +546,6 @@ impl Files {
         let identity = TlsIdentity::load(&tls.cert_path, &tls.key_path, &tls.ca_cert_path)?;
         Ok(Files { genesis, cluster, identity: Arc::new(identity) })
     }
-}
-
-/// What a node has of one application when it starts.
-struct Found<'a> {
-    genesis: &'a Genesis,
-    cluster: ClusterId,
-    app: &'a synod_auth::GenesisApp,
-    maker: &'a Maker,
-    /// Snapshots, oldest first.
-    kept: &'a [Kept],
-    chunks: &'a Content,
-    journal: &'a Journal,
-    /// By the rules of which levels this program can execute.
-    levels: Versions,
-    /// The newest certificate of a state.
-    certified: Option<Statement>,
-    /// Commands from one state that is signed to the next.
-    every: u64,
-}
-
-/// What that comes to.
-struct Replayed {
-    /// The slot of the snapshot with which it began.
-    snapshot: Option<Slot>,
-    machine: Machine,
-    pace: Pace,
-    /// The last state on the way of which a snapshot was due.
-    due: Option<View>,
-    marks: Marks,
-    /// Of the states on the way that were to be signed, the last one, and the last one in which an epoch began.
-    signed: Vec<Mark>,
-    /// The state of the newest certificate.
-    certified: Option<Arc<View>>,
-    /// The last slot that is known as chosen. An application in another process is not there yet, so its machine has not applied
-    /// what comes behind the snapshot.
-    chosen: Slot,
-}
-
-impl Found<'_> {
-    /// The machine with everything applied that snapshots and journal hold as chosen. What cannot be read is fetched from
-    /// the other nodes later: the core is told that it may have been accepted.
-    fn replay(&self, recovered: &mut Recovered, every: Every) -> Result<Replayed, StartError> {
-        let begun = Instant::now();
-        let Found { app, .. } = *self;
-        let newest = self.newest_snapshot(recovered)?;
-        let snapshot_ms = begun.elapsed().as_millis();
-        let snapshot = newest.as_ref().map(|machine| machine.state().applied);
-        let mut machine = match newest {
-            Some(machine) => machine,
-            None => {
-                let application = self.maker.application();
-                let application = application
-                    .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-                apps::machine_of(self.genesis, self.cluster, app, application).with_levels(self.levels)?
-            }
-        };
-        let is_elsewhere = machine.state().app.apart().is_some();
-        let mut configuration = machine.state().configuration.clone();
-        let mut pace = Pace::new(every, machine.state());
-        let mut marks = Marks::new(self.every, self.genesis.first_voters(), machine.state());
-        let (mut signed, mut epoch_began, mut certified) = (None, None, None);
-        let (mut due, mut told) = (None, Instant::now());
-        let first = machine.state().applied;
-        recovered.begin_behind(first);
-        let chosen = recovered.chosen;
-        let mut slot = first;
-        while slot < chosen {
-            // What was cut off is not to be read, even if something is left of it.
-            let decrees = if slot < recovered.cut {
-                Vec::new()
-            } else {
-                match self.journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
-                    Ok(decrees) => decrees,
-                    Err(ReadError::Damaged { .. }) => Vec::new(),
-                    Err(source) => return Err(StartError::Replay { app: app.ndx, source }),
-                }
-            };
-            if decrees.is_empty() {
-                error!(app = %app.ndx, slot = %slot.next(), "the journal cannot be read here; the other nodes are asked");
-                recovered.end_chosen_before(slot.next());
-                break;
-            }
-            for (at, _, decree) in decrees {
-                let epoch = configuration.as_ref().map_or(Epoch(0), |configuration| configuration.epoch);
-                if let Some(next) = decree.seals(epoch) {
-                    configuration = Some(next.clone());
-                }
-                slot = at;
-                if is_elsewhere {
-                    continue;
-                }
-                marks.before(&decree, machine.state());
-                machine.apply(at, &decree)?;
-                match marks.after(machine.state()) {
-                    Some(mark) if mark.before.is_some() => epoch_began = Some(mark),
-                    Some(mark) => signed = Some(mark),
-                    None => {}
-                }
-                if self.certified.is_some_and(|statement| statement.slot == at) {
-                    certified = Some(Arc::new(machine.view()));
-                }
-                if pace.on_applied(&decree, machine.state()) {
-                    due = Some(machine.view());
-                }
-            }
-            if told.elapsed() > Duration::from_secs(2) {
-                told = Instant::now();
-                info!(app = %app.ndx, %slot, of = %chosen, "applying the journal");
-            }
-        }
-        self.keep_behind(recovered);
-        // Which epoch the group is in, and who votes in it: the core sees no decree again that was chosen before.
-        recovered.configuration = configuration;
-        let state_ndx = machine.state().state_ndx;
-        let took_ms = begun.elapsed().as_millis();
-        let applied = machine.state().applied;
-        info!(app = app.name, %state_ndx, snapshot = %first, %applied, chosen = %slot, snapshot_ms, took_ms, "application is recovered");
-        let certified =
-            certified.or_else(|| Some(Arc::new(machine.view()))).filter(|view| self.is_certified(view));
-        let signed = epoch_began.into_iter().chain(signed).collect();
-        Ok(Replayed { snapshot, machine, pace, due, marks, signed, certified, chosen: slot })
-    }
-
-    /// Whether this is the state of the newest certificate. Equal chains are of equal states, so the root is not asked for, which takes
-    /// long the first time.
-    fn is_certified(&self, view: &View) -> bool {
-        self.certified
-            .is_some_and(|statement| statement.state_ndx == view.state_ndx && statement.chain == view.chain)
-    }
-
-    /// What stands behind a damaged record and is known as chosen is not asked for again, as far as there is room.
-    fn keep_behind(&self, recovered: &mut Recovered) {
-        let mut room = ACCEPTED_BYTES_MAX;
-        room = room.saturating_sub(recovered.accepted.values().map(|(_, decree)| decree.len()).sum());
-        let first = recovered.chosen.next().next();
-        let last = Slot(recovered.known.0.min(first.0 + ACCEPTED_SLOTS_MAX));
-        for slot in (first.0..=last.0).map(Slot) {
-            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else {
-                continue;
-            };
-            for (slot, _, decree) in read {
-                let Some(left) = room.checked_sub(decree.len()) else { return };
-                room = left;
-                recovered.accepted.insert(slot, (Ballot::CHOSEN, decree));
-            }
-        }
-    }
-
-    /// The state of the newest snapshot that can be read, if the log goes on where it ends.
-    fn newest_snapshot(&self, recovered: &Recovered) -> Result<Option<Machine>, StartError> {
-        for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
-            let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
-            let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
-            match restore(self.cluster, kept.checkpoint(), self.maker, self.levels, origin, read) {
-                Ok(machine) => return Ok(Some(machine)),
-                // It is whole: going on without it would be to forget what this node knows.
-                Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),
-                Err(why) => error!(%app, slot = %kept.checkpoint().slot, %why, "a snapshot cannot be used"),
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Supplies the files to which the state refers, as far as they are on this disk; the applier gets the others from the
-/// other nodes.
-fn supply(machine: &mut Machine, content: &Content) {
-    let wanted = machine.wanted();
-    let mut missing = 0;
-    for key in &wanted {
-        match content.read_blocking(*key) {
-            Some(file) => machine.supply(key, &file),
-            None => missing += 1,
-        }
-    }
-    if missing > 0 {
-        let app = machine.state().app_ndx;
-        warn!(%app, missing, of = wanted.len(), "files are missing on this disk; the other nodes are asked for them");
-    }
-}
-
-/// Forgets the snapshots of applications that are to be made again.
-fn forget_what_is_wrong(
-    config: &Config,
-    genesis: &Genesis,
-    folder: &Folder,
-    kept: &mut Vec<Kept>,
-) -> std::io::Result<()> {
-    for app in genesis.apps.iter().filter(|app| divergence::is_to_repair(&config.data_dir, app.ndx)) {
-        let wrong = kept.extract_if(.., |kept| kept.checkpoint().app == app.ndx);
-        wrong.into_iter().try_for_each(|kept| folder.forget(kept.checkpoint()))?;
-        divergence::is_repaired(&config.data_dir, app.ndx)?;
-        info!(app = %app.ndx, "the state is made again, since it was not that of the others");
-    }
-    Ok(())
 }
 
 /// Hands the reads of one application to the driver.

@@ -9,7 +9,8 @@ use listenfd::ListenFd;
 use synod_dns::Given;
 
 use crate::config::{Address, DnsTls, FrontConfig};
-use crate::node::{StartError, resolve};
+use crate::node::resolve;
+use crate::start_error::StartError;
 
 /// The sockets that this process was given. Call it before there are threads: it clears the variables that tell of them.
 ///
