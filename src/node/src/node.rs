@@ -798,10 +798,10 @@ impl Found<'_> {
         let mut machine = match newest {
             Some(machine) => machine,
             None => {
-                let application = self.maker.application();
-                let application = application
+                let machine = self.maker.machine(self.genesis, self.cluster);
+                let machine = machine
                     .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-                apps::machine_of(self.genesis, self.cluster, app, application).with_levels(self.levels)?
+                machine.with_levels(self.levels)?
             }
         };
         let is_elsewhere = machine.state().app.apart().is_some();
