@@ -56,7 +56,7 @@ use crate::metrics::{Metrics, Sources};
 use crate::progress::Progress;
 use crate::remote::{self, Remote};
 use crate::roster::{self, Registrar};
-use crate::scrub::{Findings, Scrubber};
+use crate::scrub::{Findings, Scrubber, StateCertificates};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::disk::{Folder, Kept};
 use crate::snapshots::origin;
@@ -429,10 +429,10 @@ impl Node {
             identity: Arc::clone(&identity),
             mesh: Arc::clone(&mesh),
             doors: doors.clone(),
-            folder: cosign_folder,
+            folder: cosign_folder.clone(),
             cosigning: cosigning.clone(),
             settings: config.certificates,
-            first: founding,
+            first: founding.clone(),
             current: current.collect(),
         });
         let stopping = tasks.stopping();
@@ -497,6 +497,17 @@ impl Node {
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let findings = Findings::default();
+        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
+        let state_certificates = StateCertificates {
+            cluster,
+            first: founding,
+            threshold: config.certificates.threshold,
+            kept_max: config.certificates.keep,
+            folder: cosign_folder,
+            cosigning: cosigning.clone(),
+            remote: remote.clone(),
+            roster: Arc::clone(&roster),
+        };
         let scrubber = Scrubber {
             scrubbing: config.scrub,
             journal: journal.clone(),
@@ -505,6 +516,7 @@ impl Node {
             chunks: chunks.clone(),
             folder: folder.clone(),
             snapshots: snapshots.clone(),
+            state_certificates,
             archive: config.archive.clone(),
             inputs: inputs.clone(),
             findings: findings.clone(),
@@ -534,7 +546,6 @@ impl Node {
         let stopping = tasks.stopping();
         tasks.spawn("snapshot task".to_owned(), snapshotting.run(snapshots_asked, stopping));
 
-        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
         let yards = Yards::new(Arc::clone(&mesh), Arc::clone(&roster), life);
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;
