@@ -217,7 +217,7 @@ async fn a_program_ends_with_the_tool_that_has_started_it() {
     add(&client, "a").await;
     client.close().await;
     let (url, pid_file) = (cluster.founded.nodes[0].plan.http.to_string(), cluster.path("pid"));
-    let lane = format!("counter=env {PID_FILE}='{}' {PROGRAM}", pid_file.display());
+    let lane = format!("{COUNTER}=env {PID_FILE}='{}' {PROGRAM}", pid_file.display());
     let output = run(&cluster, &["audit", "--url", &url, "--quiet", "--lane", &lane]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let pid = fs::read_to_string(&pid_file).unwrap();
