@@ -327,6 +327,44 @@ fn who_breaks_the_rules_is_given_up() {
 }
 
 #[test]
+fn who_never_has_its_snapshot_made_is_given_up() {
+    let mut node = Node::new();
+    node.lane = Lane::within("counter", Duration::from_millis(50), |_| ());
+    node.app = node.lane.application();
+    node.work_so(PATIENCE, |link| {
+        while let Ok(question) = link.receive::<Question>() {
+            let answer = match question {
+                Question::Piece { .. } => Answer::Later,
+                _ => Answer::Done,
+            };
+            link.send(&answer).unwrap();
+        }
+    });
+    let apart = node.app.apart().unwrap();
+    assert_eq!(apart.why_away(), None);
+    assert_eq!(apart.fork_to_keep().apart().unwrap().snapshot(), Err(Away::Gone));
+    let why = apart.why_away().unwrap();
+    assert_eq!(why, "the other end did not answer within 50 ms");
+}
+
+#[test]
+fn a_digest_has_32_bytes() {
+    let node = Node::new();
+    node.work_so(PATIENCE, |link| {
+        while let Ok(question) = link.receive::<Question>() {
+            let answer = match question {
+                Question::Digest => Answer::Digest(Blob("short".into())),
+                _ => Answer::Done,
+            };
+            link.send(&answer).unwrap();
+        }
+    });
+    assert_eq!(node.app.digest(), Digest::default());
+    let why = node.app.apart().unwrap().why_away().unwrap();
+    assert!(why.contains("said something else than it was asked for: Digest(Blob(5 bytes))"), "{why}");
+}
+
+#[test]
 fn a_frame_that_is_too_large_is_not_read() {
     let node = Node::new();
     let (here, mut there) = UnixStream::pair().unwrap();

@@ -20,13 +20,14 @@ use clap::Args;
 use synod_auth::{Genesis, GenesisApp};
 use synod_journal::Known;
 use synod_machine::Machine;
-use synod_node::apps::KINDS;
+use synod_node::lanes::Maker;
 use synod_node::{Beginning, BeginningError, Voucher};
 use synod_types::{AppNdx, ClusterId, Configuration, Digest, Slot, StateNdx};
 
 use crate::connection::{self, Connection};
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::programs::{LaneArgs, Programs};
 use crate::receipt::kept;
 use auditor::{Auditor, Break, Change, Kind};
 use beginning::Begins;
@@ -42,7 +43,8 @@ use walk::{Until, Verifying, walk};
 /// of it is held against what is known from elsewhere: with --url, what each of these nodes says of itself; with --data-dir,
 /// what --expect and --receipt say. Trusted are the genesis document and this program, and no node.
 ///
-/// An application in a process of its own is left out, and it is said which: its log can be executed by its own program alone.
+/// The log of an application in a process of its own can be executed by its own program alone, which --lane names: it is started here,
+/// and is trusted with nothing but what its commands come to. Without it, such an application is left out, and it is said which.
 ///
 /// Nodes cut their logs. Where a node keeps an archive, --archive has what was cut off. Without it, the audit of a data
 /// directory begins with a snapshot, and what was before is believed to those who have signed that: it says who.
@@ -58,7 +60,8 @@ Examples:
   synod audit --archive cluster/archive-node1 --data-dir cluster/data-node1  # also what was cut off from its log
   synod audit --data-dir cluster/data-node1 --app kv --expect 812:9f2c…  # a chain that was written down earlier
   synod audit --url 127.0.0.1:9101 --app kv --key 'service/*' --since 2026-11-21
-  synod audit --url 127.0.0.1:9101 --commander deploy --output json | jq .operation")]
+  synod audit --url 127.0.0.1:9101 --commander deploy --output json | jq .operation
+  synod audit --url 127.0.0.1:9101 --lane visits=/usr/local/bin/visits       # with an application in a process of its own")]
 pub(crate) struct Audit {
     #[command(flatten)]
     log: LogArgs,
@@ -92,6 +95,8 @@ pub(crate) struct LogArgs {
     /// Of a cluster that was restored: the backup with which it begins, where the nodes have that no more
     #[arg(long, value_name = "BACKUP")]
     origin: Option<PathBuf>,
+    #[command(flatten)]
+    programs: LaneArgs,
     /// Seconds after which a node that does not answer is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -120,6 +125,8 @@ pub(crate) struct Logs {
     archive: Option<Archive>,
     /// The backup with which the cluster begins, if it was given.
     origin: Option<PathBuf>,
+    /// What executes applications in processes of their own.
+    programs: Programs,
     /// Who is proved to have been members, by the log of the application that keeps them, once that was audited from its beginning.
     proved: Vec<Configuration>,
     /// What comes behind.
@@ -140,6 +147,7 @@ impl LogArgs {
         let (client, genesis) = (self.client.clone(), self.genesis.clone());
         let known = Connection::reading(client, genesis, self.place.url.clone(), timeout).cluster()?;
         let (genesis, cluster) = known.genesis()?;
+        let programs = self.programs.of(&genesis)?;
         let store = match &self.place.data_dir {
             Some(dir) => Stored::DataDir(Box::new(DataDir::open(dir, cluster)?)),
             None if self.place.url.is_empty() => Stored::Nothing,
@@ -147,7 +155,7 @@ impl LogArgs {
         };
         let archive = self.place.archive.as_deref().map(Archive::new);
         let (verifying, origin) = (Verifying::new(cluster)?, self.origin.clone());
-        Ok(Logs { genesis, cluster, verifying, archive, origin, proved: Vec::new(), store })
+        Ok(Logs { genesis, cluster, verifying, archive, origin, programs, proved: Vec::new(), store })
     }
 }
 
@@ -170,7 +178,7 @@ impl Audit {
         let expectations = self.expectations(&logs, &apps)?;
         // Who names one is told that it cannot be done; who wants all gets all that can be.
         let (apps, left_out): (Vec<_>, Vec<_>) =
-            apps.into_iter().partition(|app| self.app.is_some() || KINDS.contains(&app.kind.as_str()));
+            apps.into_iter().partition(|app| self.app.is_some() || logs.programs.have(app));
         let mut report = Report::new(output, self.filter, self.quiet);
         for app in &apps {
             let expected = expectations.iter().filter(|expected| expected.app == app.ndx).cloned().collect();
@@ -242,6 +250,7 @@ impl Logs {
         report: &mut Report,
     ) -> anyhow::Result<Result<Begins, Break>> {
         let named = Named { ndx: app.ndx, name: app.name.clone(), kind: app.kind.clone() };
+        let executor = self.programs.executor(app)?;
         let known = match self.known(app.ndx) {
             Ok(known) => known,
             Err(Unread::Broken { slot, kind, text }) => {
@@ -249,10 +258,11 @@ impl Logs {
             }
             Err(Unread::Failed(why)) => return Err(why),
         };
-        let (begins, machine) = match self.begin(app, known.cut)? {
+        let (begins, machine) = match self.begin(executor.maker(), known.cut)? {
             Ok(begun) => begun,
             Err(broken) => return Ok(Err(broken)),
         };
+        machine.begin();
         let claims = match &self.store {
             Stored::Nodes(nodes) if until == Until::TheEnd => nodes.claims(app.ndx)?,
             Stored::Nodes(_) | Stored::DataDir(_) | Stored::Nothing => Vec::new(),
@@ -323,7 +333,10 @@ impl Logs {
             }
         };
         self.proved = proved;
-        if let Err(broken) = walked.and_then(|()| auditor.finish()) {
+        let finished = walked.and_then(|()| auditor.finish());
+        let is_to_the_end = until == Until::TheEnd;
+        let stood_by = finished.and_then(|()| is_to_the_end.then(|| auditor.to_rest()).transpose());
+        if let Err(broken) = stood_by {
             return Ok(Err(broken));
         }
         let audited = auditor.state().applied.0.saturating_sub(known.chosen.0);
@@ -342,21 +355,21 @@ impl Logs {
     }
 
     /// The state with which an application's log begins that was cut off behind slot `cut`.
-    fn begin(&self, app: &GenesisApp, cut: Slot) -> anyhow::Result<Result<(Begins, Machine), Break>> {
-        let (genesis, cluster) = (&self.genesis, self.cluster);
+    fn begin(&self, maker: &Maker, cut: Slot) -> anyhow::Result<Result<(Begins, Machine), Break>> {
+        let (genesis, cluster, app) = (&self.genesis, self.cluster, maker.app());
         let began = genesis.origin_of(app.ndx).map_or(Slot(0), |origin| origin.slot);
         match &self.store {
             Stored::DataDir(dir) if cut > began && self.archive.is_none() => {
-                Begins::with_snapshot(dir.dir(), genesis, &self.proved, cluster, app, cut)
+                Begins::with_snapshot(dir.dir(), genesis, &self.proved, cluster, maker, cut)
             }
             Stored::DataDir(_) | Stored::Nodes(_) | Stored::Nothing if began == Slot(0) => {
-                Begins::with_genesis(genesis, cluster, app).map(Ok)
+                Ok(Ok(Begins::with_genesis(genesis, cluster, maker)))
             }
             _ if let Some(backup) = &self.origin => {
-                Begins::with_backup(backup, genesis, cluster, app).map(Ok)
+                Begins::with_backup(backup, genesis, cluster, maker).map(Ok)
             }
             Stored::DataDir(dir) => {
-                let found = Beginning::find(dir.dir(), genesis, &self.proved, cluster, app, began);
+                let found = Beginning::find(dir.dir(), genesis, &self.proved, cluster, maker, began);
                 let is_it = |found: &Beginning| found.checkpoint.slot == began;
                 let found = found.and_then(|found| {
                     is_it(&found)
@@ -368,7 +381,7 @@ impl Logs {
                     begun => Ok(begun),
                 }
             }
-            Stored::Nodes(nodes) => match nodes.newest(genesis, cluster, app)? {
+            Stored::Nodes(nodes) => match nodes.newest(genesis, cluster, maker)? {
                 Some(found) if found.as_ref().map_or(true, |found| found.checkpoint.slot == began) => {
                     Begins::found(found, genesis, app, began)
                 }

@@ -18,7 +18,7 @@ use synod_machine::View;
 use synod_node::Voucher;
 use synod_types::{AppNdx, ClusterId, CommanderId, ContentKey, Slot, StateNdx};
 
-use crate::audit::auditor::Break;
+use crate::audit::auditor::{Break, to_rest};
 use crate::audit::beginning::Begins;
 use crate::audit::report::Report;
 use crate::audit::source::Nodes;
@@ -26,6 +26,7 @@ use crate::audit::walk::Verifying;
 use crate::connection::{Cluster, Connection};
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::programs::{LaneArgs, Programs};
 use crate::survivors::{self, Found, Gathered, Survivors};
 use crate::time;
 
@@ -39,6 +40,8 @@ use crate::time;
 /// With --data-dir the same of stopped nodes. What one of them knows to be chosen is in it. Name the directories of more than half of
 /// the nodes, and nothing that was acknowledged is missing: what lies behind is then taken over as a new leader would do it.
 ///
+/// An application in a process of its own is executed by its own program, which --lane names and which is started here.
+///
 /// The manifest is signed, so that whoever restores the backup knows who made it: sign with an administrator's key. What is in it
 /// is not encrypted, and is what everybody reads who reaches a readers' port.
 #[derive(Args, Debug)]
@@ -50,6 +53,7 @@ Examples:
   synod backup --to 2026-11-29.synod                      # from the nodes in client.toml
   synod backup --to 2026-11-29.synod --http a.example:9101 --sign-with backup.pem
   synod backup --to 2026-11-29.synod --data-dir data-node1 --data-dir data-node2   # of nodes that do not run
+  synod backup --to 2026-11-29.synod --lane visits=/usr/local/bin/visits           # with an application in a process of its own
   synod backup show 2026-11-29.synod"
 )]
 pub(crate) struct Backup {
@@ -61,6 +65,8 @@ pub(crate) struct Backup {
     /// The data directory of a node that does not run; may be repeated
     #[arg(long, value_name = "DIR", conflicts_with = "http")]
     data_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    programs: LaneArgs,
     #[command(flatten)]
     connection: Connection,
 }
@@ -99,14 +105,16 @@ impl Backup {
         let path = self.to.context("a file is named")?;
         let known = self.connection.cluster()?;
         let (document, (genesis, cluster), key) = (known.genesis_bytes()?, known.genesis()?, known.key()?);
+        let programs = self.programs.of(&genesis)?;
+        programs.have_all(&genesis)?;
         let writing = Writing::begin(&path, &document)?;
         let verifying = Verifying::new(cluster)?;
         let (states, files): (States, Box<dyn FileSource>) = if self.data_dir.is_empty() {
-            let (states, nodes) = online::take(&known, &genesis, cluster, &verifying)?;
+            let (states, nodes) = online::take(&known, &genesis, cluster, &programs, &verifying)?;
             (states, Box::new(nodes))
         } else {
             let mut survivors = Survivors::open(&self.data_dir, &genesis, cluster)?;
-            let states = offline(&mut survivors, &genesis, cluster, &verifying)?;
+            let states = offline(&mut survivors, &genesis, cluster, &programs, &verifying)?;
             (states, Box::new(survivors))
         };
         let manifest = write(writing, states, &*files, &genesis, cluster, &key)?;
@@ -122,14 +130,17 @@ fn offline(
     survivors: &mut Survivors,
     genesis: &Genesis,
     cluster: ClusterId,
+    programs: &Programs,
     verifying: &Verifying,
 ) -> anyhow::Result<States> {
+    let broken = |broken: Break| Failure::Broken(broken.to_string());
     let (mut taken, mut warnings) = (Vec::new(), Vec::new());
     let source = format!("the data directories of {}", survivors.names().join(", "));
     for app in &genesis.apps {
-        let gathered = survivors.gather(genesis, cluster, app, verifying, &mut Report::silent())?;
-        let gathered = gathered.map_err(|broken: Break| Failure::Broken(broken.to_string()))?;
-        let Gathered { mut machine, begins, offered, found } = gathered;
+        let executor = programs.executor(app)?;
+        let maker = executor.maker();
+        let gathered = survivors.gather(genesis, cluster, maker, verifying, &mut Report::silent())?;
+        let Gathered { mut machine, begins, offered, found } = gathered.map_err(broken)?;
         let (ndx, is_majority) = (app.ndx, found.is_majority());
         let Found { unreadable, damaged, present, voters, .. } = found;
         if let Some((from, to)) = unreadable {
@@ -143,8 +154,7 @@ fn offline(
         let slots = offered.len();
         if slots > 0 && is_majority {
             // What was acknowledged is among it, as for a leader that these nodes would elect.
-            let executed = survivors::execute(machine, offered, verifying)?;
-            machine = executed.map_err(|broken| Failure::Broken(broken.to_string()))?;
+            machine = survivors::execute(machine, offered, verifying)?.map_err(broken)?;
             warnings.push(format!(
                 "application {ndx}: the last {slots} slots are in the backup as a leader would take them over that these nodes elect; perhaps \
                  they were not decided"
@@ -156,7 +166,7 @@ fn offline(
             ));
         }
         warnings.extend(damaged.into_iter().map(|what| format!("application {ndx}: {what}")));
-        taken.push(Taken { view: machine.view(), begins });
+        taken.push(Taken { view: to_rest(&machine).map_err(broken)?, begins });
     }
     Ok(States { taken, warnings, source })
 }

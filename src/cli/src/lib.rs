@@ -31,6 +31,7 @@ mod member;
 mod node;
 mod output;
 mod ports;
+mod programs;
 pub mod propagation;
 mod proved;
 mod public_key;

@@ -29,7 +29,8 @@ Examples:
   synod kv put greeting hello --receipt receipts.json
   synod receipt show receipts.json
   synod receipt verify receipts.json --url 127.0.0.1:9101
-  synod receipt verify receipts.json --data-dir cluster/data-node1")]
+  synod receipt verify receipts.json --data-dir cluster/data-node1
+  synod receipt verify receipts.json --url 127.0.0.1:9101 --lane visits=/usr/local/bin/visits")]
 pub(crate) struct Receipts {
     #[command(subcommand)]
     command: Command,

@@ -11,7 +11,7 @@ use clap::Args;
 use synod_types::ContentKey;
 
 use self::statement::{AppStatement, Offered, Statement};
-use crate::audit::auditor::Break;
+use crate::audit::auditor::{Break, to_rest};
 use crate::audit::report::Report;
 use crate::audit::walk::Verifying;
 use crate::connection::Connection;
@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::founding::heirs::{Before, HeirArgs};
 use crate::founding::inherited;
 use crate::output::Output;
+use crate::programs::LaneArgs;
 use crate::survivors::{self, Gathered, Survivors};
 
 /// Found a cluster that goes on from what is left of one that has lost more than half of its nodes for good
@@ -32,6 +33,8 @@ use crate::survivors::{self, Gathered, Survivors};
 /// decided or not; it is taken as well, since a command that nobody was told of is the smaller evil beside one that is lost though
 /// it was acknowledged. Either way each command is executed once at most: a client that asks again with what it signed for the cluster
 /// before is refused, and can see in the new one what became of it.
+///
+/// An application in a process of its own is executed by its own program, which --lane names and which is started here.
 ///
 /// The nodes must not run. Nothing is ever written to their directories, whose logs are copied first, to $TMPDIR. Without
 /// --accept-that-commands-may-be-lost, the statement is printed, and nothing is founded: exit code 3.
@@ -61,6 +64,8 @@ pub(crate) struct Recover {
     #[arg(long)]
     accept_that_commands_may_be_lost: bool,
     #[command(flatten)]
+    programs: LaneArgs,
+    #[command(flatten)]
     heirs: HeirArgs,
 }
 
@@ -69,21 +74,24 @@ impl Recover {
         let connection =
             Connection::reading(self.client.clone(), self.genesis.clone(), Vec::new(), Duration::ZERO);
         let (genesis, cluster) = connection.cluster()?.genesis()?;
+        let programs = self.programs.of(&genesis)?;
+        programs.have_all(&genesis)?;
         let verifying = Verifying::new(cluster)?;
         let mut survivors = Survivors::open(&self.data_dir, &genesis, cluster)?;
         let (mut views, mut apps) = (Vec::new(), Vec::new());
         let mut report = Report::silent();
         for app in &genesis.apps {
             let broken = |broken: Break| Failure::Broken(broken.to_string());
-            let gathered =
-                survivors.gather(&genesis, cluster, app, &verifying, &mut report)?.map_err(broken)?;
-            let Gathered { machine, begins, offered, found } = gathered;
-            let (certain, slots) = (machine.view(), offered.len());
+            let executor = programs.executor(app)?;
+            let gathered = survivors.gather(&genesis, cluster, executor.maker(), &verifying, &mut report)?;
+            let Gathered { machine, begins, offered, found } = gathered.map_err(broken)?;
+            let (certain, slots) = (to_rest(&machine).map_err(broken)?, offered.len());
             let commands = offered.iter().map(|(_, decree)| decree.commands().len()).sum();
             let view = if self.only_certain || slots == 0 {
                 certain.fork()
             } else {
-                survivors::execute(machine, offered, &verifying)?.map_err(broken)?.view()
+                let machine = survivors::execute(machine, offered, &verifying)?.map_err(broken)?;
+                to_rest(&machine).map_err(broken)?
             };
             let offered = Offered { slots, commands, is_included: !self.only_certain };
             apps.push(AppStatement {

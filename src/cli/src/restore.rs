@@ -5,18 +5,20 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use synod_auth::Genesis;
 use synod_backup::{Backup, ReadError};
 use synod_machine::{Machine, View};
-use synod_node::apps;
 use synod_types::{ClusterId, CommanderId, ContentKey};
 
+use crate::audit::auditor::to_rest;
 use crate::backup::{is_administrator, unreadable};
 use crate::exit::Failure;
 use crate::founding::heirs::{Before, HeirArgs};
 use crate::founding::inherited;
 use crate::output::Output;
+use crate::programs::{LaneArgs, Programs};
 
 /// Digits of an id that are enough to tell whose it is.
 const ID_DIGITS_MIN: usize = 12;
@@ -33,13 +35,17 @@ const ID_DIGITS_MIN: usize = 12;
 /// administrator in the states that are in it, or be named by --signed-by. That shows who made it as long as nobody else could put
 /// another file in its place: whoever can make up a whole state can be an administrator there. If that is to be feared, give
 /// --signed-by with the id that you know.
+///
+/// The state of an application in a process of its own is given to its own program, which --lane names and which is started here: it
+/// must come to that very state.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   synod restore 2026-11-29.synod --dir again --sign-with admin.pem         # three new nodes on this host
   synod restore 2026-11-29.synod --dir again --hosts a.example,b.example,c.example --node-dirs
   synod restore 2026-11-29.synod --dir again --members-of cluster          # the same nodes, with their keys and addresses
-  synod restore 2026-11-29.synod --dir again --signed-by 3430127a8859      # a key that was rotated since")]
+  synod restore 2026-11-29.synod --dir again --signed-by 3430127a8859      # a key that was rotated since
+  synod restore 2026-11-29.synod --dir again --lane visits=/usr/local/bin/visits    # with an application in a process of its own")]
 pub(crate) struct Restore {
     /// The backup
     #[arg(value_name = "FILE")]
@@ -47,6 +53,8 @@ pub(crate) struct Restore {
     /// Who must have signed it: the id, or its first 12 digits
     #[arg(long, value_name = "ID", value_parser = id_digits)]
     signed_by: Option<String>,
+    #[command(flatten)]
+    programs: LaneArgs,
     #[command(flatten)]
     heirs: HeirArgs,
 }
@@ -60,7 +68,9 @@ impl Restore {
     pub(crate) fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let mut backup = Backup::open(&self.file).map_err(unreadable)?;
         let (genesis, cluster) = Genesis::parse(backup.genesis())?;
-        let views = states(&mut backup, &genesis, cluster)?;
+        let programs = self.programs.of(&genesis)?;
+        programs.have_all(&genesis)?;
+        let views = states(&mut backup, &genesis, cluster, &programs)?;
         self.check_signer(backup.signer(), &views)?;
         check_files(&mut backup, &views)?;
         let before = Before { genesis: &genesis, cluster, views: &views };
@@ -102,7 +112,12 @@ impl From<ReadError> for Unstored {
 }
 
 /// The states in a backup, each of which is the one that the manifest says.
-fn states(backup: &mut Backup<File>, genesis: &Genesis, cluster: ClusterId) -> anyhow::Result<Vec<View>> {
+fn states(
+    backup: &mut Backup<File>,
+    genesis: &Genesis,
+    cluster: ClusterId,
+    programs: &Programs,
+) -> anyhow::Result<Vec<View>> {
     let wrong = |text: String| Failure::Broken(format!("the backup contradicts itself: {text}"));
     let apps = genesis.apps.iter().map(|app| (app.ndx, &app.name, &app.kind));
     let held = backup.manifest().apps.clone();
@@ -110,19 +125,27 @@ fn states(backup: &mut Backup<File>, genesis: &Genesis, cluster: ClusterId) -> a
         return Err(wrong("its applications are not those of its genesis document".to_owned()).into());
     }
     let mut views = Vec::new();
-    for (nth, held) in held.iter().enumerate() {
-        let application = apps::new(&held.kind).ok_or_else(|| {
-            let (ndx, kind, kinds) = (held.app_ndx, &held.kind, apps::KINDS.join(", "));
-            Failure::Usage(format!("application {ndx} is of kind {kind:?}; this program has: {kinds}"))
-        })?;
+    for (nth, (held, app)) in held.iter().zip(&genesis.apps).enumerate() {
+        let executor = programs.executor(app)?;
+        let application = executor.maker().application().context("nothing executes the application")?;
         let snapshot = backup.state(nth).map_err(unreadable)?;
         let machine = Machine::restore(cluster, held.app_ndx, &snapshot, application);
-        let view = machine.map_err(|why| wrong(format!("application {}: {why}", held.app_ndx)))?.view();
+        let machine = machine.map_err(|why| wrong(format!("application {}: {why}", held.app_ndx)))?;
+        machine.begin();
+        let view = to_rest(&machine).map_err(|broken| Failure::Broken(broken.to_string()))?;
         let said = (held.slot, held.state_ndx, held.chain, held.time_ms);
         if said != (view.applied, view.state_ndx, view.chain, view.time) {
             return Err(
                 wrong(format!("application {} is in another state than it says", held.app_ndx)).into()
             );
+        }
+        if machine.state().app.apart().is_some() && view.snapshot() != snapshot {
+            let text = format!(
+                "application {} ({}): its program makes another snapshot of the state than is in the backup: give --lane with the program \
+                 that the cluster had",
+                app.ndx, app.name
+            );
+            return Err(Failure::Broken(text).into());
         }
         views.push(view);
     }

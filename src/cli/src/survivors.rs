@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use bytes::Bytes;
-use synod_auth::{Genesis, GenesisApp};
+use synod_auth::Genesis;
 use synod_content::look_up;
 use synod_journal::{Known, ReadError};
 use synod_machine::Machine;
 use synod_node::Beginning;
 use synod_node::divergence::Evidence;
+use synod_node::lanes::Maker;
 use synod_types::configuration::is_majority;
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{AppNdx, Ballot, ClusterId, Configuration, ContentKey, Decree, NodeId, Slot};
@@ -113,10 +114,11 @@ impl Survivors {
         &mut self,
         genesis: &Genesis,
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
         verifying: &Verifying,
         report: &mut Report,
     ) -> anyhow::Result<Result<Gathered, Break>> {
+        let app = maker.app();
         let mut damaged = Vec::new();
         for dir in &self.dirs {
             let evidence = Evidence::find(dir.data.dir(), app.ndx);
@@ -127,7 +129,8 @@ impl Survivors {
                 )
             }));
         }
-        let (begins, machine) = self.beginning(genesis, cluster, app, &mut damaged)?;
+        let (begins, machine) = self.beginning(genesis, cluster, maker, &mut damaged)?;
+        machine.begin();
         let voters = machine.state().configuration.clone().unwrap_or_else(|| genesis.first_voters());
         let mut logs = Vec::new();
         for dir in &mut self.dirs {
@@ -174,20 +177,20 @@ impl Survivors {
         &self,
         genesis: &Genesis,
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
         damaged: &mut Vec<String>,
     ) -> anyhow::Result<(Begins, Machine)> {
         let mut newest: Option<Beginning> = None;
         for dir in &self.dirs {
-            let (found, unusable) = Beginning::newest(dir.data.dir(), genesis, &[], cluster, app)?;
+            let (found, unusable) = Beginning::newest(dir.data.dir(), genesis, &[], cluster, maker)?;
             damaged.extend(unusable.map(|why| format!("{}: {why}", dir.name)));
             newest = newest.into_iter().chain(found).max_by_key(|found| found.checkpoint.slot);
         }
         match newest {
             Some(found) => Ok(Begins::behind(found, genesis)),
-            None if genesis.origin.is_none() => Begins::with_genesis(genesis, cluster, app),
+            None if genesis.origin.is_none() => Ok(Begins::with_genesis(genesis, cluster, maker)),
             None => {
-                let ndx = app.ndx;
+                let ndx = maker.app().ndx;
                 let text =
                     format!("no directory has a state of application {ndx} with which its log could begin");
                 Err(Failure::Broken(text).into())

@@ -2,6 +2,9 @@
 //! after a node was replaced.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 use synod_client::CommandOptions;
 use synod_cluster::{Cluster, KV, eventually, put};
@@ -115,5 +118,66 @@ async fn the_last_write_of_a_quiet_cluster_is_proved_offline_also_after_a_node_i
     std::fs::write(file("broken.cert"), bundle.to_string()).unwrap();
     let (_, said) = verify(&cluster, 7, "broken.cert");
     assert!(said.contains("the certificate that ends an epoch before epoch"), "{said}");
+    cluster.stop_all().await;
+}
+
+/// Changes a byte of a file; gives what it was before.
+fn flip(file: &Path) -> Vec<u8> {
+    let whole = fs::read(file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(file, flipped).unwrap();
+    whole
+}
+
+/// Whether a node can prove who the members are that came since genesis.
+async fn proves_members(cluster: &Cluster, node: usize) -> bool {
+    let latest: Result<Value, _> = cluster.readers.get_json(node, "/v1/apps/kv/certificates/latest").await;
+    latest.is_ok_and(|latest| !latest["handovers"].as_array().unwrap().is_empty())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_proves_the_members_is_had_again_when_it_is_damaged() {
+    let mut cluster = Cluster::found(3);
+    (0..3).for_each(|node| cluster.configure(node, "\n[scrub]\nevery = \"1s\""));
+    cluster.try_start_all().await.unwrap();
+    let added = cluster.prepare("node4");
+    cluster.spawn(added);
+    cluster.ready(added).await;
+    let id = cluster.founded.nodes[added].id.to_string();
+    eventually("it asks to become a member", async || {
+        let pending = cluster.expect_json(0, "member pending");
+        pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
+    })
+    .await;
+    cluster.expect(0, &format!("member accept node4 --id {}", &id[..12]));
+    write(&cluster, "a").await;
+    eventually("it can prove who the members are", async || proves_members(&cluster, 2).await).await;
+    let files = fs::read_dir(cluster.data_dir(2).join("certificates")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    let handover = files
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{KV}-handover-")))
+        .unwrap();
+
+    // While the node runs it has it in memory.
+    let whole = flip(&handover);
+    eventually("it is written again", async || fs::read(&handover).is_ok_and(|file| file == whole)).await;
+    let scrub = async || -> (u64, u64) {
+        let status: Value = cluster.readers.get_json(2, "/v1/cluster").await.unwrap();
+        let count = |name: &str| status["scrub"][name].as_u64().unwrap();
+        (count("damaged"), count("mended"))
+    };
+    eventually("it is counted", async || scrub().await == (1, 1)).await;
+    assert!(cluster.log(2).contains("a certificate of a state is damaged"), "{}", cluster.log(2));
+
+    // When it starts, the others see that it cannot prove it, and give it.
+    cluster.stop(2).await;
+    flip(&handover);
+    let flipped = fs::read(&handover).unwrap();
+    cluster.spawn(2);
+    cluster.ready(2).await;
+    eventually("it can prove it again", async || proves_members(&cluster, 2).await).await;
+    assert!(cluster.log(2).contains("a certificate cannot be used"), "{}", cluster.log(2));
+    eventually("the file is whole", async || fs::read(&handover).is_ok_and(|file| file != flipped)).await;
     cluster.stop_all().await;
 }

@@ -98,8 +98,8 @@ pub enum FrontQuestion {
     },
     /// Ends what has this number. [`FrontAnswer::Stopped`].
     Stop,
-    /// Has another node answer: one of [`FrontQuestion::Apps`], [`FrontQuestion::Query`], [`FrontQuestion::Wait`] and
-    /// [`YardQuestion::List`].
+    /// Has another node answer: one of [`FrontQuestion::Apps`], [`FrontQuestion::Query`], [`FrontQuestion::Wait`],
+    /// [`FrontQuestion::Certificates`] and [`YardQuestion::List`].
     At {
         /// The node's name; that of this one is as if nothing had been said of it.
         server: String,

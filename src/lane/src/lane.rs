@@ -15,12 +15,13 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use synod_machine::{Apart, Application, Away, Context, QueryError, RestoreError, Unanswered};
 use synod_types::limits::{
-    LANE_AGAIN_BYTES, LANE_AGAIN_COMMANDS_MAX, LANE_ANSWER_BYTES_MAX, LANE_PIECE_BYTES, LANE_STATE_BYTES_MAX,
+    LANE_AGAIN_BYTES, LANE_AGAIN_COMMANDS_MAX, LANE_ANSWER_BYTES_MAX, LANE_KEEP_MS_MAX, LANE_PIECE_BYTES,
+    LANE_STATE_BYTES_MAX,
 };
 use synod_types::{Digest, Refusal, StateNdx};
 use tracing::{error, info, warn};
@@ -48,6 +49,8 @@ pub struct Lane {
     kind: &'static str,
     /// Whether the worker wants to see operations before they are ordered.
     checks: AtomicBool,
+    /// How long the worker may say that its snapshot is not made yet.
+    keep_max: Duration,
     state: Mutex<State>,
     /// Closes the connection while somebody waits for it. Never held with anything else.
     breaker: Mutex<Breaker>,
@@ -68,6 +71,8 @@ struct State {
     tail: Tail,
     keeping: Option<Keeping>,
     unsteady: Option<StateNdx>,
+    /// What became of the last worker, if there is none.
+    lost: Option<String>,
 }
 
 /// A state that the worker keeps.
@@ -77,6 +82,8 @@ struct Keeping {
     bytes: Vec<u8>,
     /// The next piece.
     next: u32,
+    /// Since when the worker says that it is not made yet.
+    later: Option<Instant>,
     /// Who waits for it, if anybody does.
     kept: Option<Arc<Kept>>,
 }
@@ -118,10 +125,20 @@ impl Lane {
     /// A lane without a worker, for an application of this kind. `tell` is called with what becomes of the worker, from within
     /// other calls, and must not wait.
     pub fn new(kind: &str, tell: impl Fn(Presence) + Send + Sync + 'static) -> Arc<Lane> {
+        Lane::within(kind, Duration::from_millis(LANE_KEEP_MS_MAX), tell)
+    }
+
+    /// The same, whose worker may take at most `keep_max` to make a snapshot.
+    pub fn within(
+        kind: &str,
+        keep_max: Duration,
+        tell: impl Fn(Presence) + Send + Sync + 'static,
+    ) -> Arc<Lane> {
         Arc::new(Lane {
             // A program has as many kinds as genesis has applications, and each lives as long as the program.
             kind: Box::leak(kind.to_owned().into_boxed_str()),
             checks: AtomicBool::new(false),
+            keep_max,
             state: Mutex::default(),
             breaker: Mutex::default(),
             tell: Box::new(tell),
@@ -161,6 +178,7 @@ impl Lane {
         link.send(&Reception::Welcome(welcome))?;
         self.breaker().stream = Some(breaker);
         state.link = Some(link);
+        state.lost = None;
         self.checks.store(checks, Ordering::Relaxed);
         state.is_ready = false;
         if self.breaker().is_closed {
@@ -219,6 +237,7 @@ impl Lane {
             LinkError::Closed => info!(kind = self.kind, "the application's process is gone"),
             why => error!(kind = self.kind, %why, "the application's process is given up"),
         }
+        state.lost = Some(why.to_string());
         state.is_ready = false;
         state.drop_kept();
         (self.tell)(Presence::Away);
@@ -344,7 +363,7 @@ impl Lane {
         state.drop_kept();
         self.tell_to(state, &Question::Keep)?;
         let through = state.tail.last();
-        state.keeping = Some(Keeping { through, bytes: Vec::new(), next: 0, kept });
+        state.keeping = Some(Keeping { through, bytes: Vec::new(), next: 0, later: None, kept });
         Ok(())
     }
 
@@ -353,11 +372,11 @@ impl Lane {
         let Some(keeping) = &state.keeping else { return Ok(Fetched::All) };
         let number = keeping.next;
         match self.ask(state, &Question::Piece { number })? {
-            Answer::Later => Ok(Fetched::Nothing),
+            Answer::Later => self.wait_for_piece(state),
             Answer::Piece { bytes: Blob(bytes), last } => {
                 let Some(mut keeping) = state.keeping.take() else { return Ok(Fetched::All) };
                 keeping.bytes.extend_from_slice(&bytes);
-                keeping.next += 1;
+                (keeping.next, keeping.later) = (keeping.next + 1, None);
                 if keeping.bytes.len() > LANE_STATE_BYTES_MAX || (bytes.is_empty() && !last) {
                     state.keeping = Some(keeping);
                     let why = format!(
@@ -379,6 +398,16 @@ impl Lane {
             }
             other => Err(self.unexpected(state, &other)),
         }
+    }
+
+    /// The next piece is not made yet.
+    fn wait_for_piece(&self, state: &mut State) -> Result<Fetched, Away> {
+        let Some(keeping) = &mut state.keeping else { return Ok(Fetched::All) };
+        if keeping.later.get_or_insert_with(Instant::now).elapsed() <= self.keep_max {
+            return Ok(Fetched::Nothing);
+        }
+        self.lose(state, &LinkError::TooLate(self.keep_max));
+        Err(Away::Gone)
     }
 
     /// Gets a snapshot at once, whatever waits for it.
@@ -535,6 +564,10 @@ impl Apart for LaneApp {
             }
         }
     }
+
+    fn why_away(&self) -> Option<String> {
+        self.lane.lock().lost.clone()
+    }
 }
 
 impl LaneApp {
@@ -588,12 +621,18 @@ impl Application for LaneApp {
     /// As the worker has it now; zeros where it is away.
     fn digest(&self) -> Digest {
         let mut state = self.lane.lock();
-        let answer =
-            self.lane.make_ready(&mut state).and_then(|()| self.lane.ask(&mut state, &Question::Digest));
-        match answer {
-            Ok(Answer::Digest(Blob(digest))) => digest[..].try_into().map(Digest).unwrap_or_default(),
-            Ok(_) | Err(_) => Digest::default(),
+        let ready = self.lane.make_ready(&mut state);
+        let Ok(answer) = ready.and_then(|()| self.lane.ask(&mut state, &Question::Digest)) else {
+            return Digest::default();
+        };
+        if let Answer::Digest(Blob(digest)) = &answer
+            && let Ok(digest) = digest[..].try_into()
+        {
+            return Digest(digest);
         }
+        // Whoever asks next is told.
+        let _ = self.lane.unexpected(&mut state, &answer);
+        Digest::default()
     }
 
     fn fork(&self) -> Box<dyn Application> {

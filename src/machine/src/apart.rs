@@ -58,6 +58,11 @@ pub trait Apart {
     /// # Errors
     /// [`Away`]; that state is then not kept any more.
     fn snapshot(&self) -> Result<Vec<u8>, Away>;
+
+    /// What became of the process that was there last, for people; `None`: it is there, or none ever was.
+    fn why_away(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why an application in another process does not answer.

@@ -13,6 +13,7 @@
 
 pub mod apart;
 pub mod application;
+pub mod at_rest;
 pub mod authority;
 pub mod broken;
 pub mod chain;
@@ -26,6 +27,7 @@ pub mod view;
 
 pub use apart::{Apart, Away, NotApplied, Unanswered};
 pub use application::{Application, Context, Moment, QueryError, RestoreError};
+pub use at_rest::{AtRest, Restless};
 pub use authority::{
     AuthorityOp, AuthorityReply, Commander, Founders, Grant, Member, MemberOp, Members, Role,
 };

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use stage::{APP, CLUSTER, TERM, Tally, add, body, founders, grant, sign, sign_bytes};
 use synod_machine::{
-    Apart, Application, Away, Context, Machine, NotApplied, QueryError, RestoreError, Role, Unanswered,
+    Apart, Application, AtRest, Away, Context, Machine, NotApplied, QueryError, Restless, RestoreError, Role,
+    Unanswered,
 };
 use synod_types::{Batch, Decree, Digest, Refusal, SignedCommand, StateNdx, TimeMs};
 
@@ -26,10 +27,19 @@ struct Process {
     /// Commands until it is away, once for each.
     lives: Vec<usize>,
     calls: usize,
+    restored: Option<Vec<u8>>,
+    /// Adds so much to what it restores.
+    errs_by: u64,
 }
 
 impl Apart for Elsewhere {
-    fn begin(&self) {}
+    fn begin(&self) {
+        let mut process = self.0.lock().unwrap();
+        if let Some(snapshot) = process.restored.take() {
+            process.tally.restore(&snapshot).unwrap();
+            process.tally.sum += process.errs_by;
+        }
+    }
 
     fn apply_all(&self, commands: &[(Context, &[u8])]) -> Result<Vec<Result<Bytes, Refusal>>, Away> {
         let mut process = self.0.lock().unwrap();
@@ -100,7 +110,8 @@ impl Application for Elsewhere {
         panic!("it is asked by the other way")
     }
 
-    fn restore(&mut self, _: &[u8]) -> Result<(), RestoreError> {
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.0.lock().unwrap().restored = Some(snapshot.to_vec());
         Ok(())
     }
 
@@ -183,4 +194,30 @@ fn commands_that_do_not_depend_on_each_other_are_asked_together() {
     stage::apply_at(&mut machine, 1, commands.collect());
     let process = apart.0.lock().unwrap();
     assert_eq!((process.tally.sum, process.calls), (200, 1));
+}
+
+#[test]
+fn a_state_is_put_to_rest_if_its_process_stands_by_it() {
+    let (apart, mut here) = (Elsewhere::default(), machine(Box::new(Tally::default())));
+    let mut there = machine(Box::new(apart.clone()));
+    let commands = |from: u64| (from..from + 3).map(|seq| sign(&body(0, seq, add(1)))).collect::<Vec<_>>();
+    for machine in [&mut here, &mut there] {
+        stage::apply_at(machine, 1, commands(1));
+    }
+    let at_rest = there.to_rest().unwrap();
+    assert_eq!(at_rest.snapshot(), here.snapshot());
+    assert_eq!(here.to_rest().unwrap().snapshot(), here.snapshot());
+    // What goes on does not move it, and whoever restores it has it again.
+    for machine in [&mut here, &mut there] {
+        stage::apply_at(machine, 2, commands(4));
+    }
+    assert_ne!(at_rest.snapshot(), here.snapshot());
+    assert_eq!(there.to_rest().unwrap().snapshot(), here.snapshot());
+    let like = Box::new(AtRest::like(&*at_rest.app));
+    let again = Machine::restore(CLUSTER, APP, &at_rest.snapshot(), like).unwrap();
+    assert_eq!(again.snapshot(), at_rest.snapshot());
+    assert!(again.state().app.query(StateNdx(3), b"").is_err());
+
+    apart.0.lock().unwrap().errs_by = 1;
+    assert_eq!(there.to_rest().unwrap_err(), Restless::OtherSnapshot);
 }

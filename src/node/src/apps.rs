@@ -25,15 +25,8 @@ pub fn home(genesis: &Genesis) -> AppNdx {
     genesis.apps.iter().map(|app| app.ndx).min().expect("genesis names an application")
 }
 
-/// The machine of an application before slot 1, as genesis founds it; `None` if there is no such kind. Whoever executes a
-/// log again begins with this very machine. Where genesis has an origin, that machine only waits for it: nobody decides anything
-/// before.
-pub fn machine(genesis: &Genesis, cluster: ClusterId, app: &GenesisApp) -> Option<Machine> {
-    Some(machine_of(genesis, cluster, app, new(&app.kind)?))
-}
-
-/// The same, with an application from elsewhere.
-pub(crate) fn machine_of(
+/// The machine of this application before slot 1, as genesis founds it.
+pub(crate) fn machine(
     genesis: &Genesis,
     cluster: ClusterId,
     app: &GenesisApp,

@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use synod_gateway::{CertificateRead, Certified};
 use synod_machine::View;
 use synod_types::{
-    AppNdx, CertificateBundle, ClusterId, Configuration, CosignMessage, NodeId, Slot, StateCertificate,
-    StateNdx, StatementKey,
+    AppNdx, CertificateBundle, ClusterId, Configuration, CosignMessage, Epoch, NodeId, Slot,
+    StateCertificate, StateNdx, StatementKey,
 };
 use tokio::sync::mpsc;
 
-use self::disk::Held;
+use self::disk::{Held, Place};
 
 /// The way to this node's certificates. Cheap to clone.
 #[derive(Clone)]
@@ -112,6 +112,21 @@ impl Cosigning {
     /// Who has signed what this node did not come to, since it started.
     pub(crate) fn conflicting(&self, app: AppNdx) -> Vec<NodeId> {
         self.with(app, |known| known.conflicting.iter().copied().collect())
+    }
+
+    /// The certificate in memory that is also in this place on the disk.
+    pub(crate) fn held(&self, place: Place) -> Option<Arc<StateCertificate>> {
+        self.with(place.app(), |known| known.held.at(place))
+    }
+
+    /// Who decided in an epoch, as far as that is proved here.
+    pub(crate) fn members_in(&self, app: AppNdx, epoch: Epoch, first: &Configuration) -> Configuration {
+        self.with(app, |known| known.held.proved_in(epoch, first))
+    }
+
+    /// Takes one that was missing here, and is durable.
+    pub(crate) fn put_back(&self, app: AppNdx, certificate: Arc<StateCertificate>, kept_max: usize) {
+        self.with(app, |known| known.held.put_back(certificate, kept_max));
     }
 
     fn with<T>(&self, app: AppNdx, work: impl FnOnce(&mut Known) -> T) -> T {

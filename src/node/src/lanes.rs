@@ -3,6 +3,11 @@
 //!
 //! The rights of the socket keep others out, and who connects is asked of the kernel beside that (`SO_PEERCRED`): whoever may get to
 //! the file by a mistake in its rights does not get in all the same.
+//!
+//! [`maker`] says where an application is; [`hired`] is a process that a tool has started for itself.
+
+mod hired;
+mod maker;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -20,7 +25,6 @@ use synod_auth::{Genesis, GenesisApp};
 use synod_lane::lane::AttachError;
 use synod_lane::message::{Hello, VERSION, Welcome};
 use synod_lane::{Lane, Link, LinkError, Presence};
-use synod_machine::Application;
 use synod_types::AppNdx;
 use synod_types::limits::{
     LANE_HELLO_MS_MAX, LANE_RESTART_MS_MAX, LANE_RESTART_MS_MIN, SOCKET_PATH_BYTES_MAX,
@@ -31,9 +35,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
-use crate::apps;
 use crate::config::{Config, LaneConfig};
 use crate::tasks::Tasks;
+
+pub use self::hired::{HireError, Hired};
+pub use self::maker::Maker;
 
 /// Where a process finds the path of its socket.
 pub const SOCKET_VARIABLE: &str = "SYNOD_LANE";
@@ -115,33 +121,6 @@ impl Admitted {
     }
 }
 
-/// Makes applications of one kind: where they are is settled.
-#[derive(Clone)]
-pub(crate) struct Maker {
-    kind: String,
-    lane: Option<Arc<Lane>>,
-}
-
-impl Maker {
-    /// Those of this program.
-    pub(crate) fn of_program(kind: &str) -> Maker {
-        Maker { kind: kind.to_owned(), lane: None }
-    }
-
-    /// An application without a state; `None`: nothing here has such a kind.
-    pub(crate) fn application(&self) -> Option<Box<dyn Application>> {
-        match &self.lane {
-            Some(lane) => Some(lane.application()),
-            None => apps::new(&self.kind),
-        }
-    }
-
-    /// Which kind.
-    pub(crate) fn kind(&self) -> &str {
-        &self.kind
-    }
-}
-
 impl Lanes {
     /// Makes the sockets; nobody is let in yet.
     ///
@@ -161,8 +140,10 @@ impl Lanes {
 
     /// Makes applications for this one of genesis.
     pub(crate) fn maker(&self, app: &GenesisApp) -> Maker {
-        let lane = self.0.get(&app.ndx).map(|open| Arc::clone(&open.lane));
-        Maker { kind: app.kind.clone(), lane }
+        match self.0.get(&app.ndx) {
+            Some(open) => Maker::at(&open.lane, app),
+            None => Maker::of_program(app),
+        }
     }
 
     /// Whether an application's process is there.
@@ -299,7 +280,7 @@ impl Porter {
                     Ok(stream)
                 });
                 let taken = taken.map_err(|why| AttachError::Link(LinkError::Io(why)));
-                match taken.and_then(|stream| porter.greet(stream)) {
+                match taken.and_then(|stream| greet(&porter.lane, &porter.app, porter.answer, stream)) {
                     Ok(program) => {
                         info!(app = %porter.app.ndx, program, "the application's process has connected")
                     }
@@ -310,30 +291,43 @@ impl Porter {
             });
         }
     }
+}
 
-    /// Hears who connects, and takes it if it is what is wanted.
-    fn greet(&self, stream: std::os::unix::net::UnixStream) -> Result<String, AttachError> {
-        let patience = Duration::from_millis(LANE_HELLO_MS_MAX);
-        let (mut link, hello): (Link, Hello) = Link::accept(stream, patience)?;
-        link.set_patience(Some(self.answer))?;
-        let (lowest, highest) = hello.versions;
-        let unwanted = if !(lowest..=highest).contains(&VERSION) {
-            Some(format!("it speaks versions {lowest} to {highest}, and this node {VERSION}"))
-        } else if hello.kind != self.app.kind {
-            Some(format!(
-                "it serves the kind {:?}, and this application is of kind {:?}",
-                hello.kind, self.app.kind
-            ))
-        } else {
-            None
-        };
-        if let Some(why) = unwanted {
-            return Err(Lane::turn_away(link, AttachError::Unwanted(why)));
-        }
-        let welcome = Welcome { version: VERSION, app: self.app.ndx.0, name: self.app.name.clone() };
-        self.lane.attach(link, welcome, hello.checks)?;
-        Ok(hello.program)
+/// Hears who connects, and takes it if it is what is wanted.
+fn greet(
+    lane: &Lane,
+    app: &GenesisApp,
+    answer: Duration,
+    stream: std::os::unix::net::UnixStream,
+) -> Result<String, AttachError> {
+    let patience = Duration::from_millis(LANE_HELLO_MS_MAX);
+    let (mut link, hello): (Link, Hello) = Link::accept(stream, patience)?;
+    link.set_patience(Some(answer))?;
+    let (lowest, highest) = hello.versions;
+    let unwanted = if !(lowest..=highest).contains(&VERSION) {
+        Some(format!("it speaks versions {lowest} to {highest}, and this program {VERSION}"))
+    } else if hello.kind != app.kind {
+        Some(format!("it serves the kind {:?}, and this application is of kind {:?}", hello.kind, app.kind))
+    } else {
+        None
+    };
+    if let Some(why) = unwanted {
+        return Err(Lane::turn_away(link, AttachError::Unwanted(why)));
     }
+    let welcome = Welcome { version: VERSION, app: app.ndx.0, name: app.name.clone() };
+    lane.attach(link, welcome, hello.checks)?;
+    Ok(hello.program)
+}
+
+/// What starts an application's process, which gets to its node by this socket.
+fn command(command: &[String], socket: &Path) -> io::Result<std::process::Command> {
+    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    // What this process prints is for programs, so what its children print goes where it logs.
+    let log = io::stderr().as_fd().try_clone_to_owned()?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).env(SOCKET_VARIABLE, socket);
+    command.stdin(Stdio::null()).stdout(Stdio::from(log));
+    Ok(command)
 }
 
 /// Starts an application's process, and starts it again.
@@ -366,14 +360,7 @@ impl Keeper {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let Some((program, arguments)) = self.command.split_first() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        // What the node prints is for programs, so what its children print goes where it logs.
-        let log = io::stderr().as_fd().try_clone_to_owned()?;
-        let mut command = Command::new(program);
-        command.args(arguments).env(SOCKET_VARIABLE, &self.socket);
-        command.stdin(Stdio::null()).stdout(Stdio::from(log)).kill_on_drop(true).spawn()
+        Command::from(command(&self.command, &self.socket)?).kill_on_drop(true).spawn()
     }
 
     /// Returns when the process has ended; ends it, where it was given up.

@@ -47,7 +47,7 @@ use crate::progress::Progress;
 use crate::recovery::{Recovery, Room};
 use crate::remote::{self, Remote};
 use crate::roster::{self, Registrar};
-use crate::scrub::{Findings, Scrubber};
+use crate::scrub::{Findings, Scrubber, StateCertificates};
 use crate::snapshots::archiving::Archiver;
 use crate::snapshots::shown::Shown;
 use crate::snapshots::{self, Snapshots};
@@ -232,6 +232,7 @@ impl Node {
         let collecting = content::collect::run(content.clone(), doors.values().cloned().collect());
         tasks.spawn("collector of files".to_owned(), collecting);
 
+        let founding = genesis.founding_voters();
         let current = rooms.iter().map(|room| (room.app, room.marks.configuration().clone()));
         let cosigning_task = cosigning::task::Task::new(cosigning::task::Parts {
             cluster,
@@ -239,10 +240,10 @@ impl Node {
             identity: Arc::clone(&identity),
             mesh: Arc::clone(&mesh),
             doors: doors.clone(),
-            folder: cosign_folder,
+            folder: cosign_folder.clone(),
             cosigning: cosigning.clone(),
             settings: config.certificates,
-            first: genesis.founding_voters(),
+            first: founding.clone(),
             current: current.collect(),
         });
         let stopping = tasks.stopping();
@@ -308,6 +309,17 @@ impl Node {
         };
         let (own_inputs, asked_groups) = (inputs.clone(), Arc::clone(&groups));
         let findings = Findings::default();
+        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
+        let state_certificates = StateCertificates {
+            cluster,
+            first: founding,
+            threshold: config.certificates.threshold,
+            kept_max: config.certificates.keep,
+            folder: cosign_folder,
+            cosigning: cosigning.clone(),
+            remote: remote.clone(),
+            roster: Arc::clone(&roster),
+        };
         let scrubber = Scrubber {
             scrubbing: config.scrub,
             journal: journal.clone(),
@@ -316,6 +328,7 @@ impl Node {
             chunks: chunks.clone(),
             folder: folder.clone(),
             snapshots: snapshots.clone(),
+            state_certificates,
             archive: config.archive.clone(),
             inputs: inputs.clone(),
             findings: findings.clone(),
@@ -345,7 +358,6 @@ impl Node {
         let stopping = tasks.stopping();
         tasks.spawn("snapshot task".to_owned(), snapshotting.run(snapshots_asked, stopping));
 
-        let remote = Remote::new(Arc::clone(&mesh), Arc::clone(&roster));
         let yards = Yards::new(Arc::clone(&mesh), Arc::clone(&roster), life);
         let dns_app = config.dns.as_ref().map(|dns| dns.app_of(&genesis)).transpose();
         let dns_app = dns_app.map_err(StartError::NothingToServe)?;

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::applier::Elsewhere;
-use crate::apps;
 use crate::config::Config;
 use crate::content::Content;
 use crate::cosigning::disk::Held;
@@ -172,10 +171,10 @@ impl Found<'_> {
         let mut machine = match newest {
             Some(machine) => machine,
             None => {
-                let application = self.maker.application();
-                let application = application
+                let machine = self.maker.machine(self.genesis, self.cluster);
+                let machine = machine
                     .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-                apps::machine_of(self.genesis, self.cluster, app, application).with_levels(self.levels)?
+                machine.with_levels(self.levels)?
             }
         };
         let is_elsewhere = machine.state().app.apart().is_some();

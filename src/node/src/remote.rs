@@ -69,6 +69,11 @@ impl Remote {
         }
     }
 
+    /// Whether another node can be asked now.
+    pub(crate) fn is_reached(&self, node: NodeId) -> bool {
+        is_reached(&self.0.mesh, node).is_ok()
+    }
+
     async fn answer_of(&self, server: &str, ask: FrontQuestion) -> Result<FrontAnswer, NoAnswer> {
         let patience = patience(&ask).ok_or(NoAnswer::NotElsewhere)?;
         let unknown = || NoAnswer::UnknownServer(server.to_owned());
@@ -152,7 +157,9 @@ enum NoAnswer {
     UnknownServer(String),
     #[error("the server {0:?} cannot be asked now: {1}")]
     Away(String, Away),
-    #[error("only apps, yards, query and wait are asked of another server: connect to it for the others")]
+    #[error(
+        "only apps, yards, query, wait and certificates are asked of another server: connect to it for the others"
+    )]
     NotElsewhere,
     #[error("{ROUTE_QUESTIONS_MAX} questions of this node wait for answers of others: try again")]
     Busy,
@@ -212,7 +219,9 @@ pub(crate) fn node_called(roster: &Roster, name: &str) -> Option<NodeId> {
 /// How long an answer of another node is waited for; `None`: that is asked of no other node.
 fn patience(ask: &FrontQuestion) -> Option<Duration> {
     match ask {
-        FrontQuestion::Apps | FrontQuestion::Yard(YardQuestion::List) => Some(MARGIN),
+        FrontQuestion::Apps
+        | FrontQuestion::Yard(YardQuestion::List)
+        | FrontQuestion::Certificates { .. } => Some(MARGIN),
         FrontQuestion::Query { wait_ms, .. } | FrontQuestion::Wait { wait_ms, .. } => {
             let wait = wait_ms.map_or(Read::WAIT_DEFAULT, Duration::from_millis);
             Some(wait.min(Read::WAIT_MAX) + MARGIN)

@@ -1,12 +1,14 @@
 //! The scrubber: reads everything on the disk in the background, time and again, and has mended what is not as it was written.
 //!
 //! What nobody reads rots unnoticed, until it is needed. So all of it is read: the journal's records, the files that commands
-//! refer to, the chunks of snapshots and the small files that name them, and the archive. It goes at a pace that leaves the
-//! disk to others, and through the same doors: the journal's writer reads a little for it between two commits.
+//! refer to, the chunks of snapshots and the small files that name them, the certificates of states, and the archive. It goes at a
+//! pace that leaves the disk to others, and through the same doors: the journal's writer reads a little for it between two commits.
 //!
 //! What is damaged is had again: a record and a file from the other nodes, a promise or a hint and a small file from this
 //! node's own memory. A segment of the archive is nobody's to give here; that it is damaged is told, and other nodes' archives
 //! have it. What the store below the journal holds in memory is not read from the disk again.
+
+mod certificates;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+pub(crate) use self::certificates::StateCertificates;
 use crate::content::{self, Content};
 use crate::driver::{Groups, Input, now};
 use crate::metrics::float;
@@ -90,6 +93,7 @@ pub(crate) struct Scrubber {
     pub chunks: Content,
     pub folder: Folder,
     pub snapshots: Snapshots,
+    pub state_certificates: StateCertificates,
     /// The archive's directory, if there is one.
     pub archive: Option<PathBuf>,
     /// To the driver.
@@ -118,6 +122,7 @@ impl Scrubber {
             self.scrub_files(&self.content, "file").await;
             self.scrub_files(&self.chunks, "chunk").await;
             self.scrub_certificates().await;
+            self.scrub_state_certificates().await;
             self.scrub_archive().await;
             let after = self.findings.status(0);
             let (bytes, damaged) = (after.bytes - before.bytes, after.damaged - before.damaged);

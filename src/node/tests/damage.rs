@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use founding::Founded;
 use synod_app_kv::{KvAnswer, KvOp, KvQuery};
+use synod_auth::{Genesis, verify_bundle};
 use synod_client::{Client, CommandOptions};
 use synod_gateway::{Consistency, GatewayError, Read, ScrubStatus};
 use synod_journal::record::{self, Entry};
 use synod_journal::sled_store::SledStore;
 use synod_journal::store::Store as _;
 use synod_node::Node;
-use synod_types::{AppNdx, Slot, StateNdx};
+use synod_types::{AppNdx, Slot, StateNdx, Threshold};
 
 const KV: AppNdx = AppNdx(1);
 /// Further back than what is verified when a node starts, and behind no snapshot.
@@ -140,6 +141,75 @@ async fn what_is_damaged_on_the_disk_of_a_node_that_runs_is_found_and_had_again(
     assert!(scrub(node).bytes > 0);
     reach(node, last).await;
     assert_eq!(chain(&nodes[0]), chain(&nodes[2]));
+    stop(nodes).await;
+}
+
+/// The states of which a node has certificates.
+async fn certified(node: &Node) -> Vec<StateNdx> {
+    let certificates = node.gateway().certificates(KV, None, 100).await;
+    certificates.iter().map(|certificate| certificate.statement.state_ndx).collect()
+}
+
+/// Waits until all nodes have a certificate of this state.
+async fn all_certified(nodes: &[Node], state_ndx: StateNdx) {
+    for node in nodes {
+        until("the state is certified", async || certified(node).await.contains(&state_ndx)).await;
+    }
+}
+
+/// What is on a node's disk of a certificate of the first epoch.
+fn certificate_file(founded: &Founded, node: usize, state_ndx: StateNdx) -> PathBuf {
+    founded.data_dir(node).join("certificates").join(format!("{KV}-{state_ndx}-0"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_damaged_is_written_again_or_fetched_or_dropped() {
+    let founded = Founded::with_scrubbing(3, EVERY);
+    let mut nodes = founded.start_all().await;
+    let client = founded.client(founded.endpoints());
+    // What was written last is certified when nothing more comes.
+    let mut states = Vec::new();
+    for count in [3, 4] {
+        let last = write(&client, count).await;
+        all_certified(&nodes, last).await;
+        states.push(last);
+    }
+    client.close().await;
+    let [first, second] = states[..] else { panic!("{states:?}") };
+
+    // While the node runs it has each in memory.
+    for state in [first, second] {
+        let (file, node) = (certificate_file(&founded, 2, state), &nodes[2]);
+        let (whole, before) = (fs::read(&file).expect("it is there"), scrub(node));
+        flip_middle(&file);
+        until("it is mended", async || scrub(node).mended > before.mended).await;
+        assert_eq!(fs::read(&file).expect("it is there"), whole);
+        assert_eq!(scrub(node).damaged - before.damaged, 1);
+    }
+
+    // What was damaged while the node was stopped comes from the others.
+    nodes.pop().expect("three nodes").stop().await;
+    flip_middle(&certificate_file(&founded, 2, first));
+    nodes.push(founded.start(2).await);
+    until("it is fetched", async || certified(&nodes[2]).await.contains(&first)).await;
+    let bundle = nodes[2].gateway().certificate_bundle(KV, Some(first)).await.expect("it is given out");
+    let genesis = fs::read(founded.path().join("genesis.json")).expect("it is there");
+    let (genesis, cluster) = Genesis::parse(&genesis).expect("it is in order");
+    let proved = verify_bundle(&bundle, cluster, &genesis.founding_voters(), Threshold::Majority);
+    assert!(proved.is_ok(), "{proved:?}");
+    until("it is counted", async || scrub(&nodes[2]).mended >= 1).await;
+
+    // What no node has any more is dropped, and never given out.
+    stop(nodes).await;
+    (0..3).for_each(|node| flip_middle(&certificate_file(&founded, node, first)));
+    let nodes = founded.start_all().await;
+    for (node, running) in nodes.iter().enumerate() {
+        let file = certificate_file(&founded, node, first);
+        until("it is dropped", async || !file.exists()).await;
+        assert_eq!(certified(running).await, [second], "the other one is whole");
+        assert!(running.gateway().certificate_bundle(KV, Some(first)).await.is_none());
+        assert!(scrub(running).damaged > scrub(running).mended);
+    }
     stop(nodes).await;
 }
 

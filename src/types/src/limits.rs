@@ -379,6 +379,10 @@ pub const LANE_HELLO_MS_MAX: u64 = 5_000;
 pub const LANE_ANSWER_MS: u64 = 10_000;
 /// See [`LANE_ANSWER_MS`].
 pub const LANE_ANSWER_MS_MAX: u64 = 600_000;
+/// Milliseconds that such an application may take to make a snapshot beside its work: as long it may answer that it is not made yet.
+pub const LANE_KEEP_MS_MAX: u64 = 600_000;
+/// Milliseconds that a process may take to connect to the tool that has started it.
+pub const LANE_START_MS_MAX: u64 = 30_000;
 /// Milliseconds after which a node starts a process again that ended, at the first time and at the latest.
 pub const LANE_RESTART_MS_MIN: u64 = 50;
 /// See [`LANE_RESTART_MS_MIN`].

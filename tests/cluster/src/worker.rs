@@ -10,11 +10,19 @@ use synod_types::{AppNdx, Certificate, StateNdx, wire};
 use crate::founding::default_apps;
 use crate::{Cluster, NAME, Readers};
 
-/// What the process `synod-counter` finds in its environment: where to write which process it is, and from which state on its
-/// answers are not those of the others.
+/// What the process `synod-counter` finds in its environment: where to write which process it is, from which state on its
+/// answers are not those of the others, and in the command of which state it dies, or hangs.
 pub const PID_FILE: &str = "SYNOD_COUNTER_PID_FILE";
 /// See [`PID_FILE`].
 pub const LIES_FROM: &str = "SYNOD_COUNTER_LIES_FROM";
+/// See [`PID_FILE`].
+pub const DIES_AT: &str = "SYNOD_COUNTER_DIES_AT";
+/// See [`PID_FILE`].
+pub const HANGS_AT: &str = "SYNOD_COUNTER_HANGS_AT";
+/// Whether it forgets a counter whenever it is given a state.
+pub const FORGETS: &str = "SYNOD_COUNTER_FORGETS";
+/// Whether it says what nobody understands.
+pub const BABBLES: &str = "SYNOD_COUNTER_BABBLES";
 
 /// The application that is in processes of its own.
 pub const COUNTER: AppNdx = AppNdx(3);

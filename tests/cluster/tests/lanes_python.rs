@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use synod_client::{CommandOptions, Timeouts};
 use synod_cluster::worker::{COUNTER, Worker, apps, certified};
-use synod_cluster::{Cluster, eventually};
+use synod_cluster::{Cluster, eventually, program};
 use synod_types::command::Operation;
 use synod_types::{Outcome, StateNdx};
 
@@ -105,4 +105,15 @@ async fn an_application_in_two_languages_is_one() {
         certified(&cluster.readers, 1).await >= Some(StateNdx(200))
     })
     .await;
+
+    // What Rust and Python came to is backed up by Python.
+    let words = python.map(|word| word.into_string().unwrap()).join(" ");
+    let lane = format!("counter=env PYTHONPATH={SDK}/src {words}");
+    let mut backup = Command::new(program());
+    backup.args(["backup", "--to", "b.synod", "--output", "json", "--lane", &lane]);
+    backup.current_dir(cluster.directory.path()).env("SYNOD_CLIENT", cluster.path("client.toml"));
+    let made = tokio::task::spawn_blocking(move || backup.output().unwrap()).await.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(made["manifest"]["apps"][2]["stateNdx"], StateNdx(240).0, "{made}");
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use synod_auth::{Unverified, Verified, Verifier};
-use synod_machine::{Applied, Machine, View};
+use synod_machine::{Apart, Applied, Away, Machine, NotApplied, Restless, View};
 use synod_types::command::Operation;
 use synod_types::{
     AppNdx, CommandBody, CommandId, CommanderId, Decree, Digest, Outcome, Receipt, Refusal, RefusalCode,
@@ -128,6 +128,8 @@ pub(crate) enum Kind {
     BadCertificate,
     /// From here on the log goes by rules that this program does not know.
     UnknownLevel,
+    /// The application's own program does not execute what is here, or does not stand by its state.
+    ProgramFailed,
 }
 
 impl Kind {
@@ -148,6 +150,7 @@ impl Kind {
             Kind::BadSnapshot => "bad-snapshot",
             Kind::BadCertificate => "bad-certificate",
             Kind::UnknownLevel => "unknown-level",
+            Kind::ProgramFailed => "program-failed",
         }
     }
 }
@@ -263,6 +266,11 @@ impl Auditor {
         self.machine.state()
     }
 
+    /// See [`to_rest`].
+    pub(crate) fn to_rest(&self) -> Result<View, Break> {
+        to_rest(&self.machine)
+    }
+
     /// The machine, which has come to that state.
     pub(crate) fn into_machine(self) -> Machine {
         self.machine
@@ -291,13 +299,20 @@ impl Auditor {
             return Err(self.broken(slot, kind, text));
         }
         self.totals.slots += 1;
-        let applied = match self.machine.apply(slot, &decree) {
+        let applied = match self.machine.try_apply(slot, &decree) {
             Ok(applied) => applied,
-            Err(unknown) => {
+            Err(NotApplied::UnknownLevel(unknown)) => {
                 let text = format!(
                     "{unknown}: what is before is in order, and what follows is for a newer program to audit"
                 );
                 return Err(self.broken(slot, Kind::UnknownLevel, text));
+            }
+            Err(NotApplied::Away(why)) => {
+                let text = format!(
+                    "the application's own program does not execute this slot: {}",
+                    why_away(&self.machine, why)
+                );
+                return Err(self.broken(slot, Kind::ProgramFailed, text));
             }
         };
         let mut changes = Vec::with_capacity(applied.len());
@@ -421,6 +436,10 @@ impl Auditor {
 
     /// A chain says that something before it is wrong, and not what.
     fn since(&self, text: String) -> String {
+        let text = match self.state().app.apart() {
+            None => text,
+            Some(_) => format!("{text}; the log was executed by the program that --lane names"),
+        };
         match self.agreed {
             StateNdx(0) => format!("{text}; no state before it is known from elsewhere"),
             agreed => format!(
@@ -428,6 +447,28 @@ impl Auditor {
             ),
         }
     }
+}
+
+/// The state to which a machine has come, to be written down; an application's own program has to stand by it.
+///
+/// # Errors
+/// A break where it does not.
+pub(crate) fn to_rest(machine: &Machine) -> Result<View, Break> {
+    machine.to_rest().map_err(|why| {
+        let why = match why {
+            Restless::Away(why) => why_away(machine, why),
+            Restless::OtherSnapshot | Restless::OtherDigest => why.to_string(),
+        };
+        let View { app_ndx: app, applied: slot, state_ndx, .. } = *machine.state();
+        let text = format!("the application's own program does not stand by its state: {why}");
+        Break { app, slot, state_ndx, kind: Kind::ProgramFailed, text }
+    })
+}
+
+/// Why an application's own program gives no answer.
+fn why_away(machine: &Machine, why: Away) -> String {
+    let known = machine.state().app.apart().and_then(Apart::why_away);
+    known.unwrap_or_else(|| why.to_string())
 }
 
 /// Whether a command may change who commands, or under which name.

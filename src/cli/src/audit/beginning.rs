@@ -6,13 +6,17 @@ use std::path::Path;
 use serde_json::{Value, json};
 use synod_auth::{Genesis, GenesisApp};
 use synod_backup::Backup;
-use synod_machine::Machine;
 use synod_machine::snapshot::digest_without_cluster;
+use synod_machine::{AtRest, Machine};
+use synod_node::lanes::Maker;
 use synod_node::{Beginning, BeginningError, Voucher, apps};
 use synod_types::{ClusterId, Configuration, Digest, NodeId, Slot, StateNdx};
 
 use super::auditor::{Break, Kind};
 use crate::exit::Failure;
+
+/// Nothing is begun of an application that nothing here executes.
+const EXECUTED: &str = "what executes the application was looked for before";
 
 /// What an audit begins with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,17 +42,8 @@ pub(crate) struct Snapshot {
 
 impl Begins {
     /// The machine before the first slot.
-    pub(crate) fn with_genesis(
-        genesis: &Genesis,
-        cluster: ClusterId,
-        app: &GenesisApp,
-    ) -> anyhow::Result<(Begins, Machine)> {
-        let machine = apps::machine(genesis, cluster, app).ok_or_else(|| {
-            let kinds = apps::KINDS.join(", ");
-            let (ndx, kind) = (app.ndx, &app.kind);
-            Failure::Usage(format!("application {ndx} is of kind {kind:?}; this program has: {kinds}"))
-        })?;
-        Ok((Begins::Genesis, machine))
+    pub(crate) fn with_genesis(genesis: &Genesis, cluster: ClusterId, maker: &Maker) -> (Begins, Machine) {
+        (Begins::Genesis, maker.machine(genesis, cluster).expect(EXECUTED))
     }
 
     /// The machine of the snapshot in `data_dir` behind which the log goes on that was cut off behind `cut`. The inner error is
@@ -58,10 +53,11 @@ impl Begins {
         genesis: &Genesis,
         proved: &[Configuration],
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
         cut: Slot,
     ) -> anyhow::Result<Result<(Begins, Machine), Break>> {
-        Begins::found(Beginning::find(data_dir, genesis, proved, cluster, app, cut), genesis, app, cut)
+        let found = Beginning::find(data_dir, genesis, proved, cluster, maker, cut);
+        Begins::found(found, genesis, maker.app(), cut)
     }
 
     /// The machine of a snapshot that was looked for behind slot `cut`. The inner error is what is wrong with it.
@@ -104,8 +100,9 @@ impl Begins {
         path: &Path,
         genesis: &Genesis,
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
     ) -> anyhow::Result<(Begins, Machine)> {
+        let app = maker.app();
         let other = || {
             Failure::Usage(format!("{} is not the backup from which this cluster goes on", path.display()))
         };
@@ -116,13 +113,14 @@ impl Begins {
             return Err(other().into());
         }
         let nth = backup.manifest().apps.iter().position(|held| held.app_ndx == app.ndx).ok_or_else(other)?;
-        let application = apps::new(&app.kind).ok_or_else(other)?;
-        let before = Machine::restore(origin.cluster, app.ndx, &backup.state(nth)?, application)?;
-        let machine = before.succeeded_by(&succession);
-        let is_it = digest_without_cluster(&machine.snapshot()) == Some(state.state);
-        if !is_it {
+        let application = maker.application().expect(EXECUTED);
+        let at_rest = Box::new(AtRest::like(&*application));
+        let before = Machine::restore(origin.cluster, app.ndx, &backup.state(nth)?, at_rest)?;
+        let begun = before.succeeded_by(&succession).snapshot();
+        if digest_without_cluster(&begun) != Some(state.state) {
             return Err(other().into());
         }
+        let machine = Machine::restore_known(cluster, app.ndx, &begun, application)?;
         let snapshot = Snapshot {
             slot: state.slot,
             state_ndx: state.state_ndx,

@@ -221,7 +221,8 @@ impl Report {
         if self.output == Some(Output::Text) {
             writeln!(
                 self.out,
-                "application {ndx} ({name}) was NOT audited: it is of kind {kind:?}, which this program does not have"
+                "application {ndx} ({name}) was NOT audited: it is of kind {kind:?}, which this program does not have; --lane \
+                 {name}=COMMAND names the program that executes it"
             )?;
         }
         Ok(())

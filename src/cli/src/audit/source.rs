@@ -7,9 +7,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde::Deserialize;
 use synod_archive::{ArchivedLog, ReadError as NotArchived, SegmentError};
-use synod_auth::{Genesis, GenesisApp};
+use synod_auth::Genesis;
 use synod_journal::recovery::RecoveryError;
 use synod_journal::{Known, ReadError as JournalReadError, StoppedError, StoppedLog};
+use synod_node::lanes::Maker;
 use synod_node::{Beginning, BeginningError};
 use synod_types::limits::{CATCH_UP_BYTES_MAX, LOG_PAGE_DECREES_MAX};
 use synod_types::{
@@ -267,10 +268,10 @@ impl Nodes {
         &self,
         genesis: &Genesis,
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
     ) -> anyhow::Result<Option<Result<Beginning, BeginningError>>> {
         let node = &self.reader.nodes()[0];
-        let path = format!("/v1/apps/{}/snapshot", app.ndx);
+        let path = format!("/v1/apps/{}/snapshot", maker.app().ndx);
         let place = PathBuf::from(format!("{}{path}", node.url));
         let began = Instant::now();
         let answer = loop {
@@ -295,7 +296,7 @@ impl Nodes {
             return Ok(Some(Err(BeginningError::Damaged { path: place, why })));
         };
         let read = |key: ContentKey| self.file(node, &format!("{path}/{key}"), key);
-        Ok(Some(Beginning::of(&place, &certificate, genesis, &[], cluster, app, read)))
+        Ok(Some(Beginning::of(&place, &certificate, genesis, &[], cluster, maker, read)))
     }
 
     /// A file that a node has.

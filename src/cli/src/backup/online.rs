@@ -2,6 +2,7 @@
 
 use synod_auth::{Genesis, GenesisApp};
 use synod_machine::View;
+use synod_node::lanes::Maker;
 use synod_types::ClusterId;
 
 use super::{States, Taken, patience};
@@ -13,6 +14,7 @@ use crate::audit::source::Nodes;
 use crate::audit::walk::{Until, Verifying, walk};
 use crate::connection::Cluster;
 use crate::exit::Failure;
+use crate::programs::Programs;
 use crate::reader::HttpNode;
 
 /// How often a state is taken anew whose log was cut off meanwhile.
@@ -23,18 +25,20 @@ pub(super) fn take(
     known: &Cluster,
     genesis: &Genesis,
     cluster: ClusterId,
+    programs: &Programs,
     verifying: &Verifying,
 ) -> anyhow::Result<(States, Nodes)> {
     let mut nodes = Nodes::new(known.reader()?, patience(known))?;
     let (mut taken, mut silent) = (Vec::new(), Vec::new());
     let mut report = Report::silent();
     for app in &genesis.apps {
+        let executor = programs.executor(app)?;
         let mut tries = 0;
         let (view, begins) = loop {
             tries += 1;
             let (claims, furthest) = claims(&nodes, app, &mut silent)?;
             nodes = nodes.preferring(&furthest);
-            match state(&nodes, claims, genesis, cluster, app, verifying, &mut report) {
+            match state(&nodes, claims, genesis, cluster, executor.maker(), verifying, &mut report) {
                 Ok(state) => break state,
                 // Its log was cut, or the node stops: the others may have it.
                 Err(why) if tries < TRIES && matches!(why.downcast_ref(), Some(Failure::Refused(_))) => {}
@@ -86,12 +90,13 @@ fn state(
     mut claims: Vec<Claim>,
     genesis: &Genesis,
     cluster: ClusterId,
-    app: &GenesisApp,
+    maker: &Maker,
     verifying: &Verifying,
     report: &mut Report,
 ) -> anyhow::Result<(View, Begins)> {
+    let app = maker.app();
     let broken = |broken: crate::audit::auditor::Break| Failure::Broken(broken.to_string());
-    let (begins, machine) = match nodes.newest(genesis, cluster, app)? {
+    let (begins, machine) = match nodes.newest(genesis, cluster, maker)? {
         Some(found) => Begins::found(found, genesis, app, synod_types::Slot(0))?.map_err(broken)?,
         None if genesis.origin.is_some() => {
             let text = format!(
@@ -100,8 +105,9 @@ fn state(
             );
             return Err(Failure::Refused(text).into());
         }
-        None => Begins::with_genesis(genesis, cluster, app)?,
+        None => Begins::with_genesis(genesis, cluster, maker),
     };
+    machine.begin();
     // Asked behind the snapshot, so that the log goes on from it.
     let furthest = nodes.claim(&nodes.nodes()[0], app.ndx)?;
     let (first, end, min) = (machine.state().applied, furthest.applied, furthest.state_ndx);
@@ -116,5 +122,5 @@ fn state(
         Ok(())
     })?;
     walked.and_then(|()| auditor.finish()).map_err(broken)?;
-    Ok((auditor.into_machine().view(), begins))
+    Ok((auditor.to_rest().map_err(broken)?, begins))
 }

@@ -25,6 +25,7 @@ use super::nodes::NodeArgs;
 use super::{CA, CA_KEY, CLIENT, GENESIS, Layout, NodeFiles, NodePlan, Plan};
 use super::{client_toml, make_directory, node_toml};
 use crate::exit::Failure;
+use crate::programs::is_here;
 use crate::public_key::{self, Holds};
 use crate::time;
 
@@ -61,6 +62,12 @@ pub(crate) struct Before<'a> {
 }
 
 impl Before<'_> {
+    /// The names of the applications in processes of their own.
+    pub(crate) fn lanes(&self) -> Vec<String> {
+        let elsewhere = self.genesis.apps.iter().filter(|app| !is_here(app));
+        elsewhere.map(|app| app.name.clone()).collect()
+    }
+
     /// What the genesis document of the new cluster says; each state is on the level that it names itself.
     fn level(&self) -> Level {
         self.views.iter().map(View::level).min().unwrap_or(Level::NEWEST)
@@ -117,7 +124,7 @@ impl HeirArgs {
             name: self.name.clone().unwrap_or_else(|| before.genesis.name.clone()),
             nodes: heirs.iter().map(|heir| heir.plan.clone()).collect(),
             apps: before.genesis.apps.clone(),
-            lanes: Vec::new(),
+            lanes: before.lanes(),
             front_ends: false,
             administrators: 0,
             signatures_needed: before.genesis.signatures_needed,

@@ -101,6 +101,12 @@ impl fmt::Display for Report<'_> {
             f,
             "A node that has no data directory gets everything from the others, if one of them has it.\n"
         )?;
+        for name in before.lanes() {
+            writeln!(
+                f,
+                "{name} is a process of its own: start it beside each node, or have the node do it, in [[lanes]] of its configuration.\n"
+            )?;
+        }
         let client = directory.join(CLIENT);
         let client = std::path::absolute(&client).unwrap_or(client);
         writeln!(f, "  export SYNOD_CLIENT={}", client.display())?;

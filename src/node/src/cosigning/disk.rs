@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use synod_auth::{verify_signatures, verify_state_certificate};
 use synod_types::{
-    AppNdx, CertificateBundle, ClusterId, Configuration, Digest, StateCertificate, StateNdx, StatementKey,
-    Threshold, format, wire,
+    AppNdx, CertificateBundle, ClusterId, Configuration, Digest, Epoch, StateCertificate, StateNdx,
+    StatementKey, Threshold, format, wire,
 };
 use tracing::{error, warn};
 
@@ -37,6 +37,15 @@ pub(crate) struct Held {
     /// One for each epoch that began since genesis, as far as each proves the next.
     handovers: Vec<Arc<StateCertificate>>,
     kept: BTreeMap<StatementKey, Arc<StateCertificate>>,
+}
+
+/// Where a certificate is, as the name of its file says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// The one that begins this epoch of an application.
+    HandOver(AppNdx, Epoch),
+    /// The one of a state.
+    State(AppNdx, StatementKey),
 }
 
 /// Why a file is not read.
@@ -121,14 +130,88 @@ impl Folder {
         fs::remove_file(self.path(certificate, false))
     }
 
-    fn path(&self, certificate: &StateCertificate, is_handover: bool) -> PathBuf {
-        let (app, StatementKey { state_ndx, epoch }) = (certificate.statement.app, certificate.key());
-        let name = if is_handover {
-            format!("{app}-handover-{epoch}")
-        } else {
-            format!("{app}-{state_ndx}-{epoch}")
+    /// The files that are not what was written, each with what is wrong with it, and the bytes of those that are.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn verify(&self, cluster: ClusterId) -> io::Result<(Vec<(Place, String)>, u64)> {
+        let (mut damaged, mut bytes) = (Vec::new(), 0);
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            // What has no name of ours, or is only being written, is none of this node's certificates.
+            let Some(place) = Place::of(&path) else { continue };
+            match read(&path, cluster) {
+                Ok(certificate) if Place::new(&certificate, place.is_handover()) != place => {
+                    damaged.push((place, "it has the name of another one".to_owned()));
+                }
+                // What a newer program has written is not damaged.
+                Ok(_) | Err(FileError::UnknownVersion(_)) => {
+                    bytes += path.metadata().map_or(0, |file| file.len());
+                }
+                Err(FileError::Damaged(why)) => damaged.push((place, why)),
+                // It may have gone meanwhile.
+                Err(FileError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {}
+                Err(FileError::Io(why)) => return Err(why),
+            }
+        }
+        Ok((damaged, bytes))
+    }
+
+    /// The file at a place.
+    pub(crate) fn file(&self, place: Place) -> PathBuf {
+        let name = match place {
+            Place::HandOver(app, epoch) => format!("{app}-handover-{epoch}"),
+            Place::State(app, StatementKey { state_ndx, epoch }) => format!("{app}-{state_ndx}-{epoch}"),
         };
         self.0.join(name)
+    }
+
+    /// Removes what is at a place.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn remove(&self, place: Place) -> io::Result<()> {
+        fs::remove_file(self.file(place))?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn path(&self, certificate: &StateCertificate, is_handover: bool) -> PathBuf {
+        self.file(Place::new(certificate, is_handover))
+    }
+}
+
+impl Place {
+    fn new(certificate: &StateCertificate, is_handover: bool) -> Place {
+        let app = certificate.statement.app;
+        if is_handover {
+            Place::HandOver(app, certificate.statement.epoch)
+        } else {
+            Place::State(app, certificate.key())
+        }
+    }
+
+    /// The place of a file; `None`: it is not named as those of certificates are.
+    fn of(path: &Path) -> Option<Place> {
+        let name = path.file_name()?.to_str()?;
+        let (front, epoch) = name.rsplit_once('-')?;
+        let (app, of) = front.split_once('-')?;
+        let (app, epoch) = (AppNdx(app.parse().ok()?), Epoch(epoch.parse().ok()?));
+        match of {
+            "handover" => Some(Place::HandOver(app, epoch)),
+            of => Some(Place::State(app, StatementKey { state_ndx: StateNdx(of.parse().ok()?), epoch })),
+        }
+    }
+
+    /// Of which application.
+    pub(crate) fn app(self) -> AppNdx {
+        match self {
+            Place::HandOver(app, _) | Place::State(app, _) => app,
+        }
+    }
+
+    /// Whether it is that of a hand-over.
+    pub(crate) fn is_handover(self) -> bool {
+        matches!(self, Place::HandOver(..))
     }
 }
 
@@ -156,13 +239,40 @@ impl Held {
         self.handovers.last().map_or_else(|| first.clone(), |handover| handover.configuration())
     }
 
+    /// Who decided in this epoch, as far as that is proved from `first` on.
+    pub(crate) fn proved_in(&self, epoch: Epoch, first: &Configuration) -> Configuration {
+        let before = self.handovers.iter().rev().find(|handover| handover.statement.epoch <= epoch);
+        before.map_or_else(|| first.clone(), |handover| handover.configuration())
+    }
+
+    /// The one that is also in this place on the disk.
+    pub(crate) fn at(&self, place: Place) -> Option<Arc<StateCertificate>> {
+        let held = match place {
+            Place::HandOver(_, epoch) => {
+                self.handovers.iter().find(|handover| handover.statement.epoch == epoch)
+            }
+            Place::State(_, key) => self.kept.get(&key),
+        };
+        held.cloned()
+    }
+
+    /// Takes one that is durable and was missing, if it is not too old to be kept.
+    pub(crate) fn put_back(&mut self, certificate: Arc<StateCertificate>, kept_max: usize) {
+        let key = certificate.key();
+        let has_room =
+            self.kept.len() < kept_max || self.kept.keys().next().is_some_and(|first| *first < key);
+        if has_room {
+            self.kept.insert(key, certificate);
+        }
+    }
+
     /// The newest one.
     pub(crate) fn newest(&self) -> Option<&Arc<StateCertificate>> {
         self.kept.values().next_back()
     }
 
     /// The one that proves who comes behind this epoch.
-    pub(crate) fn handover_behind(&self, epoch: synod_types::Epoch) -> Option<&Arc<StateCertificate>> {
+    pub(crate) fn handover_behind(&self, epoch: Epoch) -> Option<&Arc<StateCertificate>> {
         self.handovers.iter().find(|handover| handover.statement.epoch > epoch)
     }
 
@@ -245,7 +355,7 @@ fn decode(bytes: &[u8]) -> Result<StateCertificate, FileError> {
 mod tests {
     use bytes::Bytes;
     use synod_auth::{Algorithm, SigningKey, sign_statement, verify_bundle};
-    use synod_types::{Epoch, NodeId, Slot, Statement, StatementSignature};
+    use synod_types::{NodeId, Slot, Statement, StatementSignature};
 
     use super::*;
     use crate::shelf::CLUSTER;
@@ -335,12 +445,26 @@ mod tests {
 
         let path = dir.path().join("certificates/7-80-3");
         let good = fs::read(&path).unwrap();
+        let damaged = || -> Vec<Place> {
+            let (damaged, bytes) = folder.verify(CLUSTER).unwrap();
+            assert!(bytes > 0);
+            damaged.into_iter().map(|(place, _)| place).collect()
+        };
+        let state = |state_ndx| StatementKey { state_ndx: StateNdx(state_ndx), epoch: Epoch(3) };
+        assert_eq!(damaged(), []);
         for byte in [0, 40, good.len() / 2, good.len() - 1] {
             let mut bad = good.clone();
             bad[byte] ^= 1;
             fs::write(&path, bad).unwrap();
             assert_eq!(states(&load(), None, 1), [60], "byte {byte}");
+            assert_eq!(damaged(), [Place::State(AppNdx(7), state(80))], "byte {byte}");
         }
+        let handover_path = folder.file(Place::HandOver(AppNdx(7), Epoch(3)));
+        let whole = fs::read(&handover_path).unwrap();
+        fs::write(&handover_path, &whole[1..]).unwrap();
+        assert_eq!(damaged().len(), 2);
+        assert!(damaged().contains(&Place::HandOver(AppNdx(7), Epoch(3))));
+        fs::write(&handover_path, whole).unwrap();
         // A whole file with another signature in it: the digest is right, and it proves nothing.
         let mut forged = nodes.certificate(80, 3, 1, &[1, 2]);
         forged.signatures[0].signature = vec![7; 64].into();
@@ -349,6 +473,9 @@ mod tests {
         fs::write(&path, &good).unwrap();
         fs::rename(&path, dir.path().join("certificates/7-81-3")).unwrap();
         assert_eq!(states(&load(), None, 1), [60], "it has the name of another one");
+        assert_eq!(damaged(), [Place::State(AppNdx(7), state(81))]);
+        folder.remove(Place::State(AppNdx(7), state(81))).unwrap();
+        assert_eq!(damaged(), []);
         assert!(!dir.path().join("certificates/7-90-3.new").exists());
     }
 
@@ -365,5 +492,12 @@ mod tests {
         assert_eq!(states(&held, None, 9), [10]);
         assert_eq!(held.handover_behind(Epoch(0)).unwrap().signatures.len(), 3);
         assert_eq!(held.newest().unwrap().signatures.len(), 2, "who was a member before has no say any more");
+        // What comes late takes nobody's place.
+        for state_ndx in [8, 11] {
+            held.put_back(Arc::new(nodes.certificate(state_ndx, 3, 1, &[1, 2])), 1);
+        }
+        assert_eq!(states(&held, None, 9), [11, 10]);
+        let members = |epoch| held.proved_in(Epoch(epoch), &nodes.members(0, 0));
+        assert_eq!((members(2), members(3)), (nodes.members(0, 0), nodes.members(3, 1)));
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use synod_auth::Genesis;
 use synod_auth::checkpoint::{CertificateError, verify_certificate};
-use synod_auth::{Genesis, GenesisApp};
 use synod_content::look_up;
 use synod_machine::Machine;
 use synod_types::versions::LEVELS;
@@ -106,23 +106,24 @@ impl Beginning {
         genesis: &Genesis,
         proved: &[Configuration],
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
         cut: Slot,
     ) -> Result<Beginning, BeginningError> {
         let folder = Folder::of(data_dir);
         let io = |path: &Path, source| BeginningError::Io { path: path.to_owned(), source };
-        let list = folder.list(app.ndx).map_err(|why| io(data_dir, why))?;
+        let app = maker.app().ndx;
+        let list = folder.list(app).map_err(|why| io(data_dir, why))?;
         let Some((slot, path)) = list.into_iter().find(|(slot, _)| *slot >= cut) else {
             return Err(BeginningError::NoSnapshot { cut, dir: folder.0 });
         };
         let certificate = certificate(&path)?;
         let checkpoint = certificate.checkpoint;
-        if (checkpoint.app, checkpoint.slot) != (app.ndx, slot) {
+        if (checkpoint.app, checkpoint.slot) != (app, slot) {
             let why = format!("it is of application {}, slot {}", checkpoint.app, checkpoint.slot);
             return Err(BeginningError::Damaged { path, why });
         }
         let chunks = folder.chunks();
-        Beginning::of(&path, &certificate, genesis, proved, cluster, app, |key| look_up(&chunks, &key))
+        Beginning::of(&path, &certificate, genesis, proved, cluster, maker, |key| look_up(&chunks, &key))
     }
 
     /// The newest snapshot in a data directory that can be used; the first error is that of the newest one that cannot.
@@ -134,15 +135,15 @@ impl Beginning {
         genesis: &Genesis,
         proved: &[Configuration],
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
     ) -> Result<(Option<Beginning>, Option<BeginningError>), BeginningError> {
         let folder = Folder::of(data_dir);
         let io = |source| BeginningError::Io { path: data_dir.to_owned(), source };
         let chunks = folder.chunks();
         let mut unusable = None;
-        for (_, path) in folder.list(app.ndx).map_err(io)?.into_iter().rev() {
+        for (_, path) in folder.list(maker.app().ndx).map_err(io)?.into_iter().rev() {
             let found = certificate(&path).and_then(|certificate| {
-                Beginning::of(&path, &certificate, genesis, proved, cluster, app, |key| {
+                Beginning::of(&path, &certificate, genesis, proved, cluster, maker, |key| {
                     look_up(&chunks, &key)
                 })
             });
@@ -164,12 +165,12 @@ impl Beginning {
         genesis: &Genesis,
         proved: &[Configuration],
         cluster: ClusterId,
-        app: &GenesisApp,
+        maker: &Maker,
         read: impl Fn(ContentKey) -> Result<Bytes, E> + Sync,
     ) -> Result<Beginning, BeginningError> {
         let (path, checkpoint) = (place.to_owned(), certificate.checkpoint);
         let boxed = Box::new(checkpoint);
-        let origin = genesis.origin_of(app.ndx);
+        let origin = genesis.origin_of(maker.app().ndx);
         let is_origin = origin.is_some_and(|origin| origin.slot == checkpoint.slot);
         let is_signed_by = |members: &[NodeId]| verify_certificate(certificate, cluster, members);
         let mut sets = proved.iter().map(|configuration| configuration.members.as_slice());
@@ -184,7 +185,7 @@ impl Beginning {
             Err(CertificateError::NoMajority { .. }) => Voucher::Owner,
             Err(why) => return Err(BeginningError::Forged { path, checkpoint: boxed, why }),
         };
-        let machine = restore(cluster, &checkpoint, &Maker::of_program(&app.kind), LEVELS, origin, read);
+        let machine = restore(cluster, &checkpoint, maker, LEVELS, origin, read);
         let machine = machine.map_err(|why| BeginningError::Unusable {
             path,
             checkpoint: boxed,

@@ -80,7 +80,7 @@ pub(crate) fn restore<E: Display>(
         is_origin(checkpoint.slot, &snapshot, origin)?;
     }
     let application = maker.application();
-    let application = application.ok_or_else(|| RestoreError::UnknownKind(maker.kind().to_owned()))?;
+    let application = application.ok_or_else(|| RestoreError::UnknownKind(maker.app().kind.clone()))?;
     let machine = Machine::restore_known(cluster, checkpoint.app, &snapshot, application)?;
     let machine = machine.with_levels(levels).map_err(SnapshotError::UnknownLevel)?;
     let view = machine.state();

@@ -1,5 +1,5 @@
 //! The counters of `apps/sdk-rust/examples/counter.rs`, as tests want them: they say which process they are, and one can be told to
-//! answer otherwise than the others from some state on.
+//! be in the wrong: to answer otherwise than the others from some state on, to die, to hang, to forget, to babble.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, here too")]
 
 #[path = "../../../../apps/sdk-rust/examples/counter.rs"]
@@ -7,14 +7,24 @@ mod counter;
 
 use std::env;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 use counter::Counters;
-use synod_cluster::worker::{LIES_FROM, PID_FILE};
-use synod_sdk::{App, Bytes, Context, Options, Refusal, StateNdx};
+use synod_cluster::worker::{BABBLES, DIES_AT, FORGETS, HANGS_AT, LIES_FROM, PID_FILE};
+use synod_sdk::{App, Bytes, Context, Options, Refusal, SOCKET_VARIABLE, StateNdx};
 
+#[derive(Clone)]
 struct Told {
     counters: Counters,
-    lies_from: u64,
+    lies_from: StateNdx,
+    dies_at: StateNdx,
+    hangs_at: StateNdx,
+}
+
+/// The state that a variable names; if there is none, one that never comes.
+fn state(variable: &str) -> StateNdx {
+    StateNdx(env::var(variable).map_or(u64::MAX, |text| text.parse().unwrap()))
 }
 
 impl App for Told {
@@ -22,8 +32,12 @@ impl App for Told {
     const CHECKS: bool = Counters::CHECKS;
 
     fn new() -> Told {
-        let lies_from = env::var(LIES_FROM).map_or(u64::MAX, |text| text.parse().unwrap());
-        Told { counters: Counters::new(), lies_from }
+        Told {
+            counters: Counters::new(),
+            lies_from: state(LIES_FROM),
+            dies_at: state(DIES_AT),
+            hangs_at: state(HANGS_AT),
+        }
     }
 
     fn check(&self, operation: &[u8]) -> Result<(), Refusal> {
@@ -31,12 +45,16 @@ impl App for Told {
     }
 
     fn apply(&mut self, context: &Context, operation: &[u8]) -> Result<Bytes, Refusal> {
-        let answer = self.counters.apply(context, operation)?;
-        if context.state_ndx.0 < self.lies_from {
-            Ok(answer)
-        } else {
-            Ok([&answer[..], b"?"].concat().into())
+        if context.state_ndx == self.dies_at {
+            std::process::exit(9);
         }
+        if context.state_ndx == self.hangs_at {
+            loop {
+                std::thread::park();
+            }
+        }
+        let answer = self.counters.apply(context, operation)?;
+        if context.state_ndx < self.lies_from { Ok(answer) } else { Ok([&answer[..], b"?"].concat().into()) }
     }
 
     fn query(&self, state_ndx: StateNdx, query: &[u8]) -> Result<Bytes, String> {
@@ -48,11 +66,15 @@ impl App for Told {
     }
 
     fn restore(snapshot: &[u8]) -> Result<Told, String> {
-        Ok(Told { counters: Counters::restore(snapshot)?, ..Told::new() })
+        let mut lines: Vec<&[u8]> = snapshot.split_inclusive(|byte| *byte == b'\n').collect();
+        if env::var_os(FORGETS).is_some() {
+            lines.pop();
+        }
+        Ok(Told { counters: Counters::restore(&lines.concat())?, ..Told::new() })
     }
 
     fn fork(&self) -> Option<Told> {
-        Some(Told { counters: self.counters.clone(), lies_from: self.lies_from })
+        Some(self.clone())
     }
 }
 
@@ -61,6 +83,13 @@ fn main() {
         let new = format!("{}.new", path.display());
         fs::write(&new, std::process::id().to_string()).unwrap();
         fs::rename(new, path).unwrap();
+    }
+    if env::var_os(BABBLES).is_some() {
+        let mut stream = UnixStream::connect(env::var_os(SOCKET_VARIABLE).unwrap()).unwrap();
+        stream.write_all(b"\0\0\0\x07babble!").unwrap();
+        // Until it is turned away.
+        let _ = stream.read_to_end(&mut Vec::new());
+        return;
     }
     synod_sdk::run::<Told>(&Options::default()).unwrap();
 }

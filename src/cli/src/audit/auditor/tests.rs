@@ -6,6 +6,7 @@ use synod_app_kv::KvOp;
 use synod_auth::{Algorithm, Genesis, GenesisAdministrator, GenesisApp, SigningKey};
 use synod_client::{CommandOptions, Commander};
 use synod_machine::{AuthorityOp, Grant, Role};
+use synod_node::lanes::Maker;
 use synod_types::{Ballot, Batch, ClusterId, LogPage, Seq, wire};
 
 use super::*;
@@ -82,7 +83,8 @@ impl World {
 
     fn auditor(&self, expected: Vec<Expectation>, claims: Vec<Claim>) -> Result<Auditor, Break> {
         let app = &self.genesis.apps[0];
-        Auditor::new(synod_node::apps::machine(&self.genesis, self.cluster, app).unwrap(), expected, claims)
+        let machine = Maker::of_program(app).machine(&self.genesis, self.cluster).unwrap();
+        Auditor::new(machine, expected, claims)
     }
 
     /// Audits a log, and gives what it changed.
