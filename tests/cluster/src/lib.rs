@@ -298,6 +298,8 @@ impl Cluster {
         // Only plain HTTP is spoken, and the client wants to be told of TLS all the same.
         let tls = tls::backend_client(&RootCertStore::empty().into(), &[]).unwrap();
         let http = reqwest::Client::builder().use_preconfigured_tls(tls).no_proxy();
+        // A connection that is kept may be one to a process that was killed since.
+        let http = http.pool_max_idle_per_host(0);
         let http = http.connect_timeout(Duration::from_secs(5)).timeout(PATIENCE).build().unwrap();
         let urls = founded.nodes.iter().map(|node| format!("http://{}", node.plan.http)).collect();
         let readers = Readers { http, urls };
