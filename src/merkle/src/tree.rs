@@ -88,10 +88,7 @@ impl Tree {
             let (step, way) = (steps.len(), path.way(steps.len()));
             let digests = digests_of(leaves, step);
             steps.push(OTHERS[way].map(|other| digests[other]));
-            let mut rest = leaves;
-            for way in 0..=way {
-                leaves = cut(&mut rest, step, way, |it| &it.leaf.path);
-            }
+            leaves = cut(leaves, step, |it| &it.leaf.path)[way];
         }
         Proof { steps, leaf: leaves.first().map(|it| it.leaf) }
     }
