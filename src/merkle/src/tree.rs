@@ -13,7 +13,7 @@ use crate::update::update;
 
 /// A map from keys to digests of what they hold. A copy is O(1).
 ///
-/// A key takes some 120 bytes, and up to three times as many before what earlier changes left is swept away.
+/// A key takes some 130 bytes, and up to three times as many before what earlier changes left is swept away.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     parts: Arc<Parts>,
