@@ -53,6 +53,7 @@ class Cluster:
         self.directory = directory
         base = str(free_base_port(nodes))
         run = [SYNOD, "init", "--dir", str(directory), "--base-port", base, "--nodes", str(nodes)]
+        run += ["--app", "1=kv:kv", "--app", "2=zones:zones", "--app", "3=notes:kv"]
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL)
         self.processes: list[subprocess.Popen[str] | None] = [None] * nodes
 

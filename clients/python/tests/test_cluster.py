@@ -121,7 +121,7 @@ def test_who_may_not_is_refused(cluster: Cluster) -> None:
         assert unknown.value.code == "unknown-app"
         with pytest.raises(NotFound):
             client.get("k")
-    with pytest.raises(ValueError, match="no application 'x'; it has kv, zones"):
+    with pytest.raises(ValueError, match="no application 'x'; it has kv, notes, zones"):
         Client.load(cluster.client_file, "x")
 
 

@@ -189,17 +189,24 @@ impl Taken {
     }
 
     fn enter(&mut self) {
-        let mut changes = std::mem::take(&mut self.changes);
-        // The sort is stable: of a key that comes twice, the last change stays.
-        changes.sort_by_key(|(path, _)| *path);
-        changes.dedup_by(|later, first| {
-            let same = later.0 == first.0;
-            if same {
-                first.1 = later.1;
-            }
-            same
+        let changes = &self.changes;
+        // Places are sorted and not changes, which are large: by the begin of their paths, which seldom is the same for two.
+        let mut order: Vec<(u64, usize)> =
+            changes.iter().enumerate().map(|(at, (path, _))| (path.first_word(), at)).collect();
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| changes[a.1].0.cmp(&changes[b.1].0)).then(a.1.cmp(&b.1))
         });
-        self.tree = self.tree.with(changes);
+        // Of a key that comes twice the last change holds.
+        let mut sorted: Vec<(Path, Option<Digest>)> = Vec::with_capacity(order.len());
+        for (_, at) in order {
+            let change = changes[at];
+            match sorted.last_mut() {
+                Some(last) if last.0 == change.0 => *last = change,
+                _ => sorted.push(change),
+            }
+        }
+        self.changes.clear();
+        self.tree = self.tree.with(sorted);
     }
 }
 

@@ -1,19 +1,13 @@
-//! Keccak-f\[1600\] (FIPS 202, section 3.3) on four states at once, one in each lane of a vector.
+//! Keccak-f\[1600\] (FIPS 202, section 3.3) on many states at once, one in each lane of a vector.
 //!
-//! One hash waits for each of its steps, and a processor can do four of them in the time of one, or in a third of four. The
+//! One hash waits for each of its steps, and a processor can do as many of them in the time of one as its vectors have lanes. The
 //! house's SHA3-256 is `sha3`'s, which has batches only on nightly compilers (`keccak_backend`); with that one, keeping a
 //! tree up to date cost half as much as executing the commands. Everything here is held against it.
 
-use fearless_simd::{Level, Simd, dispatch, prelude::*, u64x4};
-
-/// States at once.
-pub(crate) const LANES: usize = 4;
+use fearless_simd::{Simd, prelude::*};
 
 /// Words of one state.
 pub(crate) const WORDS: usize = 25;
-
-/// Four states, word by word.
-pub(crate) type States = [[u64; LANES]; WORDS];
 
 const ROUNDS: [u64; 24] = [
     0x0000_0000_0000_0001,
@@ -42,26 +36,19 @@ const ROUNDS: [u64; 24] = [
     0x8000_0000_8000_8008,
 ];
 
-/// Permutes each of the states, with the best instructions that this processor has. What comes out is the same with all.
-pub(crate) fn permute(level: Level, states: &mut States) {
-    dispatch!(level, simd => permute_with(simd, states));
-}
-
+/// Permutes the state in each lane. What comes out is the same with the vectors of every processor.
 #[inline(always)]
-fn permute_with<S: Simd>(simd: S, states: &mut States) {
-    let mut words: [u64x4<S>; WORDS] = std::array::from_fn(|word| u64x4::from_slice(simd, &states[word]));
+pub(crate) fn permute<S: Simd>(simd: S, mut words: [S::u64s; WORDS]) -> [S::u64s; WORDS] {
     for round in ROUNDS {
         words = rounded(simd, words, round);
     }
-    for (word, lanes) in words.iter().zip(states) {
-        lanes.copy_from_slice(word.as_slice());
-    }
+    words
 }
 
 /// One round: theta, then rho and pi together, then chi and iota. Words are named `5y + x`.
 #[inline(always)]
 #[rustfmt::skip]
-fn rounded<S: Simd>(simd: S, a: [u64x4<S>; WORDS], round: u64) -> [u64x4<S>; WORDS] {
+fn rounded<S: Simd>(simd: S, a: [S::u64s; WORDS], round: u64) -> [S::u64s; WORDS] {
     macro_rules! turned {
         ($word:expr, $by:literal) => {{
             let word = $word;
@@ -98,7 +85,7 @@ fn rounded<S: Simd>(simd: S, a: [u64x4<S>; WORDS], round: u64) -> [u64x4<S>; WOR
         turned!(a[2] ^ d2, 62), turned!(a[8] ^ d3, 55), turned!(a[14] ^ d4, 39), turned!(a[15] ^ d0, 41), turned!(a[21] ^ d1, 2),
     );
     [
-        chi!(b0, b1, b2) ^ u64x4::splat(simd, round), chi!(b1, b2, b3), chi!(b2, b3, b4), chi!(b3, b4, b0), chi!(b4, b0, b1),
+        chi!(b0, b1, b2) ^ S::u64s::splat(simd, round), chi!(b1, b2, b3), chi!(b2, b3, b4), chi!(b3, b4, b0), chi!(b4, b0, b1),
         chi!(b5, b6, b7), chi!(b6, b7, b8), chi!(b7, b8, b9), chi!(b8, b9, b5), chi!(b9, b5, b6),
         chi!(b10, b11, b12), chi!(b11, b12, b13), chi!(b12, b13, b14), chi!(b13, b14, b10), chi!(b14, b10, b11),
         chi!(b15, b16, b17), chi!(b16, b17, b18), chi!(b17, b18, b19), chi!(b18, b19, b15), chi!(b19, b15, b16),

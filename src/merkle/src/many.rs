@@ -1,15 +1,22 @@
-//! SHA3-256 (FIPS 202) of many messages, four at a time.
+//! SHA3-256 (FIPS 202) of many messages, as many at a time as a vector of the processor has lanes.
 
-use fearless_simd::Level;
+use std::array::from_fn;
+
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use synod_types::Digest;
 
-use crate::keccak::{LANES, States, WORDS, permute};
+use crate::keccak::{WORDS, permute};
 
 /// Bytes of a block.
 const RATE: usize = 136;
 
-/// Words of a digest.
+/// Words of a block, and of a digest.
+const RATE_WORDS: usize = RATE / 8;
+/// See [`RATE_WORDS`].
 const DIGEST_WORDS: usize = 4;
+
+/// Lanes of a vector, at most: 512 bits.
+const LANES_MAX: usize = 8;
 
 /// Messages that are hashed together, one behind the other in one buffer.
 #[derive(Default)]
@@ -58,27 +65,51 @@ impl Messages {
 
 /// The SHA3-256 of each message, in their order.
 pub fn sha3_256_many(messages: &[&[u8]]) -> Vec<Digest> {
-    let level = Level::new();
+    many_at(Level::new(), messages)
+}
+
+/// The same with what such a processor has. What comes out is the same with all.
+fn many_at(level: Level, messages: &[&[u8]]) -> Vec<Digest> {
     let mut digests = vec![Digest::default(); messages.len()];
     // Those of one length go together, so that none waits for a longer one.
     let mut order: Vec<usize> = (0..messages.len()).collect();
     order.sort_by_key(|&at| blocks(messages[at]));
-    for together in order.chunks(LANES) {
-        let mut states: States = [[0; LANES]; WORDS];
-        let most = together.iter().map(|&at| blocks(messages[at])).max().unwrap_or(0);
-        for block in 0..most {
-            for (lane, &at) in together.iter().enumerate() {
-                absorb(&mut states, lane, messages[at], block);
-            }
-            permute(level, &mut states);
-            for (lane, &at) in together.iter().enumerate() {
-                if block + 1 == blocks(messages[at]) {
-                    digests[at] = squeeze(&states, lane);
+    dispatch!(level, simd => {
+        for together in order.chunks(lanes(simd)) {
+            hash_together(simd, together, messages, &mut digests);
+        }
+    });
+    digests
+}
+
+fn lanes<S: Simd>(_: S) -> usize {
+    assert!(S::u64s::LEN <= LANES_MAX, "no vector has more than 512 bits");
+    S::u64s::LEN
+}
+
+/// Hashes as many messages as there are lanes, or fewer.
+#[inline(always)]
+fn hash_together<S: Simd>(simd: S, together: &[usize], messages: &[&[u8]], digests: &mut [Digest]) {
+    let most = together.iter().map(|&at| blocks(messages[at])).max().unwrap_or(0);
+    let mut states = [S::u64s::splat(simd, 0); WORDS];
+    for block in 0..most {
+        let mut taken = [[0; RATE]; LANES_MAX];
+        for (taken, &at) in taken.iter_mut().zip(together) {
+            take(messages[at], block, taken);
+        }
+        for (word, state) in states[..RATE_WORDS].iter_mut().enumerate() {
+            *state ^= S::u64s::from_fn(simd, |lane| word_of(&taken[lane], word));
+        }
+        states = permute(simd, states);
+        let squeezed: [&[u64]; DIGEST_WORDS] = from_fn(|word| states[word].as_slice());
+        for (lane, &at) in together.iter().enumerate() {
+            if block + 1 == blocks(messages[at]) {
+                for (bytes, words) in digests[at].0.as_chunks_mut().0.iter_mut().zip(squeezed) {
+                    *bytes = words[lane].to_le_bytes();
                 }
             }
         }
     }
-    digests
 }
 
 /// Blocks of a message with what is put behind it, of which there is always something.
@@ -86,33 +117,23 @@ fn blocks(message: &[u8]) -> usize {
     message.len() / RATE + 1
 }
 
-/// Takes a block of a message into one lane; behind the last one nothing is left to take.
-fn absorb(states: &mut States, lane: usize, message: &[u8], block: usize) {
+/// A block of a message; behind the last one it stays as it is.
+#[inline(always)]
+fn take(message: &[u8], block: usize, into: &mut [u8; RATE]) {
     let rest = message.get(block * RATE..).unwrap_or_default();
     if let Some(whole) = rest.first_chunk::<RATE>() {
-        xor(states, lane, whole);
+        *into = *whole;
     } else if block < blocks(message) {
-        let mut last = [0; RATE];
-        last[..rest.len()].copy_from_slice(rest);
+        into[..rest.len()].copy_from_slice(rest);
         // FIPS 202 6.1 and 5.1: two bits 01, then a one, zeros and a one.
-        last[rest.len()] = 0x06;
-        last[RATE - 1] |= 0x80;
-        xor(states, lane, &last);
+        into[rest.len()] = 0x06;
+        into[RATE - 1] |= 0x80;
     }
 }
 
-fn xor(states: &mut States, lane: usize, block: &[u8; RATE]) {
-    for (word, bytes) in states.iter_mut().zip(block.as_chunks().0) {
-        word[lane] ^= u64::from_le_bytes(*bytes);
-    }
-}
-
-fn squeeze(states: &States, lane: usize) -> Digest {
-    let mut digest = [0; 32];
-    for (word, bytes) in states[..DIGEST_WORDS].iter().zip(digest.as_chunks_mut().0) {
-        *bytes = word[lane].to_le_bytes();
-    }
-    Digest(digest)
+#[inline(always)]
+fn word_of(block: &[u8; RATE], word: usize) -> u64 {
+    u64::from_le_bytes(block.as_chunks().0[word])
 }
 
 #[cfg(test)]
@@ -171,16 +192,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_processor_comes_to_the_same() {
-        let start: States = std::array::from_fn(|word| {
-            std::array::from_fn(|lane| {
-                u64::try_from(word * LANES + lane).unwrap().wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            })
-        });
-        let permuted = |level: Level| {
-            let mut states = start;
-            permute(level, &mut states);
-            states
-        };
-        assert_eq!(permuted(Level::new()), permuted(Level::baseline()));
+        let all: Vec<Vec<u8>> = (0..50).map(|n| message(n * 7_919 % 500)).collect();
+        let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+        assert_eq!(many_at(Level::new(), &all), many_at(Level::baseline(), &all));
     }
 }

@@ -17,8 +17,9 @@ pub(crate) const FORK: &[u8; 7] = b"fork/v1";
 /// What stands for a part without keys. No bytes are known that SHA3-256 makes this of.
 pub(crate) const NOTHING: Digest = Digest([0; 32]);
 
-/// Keys of a bucket; a part with more is a fork.
-pub(crate) const BUCKET_KEYS_MAX: usize = 8;
+/// Keys of a bucket; a part with more is a fork. A change copies its bucket and hashes every fork over it, so that larger ones cost
+/// more than the forks that they spare; smaller ones take more memory.
+pub(crate) const BUCKET_KEYS_MAX: usize = 4;
 
 /// A part of the trie, by its place in the store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,11 +52,24 @@ pub(crate) struct Hashed {
     pub(crate) digest: Digest,
 }
 
-/// Cuts what is in the order of its paths: off comes what goes this way in a step, where all that goes ways before is off.
-pub(crate) fn cut<'a, T>(rest: &mut &'a [T], step: usize, way: usize, path: impl Fn(&T) -> &Path) -> &'a [T] {
-    let (own, others) = rest.split_at(rest.partition_point(|it| path(it).way(step) <= way));
-    *rest = others;
-    own
+/// So many are looked at one by one rather than searched.
+const LOOKED_AT_MAX: usize = 16;
+
+/// Cuts what is in the order of its paths into what goes each of the four ways in a step.
+pub(crate) fn cut<T>(all: &[T], step: usize, path: impl Fn(&T) -> &Path) -> [&[T]; 4] {
+    let mut ends = [0; 4];
+    if all.len() <= LOOKED_AT_MAX {
+        for it in all {
+            ends[path(it).way(step)] += 1;
+        }
+        ends = [ends[0], ends[0] + ends[1], ends[0] + ends[1] + ends[2], all.len()];
+    } else {
+        ends[1] = all.partition_point(|it| path(it).way(step) <= 1);
+        ends[0] = all[..ends[1]].partition_point(|it| path(it).way(step) == 0);
+        ends[2] = ends[1] + all[ends[1]..].partition_point(|it| path(it).way(step) <= 2);
+        ends[3] = all.len();
+    }
+    [&all[..ends[0]], &all[ends[0]..ends[1]], &all[ends[1]..ends[2]], &all[ends[2]..]]
 }
 
 /// The digest of a part with these leaves, behind `step` steps.
@@ -72,6 +86,5 @@ pub(crate) fn digest_of(leaves: &[Hashed], step: usize) -> Digest {
 
 /// The digests of the four parts of such a part.
 pub(crate) fn digests_of(leaves: &[Hashed], step: usize) -> [Digest; 4] {
-    let mut rest = leaves;
-    std::array::from_fn(|way| digest_of(cut(&mut rest, step, way, |it| &it.leaf.path), step + 1))
+    cut(leaves, step, |it| &it.leaf.path).map(|own| digest_of(own, step + 1))
 }

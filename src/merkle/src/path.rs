@@ -25,6 +25,11 @@ impl Path {
         self.0.0.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word))
     }
 
+    /// Its first 32 steps: what has less of it, has less of the whole path.
+    pub(crate) fn first_word(&self) -> u64 {
+        self.words().next().expect("it has four")
+    }
+
     /// Which of the four ways it goes in step `step`, of [`Path::STEPS`]; the first ones are the highest bits.
     pub(crate) fn way(&self, step: usize) -> usize {
         usize::from(self.0.0[step / 4] >> (6 - step % 4 * 2) & 3)

@@ -1,5 +1,10 @@
 //! Many changes at once. First the new shape is found, from the root to the leaves, and then everything new is hashed, step by
 //! step from the leaves to the root: so that forks that do not wait for each other are hashed together.
+//!
+//! What costs most is memory: a tree is in no cache any more when the next changes come. So the nodes on the way to many changes are
+//! asked for side by side before any of them is used, and changes are taken so many at a time that what is made for them stays near.
+
+use std::hint::black_box;
 
 use synod_types::Digest;
 
@@ -14,38 +19,36 @@ use crate::tree::Parts;
 /// Steps from the root that the fault [`Fault::DeepUnhashed`] leaves right.
 const UNHASHED_BELOW: usize = 1;
 
-/// Digests that one change of many takes.
-const HASHES_EXPECTED: usize = 16;
+/// Changes that are placed before what is new is hashed: enough to be hashed together, and not so many that they leave the cache.
+const PLACED_AT_ONCE: usize = 128;
 
 /// Nodes that one change of many makes: leaves of a bucket, and forks.
-const NODES_EXPECTED: (usize, usize) = (BUCKET_KEYS_MAX - 2, 2);
+const NODES_EXPECTED: (usize, usize) = (BUCKET_KEYS_MAX - 1, 3);
 
 /// What a key is to have: this leaf, or none.
 type Change = (Path, Option<Hashed>);
 
 /// The trie with these changes, which are in the order of their paths.
 pub(crate) fn update(old: &Parts, changes: &[(Path, Option<Digest>)], broken: Broken) -> Parts {
-    let changes = hashed(changes, broken);
     let (chunk, mut nodes) = old.store.begin();
-    let first = nodes.forks.len();
     nodes.leaves.reserve(changes.len() * NODES_EXPECTED.0);
     nodes.forks.reserve(changes.len() * NODES_EXPECTED.1);
     let counted = Counted { forks: old.forks, keys: old.keys };
+    let made = nodes.forks.len();
+    let hashes = Hashes::new(broken);
     let mut shape = Shape {
         store: &old.store,
         chunk,
         nodes,
         counted,
-        hashes: Hashes::new(changes.len() * HASHES_EXPECTED, broken),
-        made: Vec::new(),
+        hashes,
+        made,
+        awaiting: Vec::new(),
+        ways: Vec::new(),
     };
-    let (part, root) = shape.place(old.part, old.root, 0, &changes);
-    let Shape { mut nodes, counted: Counted { forks, keys }, hashes, made, .. } = shape;
-    let digests = hashes.all();
-    for (fork, parts) in nodes.forks[first..].iter_mut().zip(&made) {
-        fork.digests = parts.map(|part| digests[part]);
-    }
-    let mut parts = Parts { part, root: digests[root], store: old.store.with(chunk, nodes), forks, keys };
+    let (part, root) = shape.place_all(old.part, old.root, 0, changes);
+    let Shape { nodes, counted: Counted { forks, keys }, .. } = shape;
+    let mut parts = Parts { part, root, store: old.store.with(chunk, nodes), forks, keys };
     if parts.store.is_wasteful(forks + keys) {
         (parts.store, parts.part) = parts.store.copied(part);
     }
@@ -92,10 +95,8 @@ struct Hashes {
 }
 
 impl Hashes {
-    fn new(expected: usize, broken: Broken) -> Hashes {
-        let mut digests = Vec::with_capacity(expected + 1);
-        digests.push(NOTHING);
-        Hashes { digests, steps: Vec::new(), broken }
+    fn new(broken: Broken) -> Hashes {
+        Hashes { digests: vec![NOTHING], steps: Vec::new(), broken }
     }
 
     fn known(&mut self, digest: Digest) -> Hash {
@@ -120,18 +121,14 @@ impl Hashes {
             [] => NO_HASH,
             [only] if !is_fork => self.known(only.digest),
             _ => {
-                let mut rest = leaves;
-                let parts = std::array::from_fn(|way| {
-                    let own = cut(&mut rest, step, way, |it| &it.leaf.path);
-                    self.cover(own, step + 1, false)
-                });
+                let parts = cut(leaves, step, |it| &it.leaf.path).map(|own| self.cover(own, step + 1, false));
                 self.fork(step, parts)
             }
         }
     }
 
-    /// Hashes all forks, the farthest from the root first; gives all digests.
-    fn all(mut self) -> Vec<Digest> {
+    /// Hashes all forks, the farthest from the root first.
+    fn all(&mut self) {
         let mut messages = Messages::with_capacity(HASHED_AT_ONCE, HASHED_AT_ONCE * (FORK.len() + 128));
         for forks in self.steps.iter().rev().flat_map(|forks| forks.chunks(HASHED_AT_ONCE)) {
             for (_, parts) in forks {
@@ -146,7 +143,12 @@ impl Hashes {
                 self.digests[*hash] = digest;
             }
         }
-        self.digests
+    }
+
+    /// Forgets all digests, and keeps the room for as many.
+    fn clear(&mut self) {
+        self.digests.truncate(NO_HASH + 1);
+        self.steps.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -164,11 +166,81 @@ struct Shape<'a> {
     nodes: Chunk,
     counted: Counted,
     hashes: Hashes,
-    /// The digests of each new fork's parts.
-    made: Vec<[Hash; 4]>,
+    /// How many of the new forks have their digests.
+    made: usize,
+    /// Where those of the others will be.
+    awaiting: Vec<[Hash; 4]>,
+    /// How far each way was followed, in [`Shape::fetch`].
+    ways: Vec<Part>,
 }
 
 impl Shape<'_> {
+    /// Places changes in a part of the trie that lies behind `step` steps, some at a time, and hashes what is new of it.
+    fn place_all(
+        &mut self,
+        old: Part,
+        digest: Digest,
+        step: usize,
+        changes: &[(Path, Option<Digest>)],
+    ) -> (Part, Digest) {
+        let (part, hash) = match old {
+            Part::Fork { chunk, at } if changes.len() > PLACED_AT_ONCE => {
+                let fork = *self.store.fork(chunk, at);
+                self.counted.forks -= 1;
+                let own = cut(changes, step, |(path, _)| path);
+                let parts: [(Part, Digest); 4] = std::array::from_fn(|way| {
+                    self.place_all(fork.parts[way], fork.digests[way], step + 1, own[way])
+                });
+                let parts = parts.map(|(part, digest)| (part, self.hashes.known(digest)));
+                self.join(parts, digest, step)
+            }
+            _ if changes.is_empty() => return (old, digest),
+            _ => {
+                self.fetch(old, step, changes);
+                let changes = hashed(changes, self.hashes.broken);
+                self.place(old, digest, step, &changes)
+            }
+        };
+        self.hashes.all();
+        let digests = &self.hashes.digests;
+        for (fork, parts) in self.nodes.forks[self.made..].iter_mut().zip(self.awaiting.drain(..)) {
+            fork.digests = parts.map(|part| digests[part]);
+        }
+        self.made = self.nodes.forks.len();
+        let digest = digests[hash];
+        self.hashes.clear();
+        (part, digest)
+    }
+
+    /// Has the nodes on the ways to these changes come into the cache. Each way is a chain of reads that wait for one another; the
+    /// ways do not, and wait together.
+    fn fetch(&mut self, old: Part, step: usize, changes: &[(Path, Option<Digest>)]) {
+        self.ways.clear();
+        self.ways.resize(changes.len(), old);
+        let mut read = 0;
+        for step in step.. {
+            let mut goes_on = false;
+            for (part, (path, _)) in self.ways.iter_mut().zip(changes) {
+                if let Part::Fork { chunk, at } = *part {
+                    let fork = self.store.fork(chunk, at);
+                    read ^= fork.digests[0].0[0] ^ fork.digests[2].0[0];
+                    *part = fork.parts[path.way(step)];
+                    goes_on = true;
+                }
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        for part in &self.ways {
+            for it in self.store.leaves(*part).unwrap_or_default() {
+                read ^= it.leaf.path.0.0[0] ^ it.digest.0[0];
+            }
+        }
+        // Nobody wants it, and it must not be left out therefore.
+        black_box(read);
+    }
+
     /// Places changes in a part of the trie that lies behind `step` steps.
     fn place(&mut self, old: Part, digest: Digest, step: usize, changes: &[Change]) -> (Part, Hash) {
         if changes.is_empty() {
@@ -183,11 +255,14 @@ impl Shape<'_> {
         };
         let fork = *self.store.fork(chunk, at);
         self.counted.forks -= 1;
-        let mut rest = changes;
-        let parts: [(Part, Hash); 4] = std::array::from_fn(|way| {
-            let own = cut(&mut rest, step, way, |(path, _)| path);
-            self.place(fork.parts[way], fork.digests[way], step + 1, own)
-        });
+        let own = cut(changes, step, |(path, _)| path);
+        let parts: [(Part, Hash); 4] =
+            std::array::from_fn(|way| self.place(fork.parts[way], fork.digests[way], step + 1, own[way]));
+        self.join(parts, digest, step)
+    }
+
+    /// A part of these parts, which was a fork with this digest.
+    fn join(&mut self, parts: [(Part, Hash); 4], digest: Digest, step: usize) -> (Part, Hash) {
         let few = parts.iter().try_fold(0, |keys, (part, _)| match part {
             Part::Nothing => Some(keys),
             Part::Bucket { keys: more, .. } => Some(keys + place(*more)),
@@ -233,10 +308,9 @@ impl Shape<'_> {
             return (Part::Bucket { chunk: self.chunk, at: number(at), keys }, hash);
         }
         let leaves = self.nodes.leaves.split_off(at);
-        let mut rest = &leaves[..];
-        let parts = std::array::from_fn(|way| {
+        let parts = cut(&leaves, step, |it| &it.leaf.path).map(|own| {
             let at = self.nodes.leaves.len();
-            self.nodes.leaves.extend_from_slice(cut(&mut rest, step, way, |it| &it.leaf.path));
+            self.nodes.leaves.extend_from_slice(own);
             self.settle(at, step + 1, false)
         });
         self.fork(step, parts)
@@ -246,7 +320,7 @@ impl Shape<'_> {
         let hashes = parts.map(|it| it.1);
         // The digests come when all are hashed.
         self.nodes.forks.push(Fork { digests: [NOTHING; 4], parts: parts.map(|it| it.0) });
-        self.made.push(hashes);
+        self.awaiting.push(hashes);
         self.counted.forks += 1;
         (
             Part::Fork { chunk: self.chunk, at: number(self.nodes.forks.len() - 1) },

@@ -114,6 +114,22 @@ fn keys_with_a_long_way_in_common() {
 }
 
 #[test]
+fn what_is_left_of_many_is_as_if_it_had_been_alone() {
+    // So many that they are placed in several parts, of which next to nothing stays.
+    let all: Vec<Path> = (0..3000_u64).map(|n| Path::of(&n.to_be_bytes())).collect();
+    let many = Tree::new().with(all.iter().map(|path| (*path, Some(value(1)))).collect());
+    for left in [0, 1, 2, 3, 4, 5, 8, 20] {
+        let changes = all.iter().enumerate().map(|(n, path)| (*path, (n < left).then(|| value(2))));
+        let few = many.with(changes.collect());
+        let alone = Tree::new().with(all[..left].iter().map(|path| (*path, Some(value(2)))).collect());
+        assert_eq!(few.root(), alone.root(), "{left} of 3000");
+        for path in &all[..left] {
+            assert_eq!(few.get(path), Some(value(2)));
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "a key comes once")]
 fn a_key_comes_once() {
     let _ = Tree::new().with(vec![(Path::of(b"a"), None), (Path::of(b"a"), Some(value(1)))]);

@@ -14,6 +14,8 @@ from synod.client import Client
 from synod.command import SignedCommand
 from synod.entries import Entry, KeyChange, StateChanges
 from synod.errors import (
+    BadStateVector,
+    Behind,
     Conflict,
     ContentMissing,
     Expired,
@@ -50,12 +52,13 @@ from synod.operations import (
 )
 from synod.proofs import Proved
 from synod.receipt import Done, Receipt
+from synod.state_vector import StateVector
 from synod.watch import Watch
 
 __all__ = [
-    "Add", "Client", "CompareAndSet", "Configure", "Conflict", "ContentMissing", "Delete", "DeletePrefix", "Done",
-    "Entry", "Expired", "Forgotten", "Key", "KeyChange", "Node", "NotACommand", "NotFound", "NotPermitted", "NotProved",
-    "OutcomeUnknown", "Problem", "Proved", "Put", "QuotaExceeded", "Receipt", "Refused", "SeqTaken", "SignedCommand",
-    "StateChanges", "StateMismatch", "SynodError", "Txn", "Unavailable", "Unreachable", "Watch", "absent", "changed",
-    "created", "exists", "value",
+    "Add", "BadStateVector", "Behind", "Client", "CompareAndSet", "Configure", "Conflict", "ContentMissing", "Delete",
+    "DeletePrefix", "Done", "Entry", "Expired", "Forgotten", "Key", "KeyChange", "Node", "NotACommand", "NotFound",
+    "NotPermitted", "NotProved", "OutcomeUnknown", "Problem", "Proved", "Put", "QuotaExceeded", "Receipt", "Refused",
+    "SeqTaken", "SignedCommand", "StateChanges", "StateMismatch", "StateVector", "SynodError", "Txn", "Unavailable",
+    "Unreachable", "Watch", "absent", "changed", "created", "exists", "value",
 ]  # fmt: skip

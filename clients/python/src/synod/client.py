@@ -19,12 +19,22 @@ from synod import operations as ops
 from synod import replies
 from synod.command import SignedCommand
 from synod.entries import Entry, bytes_of
-from synod.errors import NotFound, OutcomeUnknown, Problem, SeqTaken, Unreachable, reading, refusal
+from synod.errors import (
+    BadStateVector,
+    NotFound,
+    OutcomeUnknown,
+    Problem,
+    SeqTaken,
+    Unreachable,
+    reading,
+    refusal,
+)
 from synod.keys import Key, digest
 from synod.nodes import Node, Nodes
 from synod.operations import Change, Condition, Text, as_bytes
 from synod.proofs import Proved, verify
 from synod.receipt import Done, Receipt
+from synod.state_vector import StateVector
 from synod.watch import Watch
 
 if sys.version_info >= (3, 11):
@@ -39,6 +49,8 @@ R = TypeVar("R", bound=replies.Reply)
 #: Seconds to open a connection, and for one node's answer; then the same bytes go to another node, which is safe.
 _CONNECT = 2.0
 _ATTEMPT = 10.0
+#: Seconds that a node waits for a state, but no more than half of what is left: so it can still say that it is behind.
+_WAIT = 5.0
 #: How often an operation is signed anew because its seq was taken.
 _SEQ_TRIES = 8
 #: Refusals after which the same bytes may succeed, here or elsewhere.
@@ -56,7 +68,11 @@ class Client:
 
     `nodes`: where they listen. `ca`: the certificate of the cluster's authority. `cluster`: its id, SHA3-256 of the genesis
     document. `app`: the application's number. `timeout`: seconds for a call with all its attempts. `genesis`: the document
-    itself, for `get_proved`.
+    itself, for `get_proved`. `seen`: what was seen before, by other clients as well; one of its own, if none is given.
+
+    Reads are from no state before what was seen, of this application or another one: who has seen one application in some state
+    is told nothing of another one from before that. So a read waits for a node that is behind with an application that it is not
+    about. With `causal=False` it does not, and only this application counts.
     """
 
     def __init__(
@@ -69,14 +85,17 @@ class Client:
         *,
         timeout: float = 30.0,
         genesis: bytes | None = None,
+        seen: StateVector | None = None,
+        causal: bool = True,
     ) -> None:
         self.key = key
         self.genesis = genesis
         self.cluster = cluster
         self.app = app
         self.timeout = timeout
-        #: The highest stateNdx that this client has seen. Its reads do not go back behind it.
-        self.seen = 0
+        #: What was seen of every application. Reads do not go back behind it. Give it, or a token of it, to other clients.
+        self.seen = StateVector() if seen is None else seen
+        self.causal = causal
         self._nodes = Nodes(nodes)
         tls = ssl.create_default_context(cafile=str(ca))
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -86,7 +105,14 @@ class Client:
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], app: str = "kv", *, key: Key | None = None, timeout: float = 30.0
+        cls,
+        path: str | PathLike[str],
+        app: str = "kv",
+        *,
+        key: Key | None = None,
+        timeout: float = 30.0,
+        seen: StateVector | None = None,
+        causal: bool = True,
     ) -> Client:
         """A client by the file that `synod init` writes (`client.toml`), for the application of that name."""
         path = Path(path)
@@ -105,6 +131,8 @@ class Client:
             numbers[app],
             timeout=timeout,
             genesis=genesis,
+            seen=seen,
+            causal=causal,
         )
 
     def close(self) -> None:
@@ -222,12 +250,12 @@ class Client:
             if response.status_code == 200:
                 self._nodes.prefer(node)
                 receipt = Receipt.from_json(answer)
-                self._see(receipt.state_ndx)
+                self.seen.see(self.app, receipt.state_ndx)
                 return receipt
             refused = refusal(answer, _state_ndx(response))
             why = str(refused)
             if refused.receipt is not None:
-                self._see(refused.receipt["stateNdx"])
+                self.seen.see(self.app, refused.receipt["stateNdx"])
                 raise refused
             if refused.code in _TRANSIENT:
                 in_doubt = in_doubt or refused.code in _IN_DOUBT
@@ -285,12 +313,14 @@ class Client:
 
         `at`: in that earlier state. `min`: in that state or a later one, which is waited for; without it, in none before what
         this client has seen.
+
+        Raises `Behind` where no node comes to such a state in time.
         """
         params = self._freshness(min, consistency)
         if at is not None:
             params["at"] = str(at)
         try:
-            response = self._read(self._path(f"/kv/{_segment(as_bytes(key))}"), params)
+            response = self._read(self._path(f"/kv/{_segment(as_bytes(key))}"), params, fresh=True)
         except NotFound as problem:
             if problem.code != "no-such-key":
                 raise
@@ -323,14 +353,15 @@ class Client:
         consistency: Consistency = "local",
     ) -> Iterator[Entry]:
         """Every key that begins so, in their order, page by page. With `at` all pages are of that state; without, a page may be
-        of a later state than the one before."""
+        of a later state than the one before. Raises `Behind` as `get` does."""
         params = self._freshness(min, consistency)
         if at is not None:
             params["at"] = str(at)
-        query = "".join(f"&{name}={value}" for name, value in params.items())
-        path: str | None = f"{self._path('/kv')}?prefix={quote(as_bytes(prefix), safe='')}{query}"
+        path: str | None = _with_query(
+            f"{self._path('/kv')}?prefix={quote(as_bytes(prefix), safe='')}", params
+        )
         while path is not None:
-            page = self._read(path, {}).json()
+            page = self._read(path, {}, fresh=True).json()
             for entry in page["entries"]:
                 yield Entry(
                     bytes_of(entry, "key"), bytes_of(entry, "value"), entry["changed"], page["stateNdx"]
@@ -340,53 +371,79 @@ class Client:
     def watch(
         self, *, prefix: Text | None = None, key: Text | None = None, after: int | None = None
     ) -> Watch:
-        """Follows what changes, of one key or of those that begin so, from behind the state `after`, or from now on."""
+        """Follows what changes, of one key or of those that begin so, from behind the state `after`, or from now on.
+
+        What it gives was seen, of this application alone: a change does not say how far the others were.
+        """
         if key is not None and prefix is not None:
             raise ValueError("watch a key or a prefix")
         name, text = ("key", key) if key is not None else ("prefix", prefix or b"")
         path = self._path(f"/watch?{name}={quote(as_bytes(text), safe='')}")
-        return Watch(self._http, self._nodes, path, after, self.timeout)
+        return Watch(self, path, after)
 
     def await_everywhere(self, state_ndx: int, *, wait: float = 30.0) -> bool:
         """Waits until every node has applied a state; whether they have."""
         path = f"/v1/changes/{self.app}/{state_ndx}"
-        return bool(self._read(path, {"wait": f"{wait:g}"}, wait).json()["everywhere"])
+        return bool(self._read(path, {"wait": f"{wait:g}"}, wait=wait).json()["everywhere"])
 
     def _path(self, rest: str) -> str:
         return f"/v1/apps/{self.app}{rest}"
 
     def _freshness(self, min: int | None, consistency: Consistency) -> dict[str, str]:
         params: dict[str, str] = {} if consistency == "local" else {"consistency": consistency}
-        if least := self.seen if min is None else min:
+        if least := self.seen[self.app] if min is None else min:
             params["min"] = str(least)
         return params
 
-    def _read(self, path: str, params: dict[str, str], wait: float = 0.0) -> httpx.Response:
-        """Reads from the first node that answers."""
+    def _read(
+        self, path: str, params: dict[str, str], *, wait: float = 0.0, fresh: bool = False
+    ) -> httpx.Response:
+        """Reads from the first node that answers. `wait`: seconds that a node may take, beside those of the client. `fresh`: from
+        nothing before what was seen, for which a node waits that is behind."""
         problem: Problem | None = None
         why = "no time was left"
         for node, left in self._nodes.attempts(self.timeout + wait):
+            query, headers = params, {}
+            if fresh:
+                query = {**params, "wait": f"{min(_WAIT, left / 2):.3f}"}
+                headers = self._vector()
             try:
                 response = self._http.get(
-                    f"http://{node.readers}{path}",
-                    params=params or None,
+                    f"http://{node.readers}{_with_query(path, query)}",
+                    headers=headers,
                     timeout=httpx.Timeout(min(wait + _ATTEMPT, left), connect=min(_CONNECT, left)),
                 )
                 if response.status_code == 200:
+                    self._saw(response)
                     self._nodes.prefer(node)
-                    self._see(_state_ndx(response) or 0)
                     return response
                 problem = reading(_json(response), _state_ndx(response))
+                if problem.status not in (503, 504):
+                    # That there is no such key was seen, too.
+                    self._saw(response)
+                    raise problem
             except httpx.TransportError as error:
-                problem, why = None, f"{node.readers}: {error}"
-                continue
-            if problem.status not in (503, 504):
-                raise problem
+                why = f"{node.readers}: {error}"
+        # What a node said tells more than that others say nothing.
         raise problem or Unreachable(f"no node answers: {why}")
 
-    def _see(self, state_ndx: int) -> None:
-        with self._lock:
-            self.seen = max(self.seen, state_ndx)
+    def _vector(self) -> dict[str, str]:
+        """What says that an answer is to be from nothing before what was seen."""
+        return {"state-vector": str(self.seen)} if self.causal else {}
+
+    def _saw(self, answer: httpx.Response) -> None:
+        """Notes what an answer shows."""
+        self.seen.see(self.app, _state_ndx(answer) or 0)
+        try:
+            self.seen.join(answer.headers.get("state-vector", ""))
+        except BadStateVector as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+
+
+def _with_query(path: str, params: dict[str, str]) -> str:
+    """A path with further parameters, of ASCII alone."""
+    query = "&".join(f"{name}={value}" for name, value in params.items())
+    return path if not query else f"{path}{'&' if '?' in path else '?'}{query}"
 
 
 def _segment(key: bytes) -> str:

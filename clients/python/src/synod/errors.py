@@ -15,6 +15,15 @@ class NotProved(SynodError):
     """An answer was to be proved from the genesis document on, and is not: nothing of it may be believed."""
 
 
+class BadStateVector(SynodError, ValueError):
+    """A text is no `StateVector`."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(
+            f'{token!r} is no state vector: a list of appNdx and stateNdx is expected, as in "1=7, 2=5", each application once'
+        )
+
+
 class Unreachable(SynodError):
     """No node answered. A command was not executed: no node took it."""
 
@@ -56,6 +65,11 @@ class Forgotten(Problem):
     def oldest(self) -> int | None:
         oldest = self.body.get("oldest")
         return None if oldest is None else int(oldest)
+
+
+class Behind(Problem):
+    """No node that answers came to a state in time that this client has seen, or that `min` or `at` asks for. Ask again; where
+    none ever does, that state is of another cluster."""
 
 
 class Refused(Problem):
@@ -139,5 +153,6 @@ def refusal(body: dict[str, Any], state_ndx: int | None = None) -> Refused:
 def reading(body: dict[str, Any], state_ndx: int | None = None) -> Problem:
     """The problem of a read."""
     status = body.get("status")
-    kind = {404: NotFound, 410: Forgotten}.get(status, Problem) if isinstance(status, int) else Problem
+    kinds = {404: NotFound, 410: Forgotten, 504: Behind}
+    kind = kinds.get(status, Problem) if isinstance(status, int) else Problem
     return kind(body, state_ndx)

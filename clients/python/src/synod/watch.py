@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from synod.entries import StateChanges
 from synod.errors import Forgotten, Unreachable, reading
-from synod.nodes import Node, Nodes
+from synod.nodes import Node
+
+if TYPE_CHECKING:
+    from synod.client import Client
 
 #: Seconds without a byte after which a node is given up: it says each 15 s how far it is.
 _SILENCE = 40.0
@@ -23,12 +26,10 @@ class Watch:
     Raises `Forgotten` where the history does not go back so far: read the present state, and watch from there.
     """
 
-    def __init__(
-        self, http: httpx.Client, nodes: Nodes, path: str, after: int | None, timeout: float
-    ) -> None:
+    def __init__(self, client: Client, path: str, after: int | None) -> None:
         #: Everything up to this stateNdx was given out: `after` of a watch that goes on where this one is left.
         self.through = after
-        self._http, self._nodes, self._path, self._timeout = http, nodes, path, timeout
+        self._client, self._app, self._path = client, client.app, path
         self._changes = self._follow()
 
     def __iter__(self) -> Watch:
@@ -52,7 +53,7 @@ class Watch:
     def _follow(self) -> Generator[StateChanges, None, None]:
         while True:
             why = "no time was left"
-            for node, _ in self._nodes.attempts(self._timeout):
+            for node, _ in self._client._nodes.attempts(self._client.timeout):
                 was_through = self.through
                 try:
                     yield from self._at(node)
@@ -67,10 +68,10 @@ class Watch:
     def _at(self, node: Node) -> Iterator[StateChanges]:
         """What one node tells, as long as it does."""
         after = "" if self.through is None else f"&after={self.through}"
-        request = self._http.stream(
+        request = self._client._http.stream(
             "GET",
             f"http://{node.readers}{self._path}{after}",
-            headers={"accept": "text/event-stream"},
+            headers={"accept": "text/event-stream", **self._client._vector()},
             timeout=httpx.Timeout(_SILENCE, connect=2.0),
         )
         with request as response:
@@ -81,20 +82,25 @@ class Watch:
                     # It stops, or has not come so far: another one goes on.
                     return
                 raise problem
-            self._nodes.prefer(node)
+            self._client._saw(response)
+            self._client._nodes.prefer(node)
             for event, data in _events(response):
                 if event == "change":
                     changes = StateChanges.from_json(data)
-                    self.through = changes.state_ndx
+                    self._goes_on(changes.state_ndx)
                     yield changes
                 elif event == "bookmark":
-                    self.through = data["stateNdx"]
+                    self._goes_on(data["stateNdx"])
                 elif event == "end":
                     problem = reading(data)
                     if isinstance(problem, Forgotten):
                         raise problem
                     # The node stops, or we were too slow: go on where we are.
                     return
+
+    def _goes_on(self, through: int) -> None:
+        self.through = through
+        self._client.seen.see(self._app, through)
 
 
 def _events(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
