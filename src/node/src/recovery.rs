@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use synod_auth::{Genesis, GenesisApp, TlsIdentity};
 use synod_gateway::{AppDoor, AppPublisher, ReadQuestions};
-use synod_journal::{Journal, ReadError};
+use synod_journal::ReadError;
 use synod_machine::{Machine, View};
 use synod_types::limits::{ACCEPTED_BYTES_MAX, ACCEPTED_SLOTS_MAX, CATCH_UP_BYTES_MAX};
-use synod_types::{AppNdx, Ballot, ClusterId, Configuration, Epoch, Recovered, Slot, Statement, Versions};
+use synod_types::{AppNdx, Ballot, ClusterId, Configuration, Epoch, Recovered, Slot, Statement};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -23,7 +23,7 @@ use crate::divergence::Evidence;
 use crate::driver::Input;
 use crate::lanes::{Lanes, Maker};
 use crate::snapshots::disk::Kept;
-use crate::snapshots::pace::{Every, Pace};
+use crate::snapshots::pace::Pace;
 use crate::snapshots::restoring::restore;
 use crate::snapshots::task::App as SnapshotApp;
 use crate::snapshots::{Ask as SnapshotAsk, Snapshots, origin};
@@ -70,26 +70,16 @@ impl Recovery<'_> {
         recovered: &mut Recovered,
         held: Held,
     ) -> Result<Room, StartError> {
-        let &Recovery { config, genesis, cluster, identity, disk, lanes, .. } = self;
+        let &Recovery { config, genesis, disk, lanes, .. } = self;
         let mut kept: Vec<Kept> =
             disk.kept.iter().filter(|kept| kept.checkpoint().app == app.ndx).cloned().collect();
         let maker = lanes.maker(app);
-        let found = Found {
-            genesis,
-            cluster,
-            app,
-            maker: &maker,
-            kept: &kept,
-            chunks: &disk.chunks,
-            journal: &disk.journal,
-            levels: config.program.levels,
-            certified: held.newest().map(|newest| newest.statement),
-            every: config.certificates.every_commands,
-        };
+        let certified = held.newest().map(|newest| newest.statement);
+        let found = Found { from: self, maker: &maker, kept: &kept, certified };
         let Replayed { snapshot, mut machine, pace, due, marks, signed, certified, chosen } =
-            found.replay(recovered, config.snapshots)?;
+            found.replay(recovered)?;
         let origin = genesis.origin_of(app.ndx).copied();
-        origin::vouch(origin.as_ref(), snapshot, &mut kept, &disk.folder, cluster, identity)
+        origin::vouch(origin.as_ref(), snapshot, &mut kept, &disk.folder, self.cluster, self.identity)
             .map_err(|source| StartError::Snapshots { path: config.data_dir.clone(), source })?;
         due.into_iter().for_each(|view| self.snapshots.tell(SnapshotAsk::Due(Arc::new(view))));
         self.cosigning.begin(app.ndx, held, certified);
@@ -125,20 +115,12 @@ impl Recovery<'_> {
 
 /// What a node has of one application when it starts.
 struct Found<'a> {
-    genesis: &'a Genesis,
-    cluster: ClusterId,
-    app: &'a GenesisApp,
+    from: &'a Recovery<'a>,
     maker: &'a Maker,
     /// Snapshots, oldest first.
     kept: &'a [Kept],
-    chunks: &'a Content,
-    journal: &'a Journal,
-    /// By the rules of which levels this program can execute.
-    levels: Versions,
     /// The newest certificate of a state.
     certified: Option<Statement>,
-    /// Commands from one state that is signed to the next.
-    every: u64,
 }
 
 /// What that comes to.
@@ -162,25 +144,27 @@ struct Replayed {
 impl Found<'_> {
     /// The machine with everything applied that snapshots and journal hold as chosen. What cannot be read is fetched from
     /// the other nodes later: the core is told that it may have been accepted.
-    fn replay(&self, recovered: &mut Recovered, every: Every) -> Result<Replayed, StartError> {
+    fn replay(&self, recovered: &mut Recovered) -> Result<Replayed, StartError> {
         let begun = Instant::now();
-        let Found { app, .. } = *self;
+        let &Recovery { config, genesis, cluster, disk, .. } = self.from;
+        let app = self.maker.app();
         let newest = self.newest_snapshot(recovered)?;
         let snapshot_ms = begun.elapsed().as_millis();
         let snapshot = newest.as_ref().map(|machine| machine.state().applied);
         let mut machine = match newest {
             Some(machine) => machine,
             None => {
-                let machine = self.maker.machine(self.genesis, self.cluster);
+                let machine = self.maker.machine(genesis, cluster);
                 let machine = machine
                     .ok_or_else(|| StartError::UnknownKind { app: app.ndx, kind: app.kind.clone() })?;
-                machine.with_levels(self.levels)?
+                machine.with_levels(config.program.levels)?
             }
         };
         let is_elsewhere = machine.state().app.apart().is_some();
         let mut configuration = machine.state().configuration.clone();
-        let mut pace = Pace::new(every, machine.state());
-        let mut marks = Marks::new(self.every, self.genesis.first_voters(), machine.state());
+        let mut pace = Pace::new(config.snapshots, machine.state());
+        let every = config.certificates.every_commands;
+        let mut marks = Marks::new(every, genesis.first_voters(), machine.state());
         let (mut signed, mut epoch_began, mut certified) = (None, None, None);
         let (mut due, mut told) = (None, Instant::now());
         let first = machine.state().applied;
@@ -192,7 +176,7 @@ impl Found<'_> {
             let decrees = if slot < recovered.cut {
                 Vec::new()
             } else {
-                match self.journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
+                match disk.journal.read_blocking(app.ndx, slot.next(), chosen, CATCH_UP_BYTES_MAX) {
                     Ok(decrees) => decrees,
                     Err(ReadError::Damaged { .. }) => Vec::new(),
                     Err(source) => return Err(StartError::Replay { app: app.ndx, source }),
@@ -257,8 +241,9 @@ impl Found<'_> {
         room = room.saturating_sub(recovered.accepted.values().map(|(_, decree)| decree.len()).sum());
         let first = recovered.chosen.next().next();
         let last = Slot(recovered.known.0.min(first.0 + ACCEPTED_SLOTS_MAX));
+        let (app, journal) = (self.maker.app().ndx, &self.from.disk.journal);
         for slot in (first.0..=last.0).map(Slot) {
-            let Ok(read) = self.journal.read_blocking(self.app.ndx, slot, slot, CATCH_UP_BYTES_MAX) else {
+            let Ok(read) = journal.read_blocking(app, slot, slot, CATCH_UP_BYTES_MAX) else {
                 continue;
             };
             for (slot, _, decree) in read {
@@ -271,10 +256,12 @@ impl Found<'_> {
 
     /// The state of the newest snapshot that can be read, if the log goes on where it ends.
     fn newest_snapshot(&self, recovered: &Recovered) -> Result<Option<Machine>, StartError> {
+        let &Recovery { config, genesis, cluster, disk, .. } = self.from;
+        let (app, levels) = (self.maker.app().ndx, config.program.levels);
+        let origin = genesis.origin_of(app);
         for kept in self.kept.iter().rev().filter(|kept| kept.checkpoint().slot >= recovered.cut) {
-            let read = |key| self.chunks.read_blocking(key).ok_or("it is not here");
-            let (app, origin) = (self.app.ndx, self.genesis.origin_of(self.app.ndx));
-            match restore(self.cluster, kept.checkpoint(), self.maker, self.levels, origin, read) {
+            let read = |key| disk.chunks.read_blocking(key).ok_or("it is not here");
+            match restore(cluster, kept.checkpoint(), self.maker, levels, origin, read) {
                 Ok(machine) => return Ok(Some(machine)),
                 // It is whole: going on without it would be to forget what this node knows.
                 Err(why) if why.is_too_new() => return Err(StartError::TooNew { app, why }),
