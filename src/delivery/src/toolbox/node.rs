@@ -278,8 +278,9 @@ impl Node {
             self.counters.malformed += 1;
             return;
         }
-        let gone = stream.learn(&message);
-        self.give_up_as_well(gone, effects);
+        for life in stream.learn(&message) {
+            self.give_up(life, effects);
+        }
         let Some(stream) = self.streams.map.get_mut(&source) else { return };
         if !stream.seen.contains(number) && !stream.has_room(number) {
             self.counters.no_room += 1;
@@ -321,7 +322,7 @@ impl Node {
         }
         // What counts as settled because somebody was given up, is not to be heard from here by who was.
         if !self.settings.broken.is(Fault::SettledWithoutGivingUp) {
-            self.give_up_as_well(given_up.iter().copied(), effects);
+            given_up.iter().for_each(|&life| self.give_up(life, effects));
         }
         let Some(peer) = self.peers.0.get_mut(&life.node) else { return };
         let mut is_news = false;
@@ -498,10 +499,6 @@ impl Node {
             self.lose(life, State::GivenUp { incarnation: life.incarnation });
             effects.push(Effect::GaveUp(life));
         }
-    }
-
-    fn give_up_as_well(&mut self, lives: impl IntoIterator<Item = Life>, effects: &mut Vec<Effect>) {
-        lives.into_iter().for_each(|life| self.give_up(life, effects));
     }
 
     /// Was given up.
