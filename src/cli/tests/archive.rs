@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use synod_auth::{Algorithm, GenesisApp, SigningKey, sign_checkpoint};
 use synod_client::{CommandOptions, Timeouts};
-use synod_cluster::{Cluster, KV, eventually, put};
+use synod_cluster::{Cluster, KV, put};
 use synod_types::{AppNdx, Certificate, Digest, wire};
 
 /// Commands from one snapshot to the next: the fewest that a configuration takes.
@@ -197,13 +197,8 @@ async fn members_that_came_since_genesis_count_as_far_as_that_is_proved() {
         often(&cluster.founded.nodes[node].config);
         cluster.spawn(node);
         cluster.ready(node).await;
-        let id = cluster.founded.nodes[node].id.to_string();
-        eventually("it asks to become a member", async || {
-            let pending = cluster.expect_json(0, "member pending");
-            pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
-        })
-        .await;
-        let accepted = cluster.expect_json(0, &format!("member accept {name} --id {}", &id[..12]));
+        cluster.asks(node).await;
+        let accepted = cluster.expect_json(0, &format!("member accept {name} --id {}", cluster.digits(node)));
         assert_eq!(accepted["settled"]["reached"], true, "{accepted}");
     }
     let removed = cluster.expect_json(0, "member remove node1");

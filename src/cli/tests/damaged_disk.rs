@@ -66,10 +66,9 @@ async fn what_a_node_cannot_mend_on_its_disk_it_has_again_when_it_is_replaced() 
             cluster.prepare_again(DAMAGED);
             cluster.spawn(DAMAGED);
             cluster.ready(DAMAGED).await;
-            let (name, id) =
-                (cluster.name(DAMAGED).to_owned(), cluster.founded.nodes[DAMAGED].id.to_string());
+            let (name, digits) = (cluster.name(DAMAGED), cluster.digits(DAMAGED));
             let accepted =
-                cluster.expect_json(0, &format!("member accept {name} --id {} --replaces {name}", &id[..12]));
+                cluster.expect_json(0, &format!("member accept {name} --id {digits} --replaces {name}"));
             assert_eq!(accepted["settled"]["reached"], true, "{accepted}");
             replaced += 1;
         }

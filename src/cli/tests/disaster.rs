@@ -244,16 +244,8 @@ async fn a_backup_under_writes_is_restored_to_new_nodes_and_to_the_same() {
     let added = three.prepare("node4");
     three.spawn(added);
     three.ready(added).await;
-    let id = three.founded.nodes[added].id.to_string();
-    eventually("it asks to become a member", async || {
-        three.expect_json(0, "member pending")["applicants"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|one| one["id"] == *id)
-    })
-    .await;
-    let accepted = three.expect_json(0, &format!("member accept node4 --id {}", &id[..12]));
+    three.asks(added).await;
+    let accepted = three.expect_json(0, &format!("member accept node4 --id {}", three.digits(added)));
     assert_eq!(accepted["settled"]["reached"], true, "{accepted}");
     // And so do backups.
     let again = three.expect_json(0, "backup --to again.synod");

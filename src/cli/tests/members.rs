@@ -132,11 +132,6 @@ fn pending(cluster: &Cluster) -> Vec<Value> {
     cluster.expect_json(0, "member pending")["applicants"].as_array().unwrap().clone()
 }
 
-/// The first digits of a node's id, as its owner reads them on its host.
-fn digits(cluster: &Cluster, node: usize) -> String {
-    cluster.founded.nodes[node].id.to_string()[..12].to_owned()
-}
-
 /// Prepares nodes, starts them, and waits until they ask to become members.
 async fn bring(cluster: &mut Cluster, names: &[&str]) -> Vec<usize> {
     let nodes: Vec<usize> = names.iter().map(|name| cluster.prepare(name)).collect();
@@ -158,7 +153,7 @@ async fn bring(cluster: &mut Cluster, names: &[&str]) -> Vec<usize> {
 }
 
 fn accept(cluster: &Cluster, node: usize) -> u64 {
-    let command = format!("member accept {} --id {}", cluster.name(node), digits(cluster, node));
+    let command = format!("member accept {} --id {}", cluster.name(node), cluster.digits(node));
     settled(cluster, &command)
 }
 
@@ -319,7 +314,7 @@ async fn a_node_that_lost_its_disk_is_replaced_and_a_stranger_is_turned_away() {
     .await;
     let (text, _) = cluster.expect(0, "status");
     assert!(text.contains("has another key than the node2 that is known"), "{text}");
-    let digits = digits(&cluster, 1);
+    let digits = cluster.digits(1);
     let (_, said) = cluster.expect(2, &format!("member accept node2 --id {digits}"));
     assert!(said.contains(&format!("synod member accept node2 --id {digits} --replaces node2")), "{said}");
     let took = settled(&cluster, &format!("member accept node2 --id {digits} --replaces node2"));

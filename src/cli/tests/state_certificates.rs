@@ -85,13 +85,8 @@ async fn the_last_write_of_a_quiet_cluster_is_proved_offline_also_after_a_node_i
     cluster.prepare_again(1);
     cluster.spawn(1);
     cluster.ready(1).await;
-    let digits = cluster.founded.nodes[1].id.to_string()[..12].to_owned();
-    eventually("it asks to become a member", async || {
-        let pending = cluster.expect_json(0, "member pending");
-        let id = cluster.founded.nodes[1].id.to_string();
-        pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
-    })
-    .await;
+    cluster.asks(1).await;
+    let digits = cluster.digits(1);
     let made = cluster.expect_json(0, &format!("member accept node2 --id {digits} --replaces node2"));
     assert_eq!(made["settled"]["reached"], true, "{made}");
     let second = write(&cluster, "b").await;
@@ -144,13 +139,8 @@ async fn what_proves_the_members_is_had_again_when_it_is_damaged() {
     let added = cluster.prepare("node4");
     cluster.spawn(added);
     cluster.ready(added).await;
-    let id = cluster.founded.nodes[added].id.to_string();
-    eventually("it asks to become a member", async || {
-        let pending = cluster.expect_json(0, "member pending");
-        pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
-    })
-    .await;
-    cluster.expect(0, &format!("member accept node4 --id {}", &id[..12]));
+    cluster.asks(added).await;
+    cluster.expect(0, &format!("member accept node4 --id {}", cluster.digits(added)));
     write(&cluster, "a").await;
     eventually("it can prove who the members are", async || proves_members(&cluster, 2).await).await;
     let files = fs::read_dir(cluster.data_dir(2).join("certificates")).unwrap();

@@ -568,6 +568,21 @@ impl Cluster {
         &self.founded.nodes[n].plan.name
     }
 
+    /// The first digits of a node's id, as its owner reads them on its host and an administrator names it.
+    pub fn digits(&self, n: usize) -> String {
+        self.founded.nodes[n].id.to_string()[..12].to_owned()
+    }
+
+    /// Waits until a node that runs asks to become a member, as `synod member pending` says.
+    pub async fn asks(&self, n: usize) {
+        let id = self.founded.nodes[n].id.to_string();
+        eventually("it asks to become a member", async || {
+            let pending = self.expect_json(0, "member pending");
+            pending["applicants"].as_array().unwrap().iter().any(|one| one["id"] == *id)
+        })
+        .await;
+    }
+
     /// Everything that a node has logged.
     pub fn log(&self, n: usize) -> String {
         fs::read_to_string(self.founded.nodes[n].config.with_extension("log")).unwrap_or_default()
