@@ -105,7 +105,7 @@ fn process() -> Result<(Process, Arc<Lane>), Box<dyn std::error::Error>> {
     let (stream, _) = listener.accept()?;
     std::fs::remove_file(&path)?;
     let (link, _): (Link, Hello) = Link::accept(stream, Duration::from_secs(10))?;
-    let lane = Lane::new("counter", |_| {});
+    let lane = Lane::new("counter", synod_lane::no_aside, |_| {});
     lane.attach(link, Welcome { version: 1, app: 1, name: "counter".to_owned() }, false)?;
     Ok((process, lane))
 }

@@ -34,7 +34,7 @@ struct Node {
 impl Node {
     fn new() -> Node {
         let (tell, told) = mpsc::channel();
-        let lane = Lane::new("counter", move |presence| {
+        let lane = Lane::new("counter", synod_lane::no_aside, move |presence| {
             // Who is not there any more needs not be told.
             let _ = tell.send(presence);
         });

@@ -14,7 +14,7 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use synod_types::limits::{
 use synod_types::{Digest, Refusal, StateNdx};
 use tracing::{error, info, warn};
 
-use crate::link::{Link, LinkError};
+use crate::link::{Aside, Link, LinkError, no_aside, step_aside};
 use crate::message::{Answer, Batch, Blob, Command, Question, Reception, Welcome};
 use crate::tail::{Executed, Tail};
 
@@ -51,6 +51,8 @@ pub struct Lane {
     checks: AtomicBool,
     /// How long the worker may say that its snapshot is not made yet.
     keep_max: Duration,
+    /// Where whoever asks the worker waits for it.
+    aside: Aside,
     state: Mutex<State>,
     /// Closes the connection while somebody waits for it. Never held with anything else.
     breaker: Mutex<Breaker>,
@@ -123,15 +125,24 @@ pub enum AttachError {
 
 impl Lane {
     /// A lane without a worker, for an application of this kind. `tell` is called with what becomes of the worker, from within
-    /// other calls, and must not wait.
-    pub fn new(kind: &str, tell: impl Fn(Presence) + Send + Sync + 'static) -> Arc<Lane> {
-        Lane::within(kind, Duration::from_millis(LANE_KEEP_MS_MAX), tell)
+    /// other calls, and must not wait. Whoever executes and asks here waits `aside` for what takes longer than a moment.
+    pub fn new(kind: &str, aside: Aside, tell: impl Fn(Presence) + Send + Sync + 'static) -> Arc<Lane> {
+        Lane::made(kind, Duration::from_millis(LANE_KEEP_MS_MAX), aside, tell)
     }
 
-    /// The same, whose worker may take at most `keep_max` to make a snapshot.
+    /// The same, for threads that nobody misses, and whose worker may take at most `keep_max` to make a snapshot.
     pub fn within(
         kind: &str,
         keep_max: Duration,
+        tell: impl Fn(Presence) + Send + Sync + 'static,
+    ) -> Arc<Lane> {
+        Lane::made(kind, keep_max, no_aside, tell)
+    }
+
+    fn made(
+        kind: &str,
+        keep_max: Duration,
+        aside: Aside,
         tell: impl Fn(Presence) + Send + Sync + 'static,
     ) -> Arc<Lane> {
         Arc::new(Lane {
@@ -139,6 +150,7 @@ impl Lane {
             kind: Box::leak(kind.to_owned().into_boxed_str()),
             checks: AtomicBool::new(false),
             keep_max,
+            aside,
             state: Mutex::default(),
             breaker: Mutex::default(),
             tell: Box::new(tell),
@@ -220,7 +232,13 @@ impl Lane {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // What is in the middle of something has no link any more, or is made ready again.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(why)) => why.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                step_aside(self.aside, || self.state.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -246,8 +264,7 @@ impl Lane {
     /// Asks the worker.
     fn ask(&self, state: &mut State, question: &Question) -> Result<Answer, Away> {
         let link = state.link.as_mut().ok_or(Away::Gone)?;
-        let asked = link.send(question).and_then(|()| link.receive());
-        match asked {
+        match link.ask(question, self.aside) {
             Ok(Answer::Failed(why)) => {
                 self.lose(state, &LinkError::Failed(why));
                 Err(Away::Gone)
@@ -305,6 +322,10 @@ impl Lane {
         if state.is_ready {
             return Ok(());
         }
+        step_aside(self.aside, || self.bring_there(state))
+    }
+
+    fn bring_there(&self, state: &mut State) -> Result<(), Away> {
         self.tell_to(state, &Question::Reset)?;
         if let Some(snapshot) = state.tail.snapshot.clone() {
             let (mut from, last) = (0, snapshot.len());
@@ -415,13 +436,15 @@ impl Lane {
         if state.keeping.is_none() {
             self.keep(state, None)?;
         }
-        loop {
-            match self.fetch(state)? {
-                Fetched::All => return Ok(()),
-                Fetched::Piece => {}
-                Fetched::Nothing => std::thread::sleep(LATER),
+        step_aside(self.aside, || {
+            loop {
+                match self.fetch(state)? {
+                    Fetched::All => return Ok(()),
+                    Fetched::Piece => {}
+                    Fetched::Nothing => std::thread::sleep(LATER),
+                }
             }
-        }
+        })
     }
 }
 

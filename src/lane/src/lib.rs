@@ -6,7 +6,8 @@
 //! limits, and has to come to the outcomes that the first one came to.
 //!
 //! Nothing here opens a socket or starts a process, and nothing needs a runtime: calls wait, each at most as long as a worker may
-//! take for an answer. Whose peer may be whose is decided before a socket gets here (`src/node/src/lanes.rs`).
+//! take for an answer, and whoever has a runtime says how a thread steps [`Aside`] for it. Whose peer
+//! may be whose is decided before a socket gets here (`src/node/src/lanes.rs`).
 //!
 //! Front ends in processes of their own ask a node in the same frames: [`front`]. They send each other messages, also from one host to
 //! another: [`yard`].
@@ -22,4 +23,4 @@ mod tail;
 pub mod yard;
 
 pub use lane::{Lane, LaneApp, Presence};
-pub use link::{Link, LinkError, decode, encode};
+pub use link::{Aside, Link, LinkError, decode, encode, no_aside};

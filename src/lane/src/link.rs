@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synod_types::frame::{FrameReader, FrameTooLarge, put_frame};
@@ -17,6 +19,28 @@ use crate::message::{BadAnswer, Encoding};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long an answer is waited for before whoever asks steps [`Aside`]: longer than a process at hand needs for little work, and no
+/// longer than executing a decree takes here.
+const MOMENT: Duration = Duration::from_micros(500);
+/// Bytes of a frame that the socket takes at once, as nothing else is under way.
+const TAKEN_AT_ONCE: usize = 16 << 10;
+
+/// Does work that may wait for long, so that the thread that does it is not missed: on a runtime, by having another one take its
+/// place, which costs more than a moment's waiting.
+pub type Aside = fn(&mut dyn FnMut());
+
+/// For threads that nobody misses.
+pub fn no_aside(work: &mut dyn FnMut()) {
+    work();
+}
+
+/// Steps aside for this work, and gives what came of it.
+pub(crate) fn step_aside<T>(aside: Aside, work: impl FnOnce() -> T) -> T {
+    let (mut work, mut done) = (Some(work), None);
+    aside(&mut || done = work.take().map(|work| work()));
+    done.expect("an aside does the work")
+}
 
 /// Why a lane is over.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +136,35 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; the stream is then of no use any more, unless the frame is too large.
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<(), LinkError> {
-        let out = encode(self.encoding, message)?;
-        let (begun, mut left) = (Instant::now(), &out[..]);
+        self.send_frame(&encode(self.encoding, message)?)
+    }
+
+    /// Sends a frame and takes the next one. What takes longer than a moment is done `aside`.
+    ///
+    /// # Errors
+    /// As [`Link::send`] and [`Link::receive`].
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        question: &Q,
+        aside: Aside,
+    ) -> Result<A, LinkError> {
+        let out = encode(self.encoding, question)?;
+        let mut frame = None;
+        if out.len() <= TAKEN_AT_ONCE {
+            self.send_frame(&out)?;
+            frame = self.frame_within(MOMENT)?;
+        } else {
+            step_aside(aside, || self.send_frame(&out))?;
+        }
+        let frame = match frame {
+            Some(frame) => frame,
+            None => step_aside(aside, || self.frame())?,
+        };
+        decode(self.encoding, &frame).map_err(LinkError::Malformed)
+    }
+
+    fn send_frame(&mut self, frame: &[u8]) -> Result<(), LinkError> {
+        let (begun, mut left) = (Instant::now(), frame);
         while !left.is_empty() {
             let written = self.stream.write(left);
             match self.moved(written, begun)? {
@@ -165,6 +216,34 @@ impl Link {
         }
     }
 
+    /// The next frame, if all of it comes so soon.
+    fn frame_within(&mut self, time: Duration) -> Result<Option<Bytes>, LinkError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(frame) = self.frames.next_frame()? {
+                return Ok(Some(frame));
+            }
+            let left = time.saturating_sub(begun.elapsed());
+            if left.is_zero() || !self.is_readable_within(left)? {
+                return Ok(None);
+            }
+            let read = self.stream.read(&mut self.buffer);
+            if let Some(bytes) = self.moved(read, begun)? {
+                self.frames.push(&self.buffer[..bytes]);
+            }
+        }
+    }
+
+    fn is_readable_within(&self, time: Duration) -> Result<bool, LinkError> {
+        let time = Timespec::try_from(time).expect("it is short");
+        match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&time)) {
+            Ok(ready) => Ok(ready > 0),
+            // Whoever waits on finds out.
+            Err(Errno::INTR) => Ok(false),
+            Err(why) => Err(LinkError::Io(why.into())),
+        }
+    }
+
     /// How many bytes a call moved; `None`: it was interrupted.
     fn moved(&self, moved: io::Result<usize>, begun: Instant) -> Result<Option<usize>, LinkError> {
         let late = self.patience.filter(|patience| begun.elapsed() > *patience);
@@ -211,5 +290,73 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, frame: &[u8]) -> Result<T
     match encoding {
         Encoding::Json => serde_json::from_slice(frame).map_err(|why| why.to_string()),
         Encoding::MessagePack => rmp_serde::from_slice(frame).map_err(|why| why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        /// The other end's turn, which comes when this thread steps aside.
+        static OTHER_END: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    }
+
+    fn other_ends_turn(work: &mut dyn FnMut()) {
+        if let Some(turn) = OTHER_END.take() {
+            turn();
+        }
+        work();
+    }
+
+    fn nobody_steps_aside(_: &mut dyn FnMut()) {
+        panic!("the answer is there");
+    }
+
+    fn ends() -> (Link, UnixStream) {
+        let (stream, other) = UnixStream::pair().unwrap();
+        (Link::new(stream, Encoding::Json, Some(Duration::from_secs(60))).unwrap(), other)
+    }
+
+    #[test]
+    fn an_answer_that_comes_at_once_is_taken_where_it_is_asked_for() {
+        let (mut link, mut other) = ends();
+        other.write_all(&encode(Encoding::Json, "answer").unwrap()).unwrap();
+        assert_eq!(link.ask::<_, String>(&"question", nobody_steps_aside).unwrap(), "answer");
+    }
+
+    #[test]
+    fn one_that_takes_longer_is_waited_for_aside() {
+        let (mut link, mut other) = ends();
+        let answer = encode(Encoding::Json, "answer").unwrap();
+        let (begin, rest) = answer.split_at(6);
+        let rest = rest.to_vec();
+        other.write_all(begin).unwrap();
+        OTHER_END.set(Some(Box::new(move || other.write_all(&rest).unwrap())));
+        assert_eq!(link.ask::<_, String>(&"question", other_ends_turn).unwrap(), "answer");
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_at_once_is_sent_aside() {
+        let (mut link, mut other) = ends();
+        let question = "q".repeat(4 << 20);
+        OTHER_END.set(Some(Box::new(move || {
+            std::thread::spawn(move || {
+                let mut answering = Link::new(other.try_clone().unwrap(), Encoding::Json, None).unwrap();
+                let asked: String = answering.receive().unwrap();
+                other.write_all(&encode(Encoding::Json, &asked.len()).unwrap()).unwrap();
+            });
+        })));
+        assert_eq!(link.ask::<_, usize>(&question, other_ends_turn).unwrap(), 4 << 20);
+    }
+
+    #[test]
+    fn whoever_hangs_up_is_gone_at_once() {
+        let (mut link, other) = ends();
+        drop(other);
+        let asked = link.ask::<_, String>(&"question", nobody_steps_aside);
+        assert!(matches!(asked, Err(LinkError::Closed)), "{asked:?}");
     }
 }

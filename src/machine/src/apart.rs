@@ -18,7 +18,8 @@ use synod_types::{CommandId, CommanderId, Outcome, Refusal, Seq, SignedCommand, 
 use crate::application::{Application, Context, QueryError};
 use crate::machine::{Admitted, Applied, Machine};
 
-/// The way to an application in another process. Every call may wait for it, so none belongs where nothing may wait.
+/// The way to an application in another process. Every call may wait for it; where nothing may wait for long, the way there
+/// is one that has other work done meanwhile.
 pub trait Apart {
     /// Execution goes on from the state that this application was restored to, or from nothing. Called once, before
     /// anything is executed, and again where another state takes the place of this one.

@@ -78,7 +78,7 @@ pub(crate) async fn run<F>(
         apply_seconds,
         results,
     };
-    applier.begin();
+    applier.machine().begin();
     // First of all for what the journal's replay made: a file of it may have been lost.
     while applier.supply(&obtain).await {
         applier.show();

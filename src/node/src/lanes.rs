@@ -32,6 +32,7 @@ use synod_types::limits::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
@@ -181,14 +182,18 @@ fn open(config: &LaneConfig, app: &GenesisApp, data_dir: &Path) -> Result<Open, 
     let (socket, listener) = listen(config.socket.as_deref(), data_dir, &name, config.group)?;
     let (tell, presence) = watch::channel(Presence::Away);
     let labels = [("app", app.ndx.to_string())];
-    let lane = Lane::new(&app.kind, move |presence| {
-        let is_there = presence == Presence::There;
-        metrics::gauge!("synod_lane_up", &labels).set(if is_there { 1.0 } else { 0.0 });
-        if is_there {
-            metrics::counter!("synod_lane_processes_total", &labels).increment(1);
-        }
-        tell.send_replace(presence);
-    });
+    let lane = Lane::new(
+        &app.kind,
+        |work| block_in_place(work),
+        move |presence| {
+            let is_there = presence == Presence::There;
+            metrics::gauge!("synod_lane_up", &labels).set(if is_there { 1.0 } else { 0.0 });
+            if is_there {
+                metrics::counter!("synod_lane_processes_total", &labels).increment(1);
+            }
+            tell.send_replace(presence);
+        },
+    );
     let admitted = Admitted::of(&config.users, config.group);
     Ok(Open { lane, presence, listener, socket, admitted, app: app.clone(), config: config.clone() })
 }

@@ -27,6 +27,7 @@ const WRITERS: usize = 8;
 /// Of the measurement: clients, rounds of each kind, and how long one is.
 const CLIENTS: usize = 128;
 const ROUNDS: usize = 5;
+const LONE_COMMANDS: usize = 2_000;
 const ROUND: Duration = Duration::from_secs(2);
 
 const PATIENT: Timeouts = Timeouts {
@@ -316,6 +317,21 @@ async fn measured(clients: &[Client], app: AppNdx, work: &Bytes) -> (f64, f64) {
     (rate, took[took.len() / 2] * 1e6)
 }
 
+/// What a lone command takes with each of two applications in µs, the median: now one, now the other, so that whatever else the
+/// machine does concerns both.
+async fn taken_in_turn(client: &Client, works: [(AppNdx, &Bytes); 2]) -> [f64; 2] {
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..LONE_COMMANDS {
+        for ((app, work), took) in works.into_iter().zip(&mut took) {
+            let asked = Instant::now();
+            let receipt = client.execute(app, work.clone(), CommandOptions::default()).await.unwrap();
+            assert!(matches!(receipt.outcome, Outcome::Done(_)), "{receipt:?}");
+            took.push(asked.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    took.map(median)
+}
+
 fn median(mut of: Vec<f64>) -> f64 {
     of.sort_by(f64::total_cmp);
     of[of.len() / 2]
@@ -341,8 +357,15 @@ async fn through_a_lane_and_without() {
         clients.push(cluster.client(key, 0, PATIENT));
     }
     let here: Bytes = KvOp::Add { key: Bytes::from_static(b"a"), delta: 1 }.encode().into();
+    for _ in 0..ROUNDS {
+        let [inside, apart] = taken_in_turn(&clients[0], [(KV, &here), (COUNTER, &operation("a"))]).await;
+        println!(
+            "a lone command: {inside:.0} µs in the node, {apart:.0} µs through a lane, {:.0} µs longer",
+            apart - inside
+        );
+    }
     println!("clients  in the node: commands/s, median  through a lane  of it  longer by");
-    for count in [1, 16, CLIENTS] {
+    for count in [16, CLIENTS] {
         let (mut inside, mut apart) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
         for _ in 0..ROUNDS {
             for (app, work, rounds) in [(KV, &here, &mut inside), (COUNTER, &operation("a"), &mut apart)] {

@@ -15,7 +15,6 @@ use synod_paxos::Damage;
 use synod_types::limits::CATCH_UP_BYTES_MAX;
 use synod_types::{Slot, StateNdx};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::block_in_place;
 use tracing::{error, info, warn};
 
 use super::Applier;
@@ -72,13 +71,6 @@ impl Applier {
         self.elsewhere.as_mut().expect("only an application elsewhere gets here")
     }
 
-    /// Execution begins.
-    pub(super) fn begin(&mut self) {
-        if self.elsewhere.is_some() {
-            block_in_place(|| self.machine().begin());
-        }
-    }
-
     /// Waits for decrees and for the process, and applies what it can. `false`: there will be none any more.
     pub(super) async fn apply_next_elsewhere(&mut self) -> bool {
         loop {
@@ -121,7 +113,7 @@ impl Applier {
             if let Some(turns) = self.publisher.turns() {
                 self.turn = Some(turns.lock_owned().await);
             }
-            if block_in_place(|| self.apply_all(all)) {
+            if self.apply_all(all) {
                 return true;
             }
             self.turn = None;
@@ -139,7 +131,7 @@ impl Applier {
                 if let Some(turns) = self.publisher.turns() {
                     self.turn = Some(turns.lock_owned().await);
                 }
-                block_in_place(|| self.install(machine));
+                self.install(machine);
                 true
             }
         }
