@@ -1,16 +1,22 @@
 //! How long one put takes through the machine, everything but signatures and I/O, by itself and in transactions:
 //! `cargo run --release -p synod-app-kv --example put_speed`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use synod_app_kv::{Kv, KvChange, KvOp, KvQuery, KvTxn};
-use synod_machine::{Application as _, Context, Founders, Machine};
+use synod_machine::{Application as _, Context, Founders, Machine, View};
 use synod_types::{
     AppNdx, Ballot, Batch, ClusterId, CommandBody, CommanderId, Decree, Digest, LeaseMs, Seq, SignedCommand,
     Slot, StateNdx, TimeMs,
 };
+use tikv_jemallocator::Jemalloc;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const PUTS: u64 = 400_000;
 const KEYS: u64 = 100_000;
@@ -104,51 +110,46 @@ fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {
     (0..commands.div_ceil(batch)).map(|n| decree(n * batch)).collect()
 }
 
+/// Who asks for roots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Roots {
+    Nobody,
+    /// Whoever executes the commands.
+    Here,
+    /// Another thread, as at a node.
+    Beside,
+}
+
 /// What it costs that every key can be proved: a root every so many commands, as certificates ask for it, in turn with the same
 /// commands without, when all keys are there.
 fn roots() {
-    const ROUNDS: usize = 3;
-    const ROOT_EVERY: usize = 1024;
-    println!("with and without a root every {ROOT_EVERY} commands, in turn, the median of {ROUNDS} rounds");
-    for batch in [16, 256] {
-        let decrees = decrees(PUTS, batch, put);
-        // So many put each key once.
-        let filled = usize::try_from(KEYS / batch).expect("a small number");
-        let puts =
-            u128::try_from(decrees[filled..].iter().map(|decree| decree.commands().len()).sum::<usize>())
-                .expect("a small number");
-        let mut times = [Vec::new(), Vec::new()];
-        for round in 0..2 * ROUNDS {
-            let mut machine = founded();
-            let mut decrees = (1..).zip(&decrees);
-            for (slot, decree) in decrees.by_ref().take(filled) {
-                machine.apply(Slot(slot), decree).expect("its level is known");
+    const ROUNDS: usize = 5;
+    const BATCH: u64 = 16;
+    println!(
+        "with and without roots, {BATCH} commands a decree, in turn, the median of {ROUNDS} rounds, µs a put"
+    );
+    println!("a root every  without, by the clock  roots by another thread  processor's time of a root");
+    let decrees = decrees(PUTS, BATCH, put);
+    for every in [1_024, 8_192, 65_536, 131_072] {
+        let kinds = [Roots::Nobody, Roots::Here, Roots::Beside];
+        let mut costs = kinds.map(|_| Vec::new());
+        for _ in 0..ROUNDS {
+            for (costs, kind) in costs.iter_mut().zip(kinds) {
+                costs.push(rooted(&decrees, BATCH, every, kind));
             }
-            let mut view = machine.view();
-            view.app.root();
-            let (mut since, mut rooting) = (0, Duration::ZERO);
-            let start = processor();
-            for (slot, decree) in decrees {
-                machine.apply(Slot(slot), decree).expect("its level is known");
-                view = machine.view();
-                since += decree.commands().len();
-                if round % 2 == 1 && since >= ROOT_EVERY {
-                    let start = processor();
-                    view.app.root();
-                    rooting += processor() - start;
-                    since = 0;
-                }
-            }
-            times[round % 2].push(((processor() - start).as_nanos() / puts, rooting.as_nanos() / puts));
         }
-        for (what, times) in ["without", "with"].iter().zip(&mut times) {
-            times.sort_unstable();
-            let (all, rooting) = times[ROUNDS / 2];
-            print(&format!("{batch:>5} commands a decree, {what}"), all);
-            print("      of which in the roots themselves", rooting);
-        }
-        let (without, with) = (times[0][ROUNDS / 2].0, times[1][ROUNDS / 2].0);
-        println!("      {} % more", (with * 1000 / without).saturating_sub(1000) / 10);
+        let median = |kind: usize, of: fn(&Cost) -> f64| {
+            let mut costs: Vec<f64> = costs[kind].iter().map(of).collect();
+            costs.sort_by(f64::total_cmp);
+            costs[ROUNDS / 2]
+        };
+        let (without, rooting, beside) =
+            (median(0, Cost::taken), median(1, Cost::rooting), median(2, Cost::taken));
+        println!(
+            "{every:>12}  {without:>21.2}  {beside:>11.2} ({:>+6.1} %)  {rooting:>13.2} ({:>5.1} % of a put)",
+            100.0 * (beside / without - 1.0),
+            100.0 * rooting / without
+        );
     }
 
     let mut kv = Kv::new();
@@ -171,6 +172,61 @@ fn roots() {
         restored.query(StateNdx(1), &KvQuery::Prove { key: key_value(n).0 }.encode()).expect("a query");
     }
     println!("a proof: {:?}", start.elapsed() / 1000);
+}
+
+/// What so many puts took.
+struct Cost {
+    puts: u32,
+    /// By the clock.
+    taken: Duration,
+    /// Of the processor, in roots.
+    rooting: Duration,
+}
+
+impl Cost {
+    fn taken(&self) -> f64 {
+        self.taken.as_secs_f64() * 1e6 / f64::from(self.puts)
+    }
+
+    fn rooting(&self) -> f64 {
+        self.rooting.as_secs_f64() * 1e6 / f64::from(self.puts)
+    }
+}
+
+/// What commands cost when all keys are there.
+fn rooted(decrees: &[Decree], batch: u64, root_every: usize, roots: Roots) -> Cost {
+    let mut machine = founded();
+    let mut decrees = (1..).zip(decrees);
+    // So many put each key once.
+    let filled = usize::try_from(KEYS / batch).expect("a small number");
+    for (slot, decree) in decrees.by_ref().take(filled) {
+        machine.apply(Slot(slot), decree).expect("its level is known");
+    }
+    let mut view = machine.view();
+    view.app.root();
+    let (due, states) = mpsc::channel::<View>();
+    let beside = thread::spawn(move || states.iter().for_each(|view| _ = view.app.root()));
+    let (mut puts, mut since, mut rooting) = (0, 0, Duration::ZERO);
+    let begun = Instant::now();
+    let mut taken = Duration::ZERO;
+    for (slot, decree) in decrees {
+        machine.apply(Slot(slot), decree).expect("its level is known");
+        view = machine.view();
+        since += decree.commands().len();
+        if since >= root_every {
+            let start = processor();
+            match roots {
+                Roots::Nobody => {}
+                Roots::Here => _ = view.app.root(),
+                Roots::Beside => due.send(machine.view()).expect("it waits for more"),
+            }
+            rooting += processor() - start;
+            (puts, since, taken) = (puts + since, 0, begun.elapsed());
+        }
+    }
+    drop(due);
+    beside.join().expect("it ends with its work");
+    Cost { puts: u32::try_from(puts).expect("a small number"), taken, rooting }
 }
 
 /// How long this thread has had a processor, where the system tells: what waits for one on a busy machine costs nothing.
