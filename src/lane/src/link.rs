@@ -219,19 +219,19 @@ impl Link {
     /// The next frame, if all of it comes so soon.
     fn frame_within(&mut self, time: Duration) -> Result<Option<Bytes>, LinkError> {
         let begun = Instant::now();
-        loop {
-            if let Some(frame) = self.frames.next_frame()? {
-                return Ok(Some(frame));
-            }
-            let left = time.saturating_sub(begun.elapsed());
-            if left.is_zero() || !self.is_readable_within(left)? {
-                return Ok(None);
-            }
+        while self.is_readable_within(time.saturating_sub(begun.elapsed()))? {
             let read = self.stream.read(&mut self.buffer);
             if let Some(bytes) = self.moved(read, begun)? {
                 self.frames.push(&self.buffer[..bytes]);
             }
+            if let Some(frame) = self.frames.next_frame()? {
+                return Ok(Some(frame));
+            }
+            if begun.elapsed() >= time {
+                break;
+            }
         }
+        Ok(None)
     }
 
     fn is_readable_within(&self, time: Duration) -> Result<bool, LinkError> {
