@@ -79,7 +79,8 @@ impl Reader<'_> {
     fn changes(&mut self, call: &Call) -> Result<Vec<Change>> {
         let one = |change: Option<Change>| Ok(change.into_iter().collect());
         match call.name.as_str() {
-            "openat" => self.open(call),
+            "openat" => self.open(call, 1),
+            "open" => self.open(call, 0),
             "write" | "writev" => {
                 let (number, _) = descriptor(call.argument(0)?)?;
                 let Some(path) = self.open_file(call)? else { return Ok(Vec::new()) };
@@ -142,11 +143,12 @@ impl Reader<'_> {
         }
     }
 
-    fn open(&mut self, call: &Call) -> Result<Vec<Change>> {
+    /// A call whose argument at `place` is the path, with flags behind it.
+    fn open(&mut self, call: &Call, place: usize) -> Result<Vec<Change>> {
         if call.result.starts_with('?') {
             // It may have created a file; nobody can have written to it.
-            let flags = call.argument(2)?;
-            return Ok(match self.named(call.argument(1)?)? {
+            let flags = call.argument(place + 1)?;
+            return Ok(match self.named(call.argument(place)?)? {
                 Some(path) if flags.contains("O_CREAT") => vec![Change::Create(path)],
                 _ => Vec::new(),
             });
@@ -154,7 +156,7 @@ impl Reader<'_> {
         let (number, path) = descriptor(&call.result)?;
         self.positions.remove(number);
         let Some(path) = self.below(&path)? else { return Ok(Vec::new()) };
-        let flags: Vec<&str> = call.argument(2)?.split('|').collect();
+        let flags: Vec<&str> = call.argument(place + 1)?.split('|').collect();
         let has = |flag: &str| flags.contains(&flag);
         ensure!(
             !has("O_TMPFILE") && !has("O_APPEND"),
@@ -232,6 +234,7 @@ mod tests {
                 "openat(AT_FDCWD<\\x2f>, \"{file}\", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 3<{file}>"
             ),
             format!("openat(AT_FDCWD<\\x2f>, \"{other}\", O_WRONLY|O_CREAT, 0666) = 4<{other}>"),
+            format!("open(\"{other}\", O_RDONLY|O_CLOEXEC) = 6<{other}>"),
             format!("write(3<{file}>, \"\\x31\\x32\", 2) = 1"),
             format!("write(3<{file}>, \"\\x32\", 1) = 1"),
             format!("write(4<{other}>, \"\\x32\", 1) = 1"),
