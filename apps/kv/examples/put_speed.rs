@@ -111,7 +111,7 @@ fn decrees(commands: u64, batch: u64, op: impl Fn(u64) -> KvOp) -> Vec<Decree> {
 }
 
 /// Who asks for roots.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Roots {
     Nobody,
     /// Whoever executes the commands.
@@ -144,7 +144,7 @@ fn roots() {
             costs[ROUNDS / 2]
         };
         let (without, rooting, beside) =
-            (median(0, Cost::taken), median(1, Cost::rooting), median(2, Cost::taken));
+            (median(0, |cost| cost.taken), median(1, |cost| cost.rooting), median(2, |cost| cost.taken));
         println!(
             "{every:>12}  {without:>21.2}  {beside:>11.2} ({:>+6.1} %)  {rooting:>13.2} ({:>5.1} % of a put)",
             100.0 * (beside / without - 1.0),
@@ -174,23 +174,12 @@ fn roots() {
     println!("a proof: {:?}", start.elapsed() / 1000);
 }
 
-/// What so many puts took.
+/// Microseconds a put.
 struct Cost {
-    puts: u32,
     /// By the clock.
-    taken: Duration,
+    taken: f64,
     /// Of the processor, in roots.
-    rooting: Duration,
-}
-
-impl Cost {
-    fn taken(&self) -> f64 {
-        self.taken.as_secs_f64() * 1e6 / f64::from(self.puts)
-    }
-
-    fn rooting(&self) -> f64 {
-        self.rooting.as_secs_f64() * 1e6 / f64::from(self.puts)
-    }
+    rooting: f64,
 }
 
 /// What commands cost when all keys are there.
@@ -226,7 +215,9 @@ fn rooted(decrees: &[Decree], batch: u64, root_every: usize, roots: Roots) -> Co
     }
     drop(due);
     beside.join().expect("it ends with its work");
-    Cost { puts: u32::try_from(puts).expect("a small number"), taken, rooting }
+    let puts = f64::from(u32::try_from(puts).expect("a small number"));
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / puts;
+    Cost { taken: each(taken), rooting: each(rooting) }
 }
 
 /// How long this thread has had a processor, where the system tells: what waits for one on a busy machine costs nothing.

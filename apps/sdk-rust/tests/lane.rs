@@ -329,7 +329,7 @@ fn who_breaks_the_rules_is_given_up() {
 #[test]
 fn who_never_has_its_snapshot_made_is_given_up() {
     let mut node = Node::new();
-    node.lane = Lane::within("counter", Duration::from_millis(50), |_| ());
+    node.lane = Lane::within("counter", Duration::from_millis(50), synod_lane::no_aside, |_| ());
     node.app = node.lane.application();
     node.work_so(PATIENCE, |link| {
         while let Ok(question) = link.receive::<Question>() {

@@ -26,7 +26,7 @@ use synod_types::limits::{
 use synod_types::{Digest, Refusal, StateNdx};
 use tracing::{error, info, warn};
 
-use crate::link::{Aside, Link, LinkError, no_aside, step_aside};
+use crate::link::{Aside, Link, LinkError, step_aside};
 use crate::message::{Answer, Batch, Blob, Command, Question, Reception, Welcome};
 use crate::tail::{Executed, Tail};
 
@@ -127,19 +127,11 @@ impl Lane {
     /// A lane without a worker, for an application of this kind. `tell` is called with what becomes of the worker, from within
     /// other calls, and must not wait. Whoever executes and asks here waits `aside` for what takes longer than a moment.
     pub fn new(kind: &str, aside: Aside, tell: impl Fn(Presence) + Send + Sync + 'static) -> Arc<Lane> {
-        Lane::made(kind, Duration::from_millis(LANE_KEEP_MS_MAX), aside, tell)
+        Lane::within(kind, Duration::from_millis(LANE_KEEP_MS_MAX), aside, tell)
     }
 
-    /// The same, for threads that nobody misses, and whose worker may take at most `keep_max` to make a snapshot.
+    /// The same, whose worker may take at most `keep_max` to make a snapshot.
     pub fn within(
-        kind: &str,
-        keep_max: Duration,
-        tell: impl Fn(Presence) + Send + Sync + 'static,
-    ) -> Arc<Lane> {
-        Lane::made(kind, keep_max, no_aside, tell)
-    }
-
-    fn made(
         kind: &str,
         keep_max: Duration,
         aside: Aside,

@@ -209,21 +209,24 @@ impl Link {
             if let Some(frame) = self.frames.next_frame()? {
                 return Ok(frame);
             }
-            let read = self.stream.read(&mut self.buffer);
-            if let Some(bytes) = self.moved(read, begun)? {
-                self.frames.push(&self.buffer[..bytes]);
-            }
+            self.read_some(begun)?;
         }
+    }
+
+    /// Takes what comes next, of a frame that is waited for since `begun`.
+    fn read_some(&mut self, begun: Instant) -> Result<(), LinkError> {
+        let read = self.stream.read(&mut self.buffer);
+        if let Some(bytes) = self.moved(read, begun)? {
+            self.frames.push(&self.buffer[..bytes]);
+        }
+        Ok(())
     }
 
     /// The next frame, if all of it comes so soon.
     fn frame_within(&mut self, time: Duration) -> Result<Option<Bytes>, LinkError> {
         let begun = Instant::now();
         while self.is_readable_within(time.saturating_sub(begun.elapsed()))? {
-            let read = self.stream.read(&mut self.buffer);
-            if let Some(bytes) = self.moved(read, begun)? {
-                self.frames.push(&self.buffer[..bytes]);
-            }
+            self.read_some(begun)?;
             if let Some(frame) = self.frames.next_frame()? {
                 return Ok(Some(frame));
             }

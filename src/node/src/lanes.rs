@@ -24,7 +24,7 @@ use std::time::Duration;
 use synod_auth::{Genesis, GenesisApp};
 use synod_lane::lane::AttachError;
 use synod_lane::message::{Hello, VERSION, Welcome};
-use synod_lane::{Lane, Link, LinkError, Presence};
+use synod_lane::{Aside, Lane, Link, LinkError, Presence};
 use synod_types::AppNdx;
 use synod_types::limits::{
     LANE_HELLO_MS_MAX, LANE_RESTART_MS_MAX, LANE_RESTART_MS_MIN, SOCKET_PATH_BYTES_MAX,
@@ -182,18 +182,15 @@ fn open(config: &LaneConfig, app: &GenesisApp, data_dir: &Path) -> Result<Open, 
     let (socket, listener) = listen(config.socket.as_deref(), data_dir, &name, config.group)?;
     let (tell, presence) = watch::channel(Presence::Away);
     let labels = [("app", app.ndx.to_string())];
-    let lane = Lane::new(
-        &app.kind,
-        |work| block_in_place(work),
-        move |presence| {
-            let is_there = presence == Presence::There;
-            metrics::gauge!("synod_lane_up", &labels).set(if is_there { 1.0 } else { 0.0 });
-            if is_there {
-                metrics::counter!("synod_lane_processes_total", &labels).increment(1);
-            }
-            tell.send_replace(presence);
-        },
-    );
+    let aside: Aside = |work| block_in_place(work);
+    let lane = Lane::new(&app.kind, aside, move |presence| {
+        let is_there = presence == Presence::There;
+        metrics::gauge!("synod_lane_up", &labels).set(if is_there { 1.0 } else { 0.0 });
+        if is_there {
+            metrics::counter!("synod_lane_processes_total", &labels).increment(1);
+        }
+        tell.send_replace(presence);
+    });
     let admitted = Admitted::of(&config.users, config.group);
     Ok(Open { lane, presence, listener, socket, admitted, app: app.clone(), config: config.clone() })
 }

@@ -27,8 +27,9 @@ const WRITERS: usize = 8;
 /// Of the measurement: clients, rounds of each kind, and how long one is.
 const CLIENTS: usize = 128;
 const ROUNDS: usize = 5;
-const LONE_COMMANDS: usize = 2_000;
 const ROUND: Duration = Duration::from_secs(2);
+/// Commands of each kind in a round of a lone client.
+const LONE_COMMANDS: usize = 2_000;
 
 const PATIENT: Timeouts = Timeouts {
     connect: Duration::from_millis(500),
@@ -292,6 +293,14 @@ async fn a_process_that_answers_otherwise_than_the_others_is_found_out() {
     drop(honest);
 }
 
+/// What a command takes, in µs.
+async fn taken(client: &Client, app: AppNdx, work: &Bytes) -> f64 {
+    let asked = Instant::now();
+    let receipt = client.execute(app, work.clone(), CommandOptions::default()).await.unwrap();
+    assert!(matches!(receipt.outcome, Outcome::Done(_)), "{receipt:?}");
+    asked.elapsed().as_secs_f64() * 1e6
+}
+
 /// Commands a second and the median of what one took in µs, of clients that each wait for their answers.
 async fn measured(clients: &[Client], app: AppNdx, work: &Bytes) -> (f64, f64) {
     let begun = Instant::now();
@@ -300,10 +309,7 @@ async fn measured(clients: &[Client], app: AppNdx, work: &Bytes) -> (f64, f64) {
         tokio::spawn(async move {
             let mut took = Vec::new();
             while begun.elapsed() < ROUND {
-                let asked = Instant::now();
-                let receipt = client.execute(app, work.clone(), CommandOptions::default()).await.unwrap();
-                assert!(matches!(receipt.outcome, Outcome::Done(_)), "{receipt:?}");
-                took.push(asked.elapsed().as_secs_f64());
+                took.push(taken(&client, app, &work).await);
             }
             took
         })
@@ -313,8 +319,7 @@ async fn measured(clients: &[Client], app: AppNdx, work: &Bytes) -> (f64, f64) {
         took.extend(client.await.unwrap());
     }
     let rate = f64::from(u32::try_from(took.len()).unwrap()) / begun.elapsed().as_secs_f64();
-    took.sort_by(f64::total_cmp);
-    (rate, took[took.len() / 2] * 1e6)
+    (rate, median(took))
 }
 
 /// What a lone command takes with each of two applications in µs, the median: now one, now the other, so that whatever else the
@@ -323,10 +328,7 @@ async fn taken_in_turn(client: &Client, works: [(AppNdx, &Bytes); 2]) -> [f64; 2
     let mut took = [Vec::new(), Vec::new()];
     for _ in 0..LONE_COMMANDS {
         for ((app, work), took) in works.into_iter().zip(&mut took) {
-            let asked = Instant::now();
-            let receipt = client.execute(app, work.clone(), CommandOptions::default()).await.unwrap();
-            assert!(matches!(receipt.outcome, Outcome::Done(_)), "{receipt:?}");
-            took.push(asked.elapsed().as_secs_f64() * 1e6);
+            took.push(taken(client, app, work).await);
         }
     }
     took.map(median)

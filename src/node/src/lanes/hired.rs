@@ -10,8 +10,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use synod_auth::GenesisApp;
-use synod_lane::Lane;
 use synod_lane::lane::AttachError;
+use synod_lane::{Lane, no_aside};
 use synod_types::limits::LANE_START_MS_MAX;
 
 use super::{LAST_WORDS, LaneError, Maker, bind, command, greet};
@@ -69,7 +69,7 @@ impl Hired {
         let mut command = command(&config.command, &socket)?;
         let program = config.command.first().cloned().unwrap_or_default();
         let child = command.spawn().map_err(|why| HireError::Start { program, why })?;
-        let lane = Lane::within(&app.kind, config.answer.saturating_mul(KEEP_ANSWERS_MAX), |_| ());
+        let lane = Lane::within(&app.kind, config.answer.saturating_mul(KEEP_ANSWERS_MAX), no_aside, |_| ());
         let mut hired = Hired { lane, app: app.clone(), child };
         let stream = hired.connected(&listener)?;
         greet(&hired.lane, app, config.answer, stream)?;
