@@ -11,8 +11,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use synod_types::command::CommandError;
+use synod_types::digest::Messages;
 use synod_types::limits::{KEYS_REMEMBERED_MAX, VERIFIED_REMEMBERED_MAX};
-use synod_types::{ClusterId, CommandBody, CommandId, Digest, Message, Refusal, RefusalCode, SignedCommand};
+use synod_types::{
+    ClusterId, CommandBody, CommandId, Digest, Message, Refusal, RefusalCode, SignedBody, SignedCommand,
+};
 
 use crate::batch::{self, Claim};
 use crate::key::PublicKey;
@@ -95,7 +98,7 @@ pub struct Verifier {
     cluster: ClusterId,
     /// Parsed keys by their encoding. A key comes in when a signature was verified with it: garbage displaces nothing.
     keys: Recent<Bytes, Arc<PublicKey>>,
-    /// [`proof`]s of commands that were verified.
+    /// What stands for commands that were verified: see [`Proof::Needed`].
     proofs: Recent<Digest, ()>,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -189,7 +192,8 @@ impl Verifier {
         &self,
         commands: impl IntoIterator<Item = &'a SignedCommand>,
     ) -> Vec<Result<CommandFacts, Refusal>> {
-        let examined: Vec<_> = commands.into_iter().map(|command| (command, self.examine(command))).collect();
+        let read: Vec<_> = commands.into_iter().map(|command| (command, self.read(command))).collect();
+        let examined = self.examine(read);
         let open = examined.iter().filter_map(|(command, result)| match result {
             Ok(Examined { facts, proof: Proof::Needed { key, .. } }) => {
                 Some(Claim { key, digest: &facts.id.0, signature: &command.signature })
@@ -225,8 +229,8 @@ impl Verifier {
         concluded.collect()
     }
 
-    /// Everything but the signature. The cheap checks come first: a stranger's garbage costs a comparison or a hash.
-    fn examine(&self, command: &SignedCommand) -> Result<Examined, Refusal> {
+    /// What is cheap to check: a stranger's garbage costs a comparison or a hash of its key.
+    fn read(&self, command: &SignedCommand) -> Result<Readable, Refusal> {
         command.check_sizes().map_err(refusal)?;
         let body = CommandBody::decode(&command.body).map_err(refusal)?;
         if body.cluster != self.cluster {
@@ -243,21 +247,44 @@ impl Verifier {
             let text = format!("signed for commander {}, and the key is not its key", body.commander.short());
             return Err(Refusal::new(RefusalCode::BadSignature, text));
         }
-        let id = command.id();
-        let proof = proof(id, &command.signature);
-        let facts = CommandFacts { id, body };
-        if known.is_some() && self.proofs.find(&proof).is_some() {
-            return Ok(Examined { facts, proof: Proof::Remembered });
-        }
-        let is_known = known.is_some();
-        let key = match known {
-            Some(key) => key,
-            None => PublicKey::from_spki_der(&command.key)
-                .map(Arc::new)
-                .map_err(|why| Refusal::new(RefusalCode::Malformed, why))?,
-        };
-        Ok(Examined { facts, proof: Proof::Needed { key, is_known, proof } })
+        Ok(Readable { body, key: known })
     }
+
+    /// Finds out of which commands the signature is still open. What is left of them is hashed together.
+    fn examine<'a>(
+        &self,
+        commands: Vec<(&'a SignedCommand, Result<Readable, Refusal>)>,
+    ) -> Vec<(&'a SignedCommand, Result<Examined, Refusal>)> {
+        let readable = || commands.iter().filter(|(_, read)| read.is_ok()).map(|(command, _)| command);
+        SignedBody::hash_together(readable().map(|command| &command.body));
+        let mut proofs = Messages::default();
+        readable().for_each(|command| proofs.push(&[command.id().as_bytes(), &command.signature]));
+        let mut proofs = proofs.hash().into_iter();
+        let mut examine = |command: &SignedCommand, read: Result<Readable, Refusal>| {
+            let Readable { body, key } = read?;
+            let proof = proofs.next().expect("one for each that was read, in order");
+            let facts = CommandFacts { id: command.id(), body };
+            if key.is_some() && self.proofs.find(&proof).is_some() {
+                return Ok(Examined { facts, proof: Proof::Remembered });
+            }
+            let is_known = key.is_some();
+            let key = match key {
+                Some(key) => key,
+                None => PublicKey::from_spki_der(&command.key)
+                    .map(Arc::new)
+                    .map_err(|why| Refusal::new(RefusalCode::Malformed, why))?,
+            };
+            Ok(Examined { facts, proof: Proof::Needed { key, is_known, proof } })
+        };
+        commands.into_iter().map(|(command, read)| (command, examine(command, read))).collect()
+    }
+}
+
+/// A command that makes sense; whether it was signed is open.
+struct Readable {
+    body: CommandBody,
+    /// Whose it is, if something was verified with it before.
+    key: Option<Arc<PublicKey>>,
 }
 
 /// A command of which only the signature may still be open.
@@ -269,15 +296,10 @@ struct Examined {
 enum Proof {
     /// This very command was verified lately.
     Remembered,
-    /// The signature has to be verified with `key`, and remembered as `proof`.
+    /// The signature has to be verified with `key`, and remembered as `proof`: SHA3-256 of id and signature, equal exactly where
+    /// body, signature and key are. The id binds the body, the body binds the commander, and that the key is the commander's is
+    /// checked before. The id has a fixed length, so the concatenation is unambiguous; the body is not hashed a second time.
     Needed { key: Arc<PublicKey>, is_known: bool, proof: Digest },
-}
-
-/// Stands for one verified command: equal exactly where body, signature and key are equal. The id binds the body, the
-/// body binds the commander, and that the key is the commander's is checked before this is used. The id has a fixed
-/// length, so the concatenation is unambiguous; the body is not hashed a second time.
-fn proof(id: CommandId, signature: &[u8]) -> Digest {
-    Digest::of(&[id.as_bytes(), signature])
 }
 
 fn refusal(error: CommandError) -> Refusal {

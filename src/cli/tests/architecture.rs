@@ -141,10 +141,10 @@ const OTHER_LANGUAGES: &[&str] = &["apps/sdk-python"];
 
 /// The crates whose results depend on their arguments alone, and what they may use from outside the project.
 const PURE: &[(&str, &[&str])] = &[
-    ("synod-types", &["serde", "bytes", "sha3", "hex", "postcard", "thiserror"]),
+    ("synod-types", &["serde", "bytes", "sha3", "fearless_simd", "hex", "postcard", "thiserror"]),
     ("synod-paxos", &[]),
     ("synod-machine", &["serde", "bytes", "imbl", "thiserror"]),
-    ("synod-merkle", &["serde", "thiserror", "imbl", "arc-swap", "fearless_simd"]),
+    ("synod-merkle", &["serde", "thiserror", "imbl", "arc-swap"]),
     ("synod-zone", &["bytes", "thiserror"]),
     ("synod-delivery", &["serde", "bytes", "thiserror"]),
     ("synod-app-kv", &["serde", "bytes", "imbl", "thiserror"]),

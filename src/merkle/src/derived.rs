@@ -12,9 +12,9 @@ use arc_swap::ArcSwapOption;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use synod_types::Digest;
+use synod_types::digest::Messages;
 
 use crate::broken::{Broken, Fault};
-use crate::many::Messages;
 use crate::path::Path;
 use crate::tree::Tree;
 

@@ -11,8 +11,6 @@
 
 pub mod broken;
 mod derived;
-mod keccak;
-mod many;
 mod node;
 mod path;
 mod proof;
@@ -21,7 +19,7 @@ mod tree;
 mod update;
 
 pub use derived::{Changes, Derived, Source};
-pub use many::{Messages, sha3_256_many};
 pub use path::Path;
 pub use proof::{Leaf, Proof, ProofError, STEPS_MAX, Shown};
+pub use synod_types::digest::Messages;
 pub use tree::Tree;

@@ -7,9 +7,9 @@
 use std::hint::black_box;
 
 use synod_types::Digest;
+use synod_types::digest::Messages;
 
 use crate::broken::{Broken, Fault};
-use crate::many::Messages;
 use crate::node::{BUCKET_KEYS_MAX, FORK, Fork, Hashed, LEAF, NOTHING, Part, cut};
 use crate::path::Path;
 use crate::proof::Leaf;

@@ -59,8 +59,8 @@ impl Manifest {
     pub fn of(file: &[u8]) -> Result<Manifest, ManifestError> {
         let bytes = u64::try_from(file.len()).unwrap_or(u64::MAX);
         check_bytes(bytes)?;
-        let pieces = file.chunks(CONTENT_PIECE_BYTES).map(|piece| Digest::of(&[piece])).collect();
-        Ok(Manifest { bytes, pieces })
+        let pieces: Vec<&[u8]> = file.chunks(CONTENT_PIECE_BYTES).collect();
+        Ok(Manifest { bytes, pieces: Digest::of_each(&pieces) })
     }
 
     /// Checks a manifest from elsewhere: its size is within the limit, and its pieces are as many as the size makes.

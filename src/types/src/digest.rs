@@ -1,10 +1,15 @@
-//! SHA3-256 digests (FIPS 202).
+//! SHA3-256 digests (FIPS 202), one at a time and many.
+
+mod keccak;
+mod many;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Sha3_256};
+
+pub use many::Messages;
 
 /// 32 bytes of SHA3-256, shown as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

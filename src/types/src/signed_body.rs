@@ -23,6 +23,16 @@ impl SignedBody {
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| Digest::of(&[&self.bytes]))
     }
+
+    /// Hashes those that were not hashed yet, all together, which takes far less than one after the other.
+    pub fn hash_together<'a>(bodies: impl IntoIterator<Item = &'a SignedBody>) {
+        let open: Vec<&SignedBody> = bodies.into_iter().filter(|body| body.digest.get().is_none()).collect();
+        let bytes: Vec<&[u8]> = open.iter().map(|body| body.bytes.as_ref()).collect();
+        for (body, digest) in open.iter().zip(Digest::of_each(&bytes)) {
+            // Another thread may have hashed it meanwhile, to the same.
+            let _ = body.digest.set(digest);
+        }
+    }
 }
 
 impl<B: Into<Bytes>> From<B> for SignedBody {
@@ -86,6 +96,17 @@ mod tests {
         other.clone_from(&SignedBody::from("other"));
         assert_eq!(other.digest(), Digest::of(&[b"other"]));
         assert_ne!(other, body);
+    }
+
+    #[test]
+    fn what_is_hashed_together_is_hashed_as_alone() {
+        let mut bodies: Vec<SignedBody> = (0..20_u8).map(|n| SignedBody::from(vec![n; 100])).collect();
+        let _hashed_before = bodies[7].digest();
+        bodies[3] = SignedBody::default();
+        SignedBody::hash_together(&bodies);
+        for body in &bodies {
+            assert_eq!(body.digest.get(), Some(&Digest::of(&[body])));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use fearless_simd::{Simd, prelude::*};
 
 /// Words of one state.
-pub(crate) const WORDS: usize = 25;
+pub(super) const WORDS: usize = 25;
 
 const ROUNDS: [u64; 24] = [
     0x0000_0000_0000_0001,
@@ -38,7 +38,7 @@ const ROUNDS: [u64; 24] = [
 
 /// Permutes the state in each lane. What comes out is the same with the vectors of every processor.
 #[inline(always)]
-pub(crate) fn permute<S: Simd>(simd: S, mut words: [S::u64s; WORDS]) -> [S::u64s; WORDS] {
+pub(super) fn permute<S: Simd>(simd: S, mut words: [S::u64s; WORDS]) -> [S::u64s; WORDS] {
     for round in ROUNDS {
         words = rounded(simd, words, round);
     }
