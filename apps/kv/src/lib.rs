@@ -98,6 +98,10 @@ impl Application for Kv {
         self.state.snapshot()
     }
 
+    fn snapshot_into(&self, out: &mut Vec<u8>) {
+        self.state.snapshot_into(out);
+    }
+
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
         self.state = KvState::restore(snapshot)?;
         Ok(())

@@ -43,6 +43,17 @@ fn store(store: &Store, file: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// The same with all of its bytes at once.
+fn add(store: &Store, file: &[u8]) -> Result<(), String> {
+    let keys = store.add(&[file]).map_err(|error| error.to_string())?;
+    assert_eq!(keys, [ContentKey::of(file)]);
+    assert!(store.has(&keys[0]).is_some());
+    Ok(())
+}
+
+/// A way to store a file.
+type Storing = fn(&Store, &[u8]) -> Result<(), String>;
+
 /// What is not durable yet.
 #[derive(Default)]
 struct Volatile {
@@ -126,6 +137,15 @@ fn check_image(image: &Path, acknowledged: &[ContentKey], files: &[Vec<u8>], wha
 
 #[test]
 fn a_crash_at_any_step_leaves_each_file_whole_or_absent() {
+    crash_at_any_step(store);
+}
+
+#[test]
+fn a_crash_at_any_step_of_adding_leaves_each_file_whole_or_absent() {
+    crash_at_any_step(add);
+}
+
+fn crash_at_any_step(storing: Storing) {
     let dir = scratch();
     let (live, images) = (dir.path().join("live"), dir.path().join("images"));
     let files = [file(1, 1), file(2, 3)];
@@ -174,7 +194,7 @@ fn a_crash_at_any_step_leaves_each_file_whole_or_absent() {
         Ok(())
     });
     for file in &files {
-        self::store(&store, file).unwrap();
+        storing(&store, file).unwrap();
         acknowledged.lock().unwrap().push(ContentKey::of(file));
         take_images("the answer", &volatile_now.lock().unwrap());
     }
@@ -188,6 +208,16 @@ fn a_crash_at_any_step_leaves_each_file_whole_or_absent() {
 
 #[test]
 fn a_step_that_fails_takes_nothing_with_it() {
+    fail_at_any_step(store, 3);
+}
+
+#[test]
+fn a_step_of_adding_that_fails_takes_nothing_with_it() {
+    fail_at_any_step(add, 1);
+}
+
+/// With so many writes for a file of three pieces.
+fn fail_at_any_step(storing: Storing, writes: usize) {
     let kept = file(9, 1);
     for failing in 0.. {
         let dir = scratch();
@@ -204,7 +234,7 @@ fn a_step_that_fails_takes_nothing_with_it() {
         store(&tapped, &kept).unwrap();
         assert_eq!(steps.lock().unwrap().1, ["Create", "Write", "SyncFile", "Rename", "SyncDir"]);
         let file = file(1, 3);
-        let (key, outcome) = (ContentKey::of(&file), store(&tapped, &file));
+        let (key, outcome) = (ContentKey::of(&file), storing(&tapped, &file));
         let (count, names) = steps.lock().unwrap().clone();
         let held = tapped.has(&key).is_some();
         assert_eq!(held, outcome.is_ok(), "{names:?}");
@@ -219,7 +249,7 @@ fn a_step_that_fails_takes_nothing_with_it() {
         assert_eq!(tapped.read(&key).unwrap(), file);
         assert_eq!(tapped.read(&ContentKey::of(&kept)).unwrap(), kept);
         if count < 6 + failing {
-            assert_eq!(failing, 7, "create, three writes, sync, rename, sync: {names:?}");
+            assert_eq!(failing, 4 + writes, "create, the writes, sync, rename, sync: {names:?}");
             return;
         }
         assert!(outcome.unwrap_err().contains("cannot"), "{names:?}");

@@ -13,7 +13,8 @@
 //!
 //! **Why a file that is held is durable.** [`Store::put`] writes each piece at its place after hashing it. With the last
 //! one, the whole is read back and hashed, the file is synced, renamed to its final name, and that name's directory is
-//! synced; only then is the file held, and a receipt may be signed. Under a final name there is therefore never a file
+//! synced; only then is the file held, and a receipt may be signed. [`Store::add`] does the same with bytes that this process hashes
+//! itself. Under a final name there is therefore never a file
 //! whose bytes are not on the disk. Directories are made and synced before the first file, and names that the process
 //! before left unsynced are synced when the store opens.
 //!
@@ -38,6 +39,7 @@
 //!
 //! Start with [`store`]; then `receiving.rs` for how a file becomes whole, and `crash_tests.rs` for the proof.
 
+mod adding;
 mod collecting;
 #[cfg(test)]
 mod crash_tests;
@@ -53,6 +55,7 @@ mod reading;
 mod receiving;
 pub mod store;
 
+pub use adding::AddError;
 pub use collecting::Collected;
 pub use error::{BeginError, DiskError, LookError, OpenError, PutError, ReadError};
 pub use looking::look_up;

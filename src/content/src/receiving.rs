@@ -36,7 +36,7 @@ pub enum Progress {
     Missing(usize),
 }
 
-type Guard<'a> = MutexGuard<'a, PartialState>;
+pub(crate) type Guard<'a> = MutexGuard<'a, PartialState>;
 
 impl Store {
     /// Begins to receive a file, or goes on with it: what an earlier attempt under the same manifest left on the disk is
@@ -83,7 +83,7 @@ impl Store {
                         return Ok(Begun::Missing(numbers));
                     }
                     // A crash came between the last piece and the whole.
-                    match inner.complete(&partial, state) {
+                    match inner.prove(&partial, state) {
                         Ok(()) => Ok(Begun::Stored),
                         Err(PutError::Disk(error)) => Err(error.into()),
                         Err(_) => continue,
@@ -205,12 +205,26 @@ impl Inner {
         if !missing.is_empty() {
             return Ok(Progress::Missing(missing.len()));
         }
-        self.complete(partial, state)?;
+        self.prove(partial, state)?;
         Ok(Progress::Stored)
     }
 
-    /// Makes a whole file of a partial one that has all its pieces, or discards it.
-    fn complete(&self, partial: &Partial, mut state: Guard<'_>) -> Result<(), PutError> {
+    /// Makes a whole file of a partial one that has all its pieces, if the whole is what its key says; or discards it.
+    fn prove(&self, partial: &Partial, mut state: Guard<'_>) -> Result<(), PutError> {
+        let PartialState::Receiving { file, .. } = &*state else {
+            return Err(PutError::NotBegun(partial.key));
+        };
+        let why = match hashing::key_of(file) {
+            Ok(found) if found == partial.key => return self.complete(partial, state),
+            Ok(found) => PutError::WrongWhole { key: partial.key, found: found.0 },
+            Err(error) => DiskError::of("read", &partial.path)(error).into(),
+        };
+        self.discard(partial, &mut state);
+        Err(why)
+    }
+
+    /// Makes a whole file of a partial one that has all its bytes, or discards it.
+    pub(crate) fn complete(&self, partial: &Partial, mut state: Guard<'_>) -> Result<(), PutError> {
         match self.make_whole(partial, &state) {
             Ok(()) => *state = PartialState::Over,
             Err(error) => {
@@ -234,10 +248,6 @@ impl Inner {
     fn make_whole(&self, partial: &Partial, state: &PartialState) -> Result<(), PutError> {
         let (key, path) = (partial.key, &partial.path);
         let PartialState::Receiving { file, .. } = state else { return Err(PutError::NotBegun(key)) };
-        let found = hashing::key_of(file).map_err(DiskError::of("read", path))?;
-        if found != key {
-            return Err(PutError::WrongWhole { key, found: found.0 });
-        }
         let whole = self.layout.file(&key);
         self.disk.sync_file(file, path)?;
         self.disk.rename(path, &whole)?;

@@ -61,6 +61,32 @@ fn only_in(dir: &Path) -> PathBuf {
 }
 
 #[test]
+fn files_are_added_whole_whoever_else_receives_them() {
+    let dir = scratch();
+    let content = open(dir.path());
+    let lens = [1, 300, CONTENT_PIECE_BYTES, 3 * CONTENT_PIECE_BYTES + 5, 300];
+    let files: Vec<Vec<u8>> =
+        lens.iter().enumerate().map(|(n, &len)| file(u8::try_from(n).unwrap(), len)).collect();
+    // One is here already, one is being received, and one comes twice.
+    store(&content, &files[1]);
+    let (key, manifest) = key_and_manifest(&files[3]);
+    content.begin(&key, &manifest).unwrap();
+    content.put(&key, &manifest, 2, piece(&files[3], 2)).unwrap();
+    let mut all: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    all.push(&files[2]);
+    let keys = content.add(&all).unwrap();
+    assert_eq!(keys, all.iter().map(|file| ContentKey::of(file)).collect::<Vec<_>>());
+    for (key, file) in keys.iter().zip(&all) {
+        assert_eq!(content.read(key).unwrap(), *file);
+    }
+    assert_eq!(content.count(), files.len());
+    assert_eq!(content.put(&key, &manifest, 0, piece(&files[3], 0)).unwrap(), Progress::Stored);
+    assert_eq!(fs::read_dir(dir.path().join("partial")).unwrap().count(), 0);
+    assert!(content.add(&[b""]).unwrap_err().to_string().contains("empty"));
+    assert_eq!(content.add(&[]).unwrap(), []);
+}
+
+#[test]
 fn pieces_in_any_order_make_a_file_that_lasts() {
     let dir = scratch();
     let store = open(dir.path());

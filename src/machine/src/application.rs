@@ -108,6 +108,11 @@ pub trait Application: Any + Send + Sync {
     /// The whole state as bytes; equal states give equal bytes.
     fn snapshot(&self) -> Vec<u8>;
 
+    /// Appends [`Application::snapshot`]; an application with a large state writes it here at once, so that it is in memory once.
+    fn snapshot_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.snapshot());
+    }
+
     /// Replaces the state by one from [`Application::snapshot`].
     ///
     /// # Errors

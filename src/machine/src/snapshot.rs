@@ -104,7 +104,7 @@ impl View {
 
     /// The whole state as bytes; equal states give equal bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        self.snapshot_around(&self.app.snapshot())
+        self.snapshot_around(|out| self.app.snapshot_into(out))
     }
 
     /// As [`View::snapshot`], where the application may be in another process: of a view that was made to be kept.
@@ -113,20 +113,23 @@ impl View {
     /// [`Away`].
     pub fn try_snapshot(&self) -> Result<Vec<u8>, Away> {
         match self.app.apart() {
-            Some(apart) => Ok(self.snapshot_around(&apart.snapshot()?)),
+            Some(apart) => {
+                let app = apart.snapshot()?;
+                Ok(self.snapshot_around(|out| out.extend_from_slice(&app)))
+            }
             None => Ok(self.snapshot()),
         }
     }
 
-    fn snapshot_around(&self, app: &[u8]) -> Vec<u8> {
+    /// The snapshot with what `app` appends as the application's part.
+    fn snapshot_around(&self, app: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let format = Format::of(self.level());
         let head = wire::encode(&self.head());
         let head_len = u64::try_from(head.len()).expect("usize has at most 64 bits");
         let mut out = format.begin();
-        out.reserve_exact(8 + head.len() + app.len() + DIGEST_BYTES);
         out.extend_from_slice(&head_len.to_be_bytes());
         out.extend_from_slice(&head);
-        out.extend_from_slice(app);
+        app(&mut out);
         let digest = Digest::of(&[&out]);
         out.extend_from_slice(&digest.0);
         out

@@ -9,7 +9,7 @@ use synod_journal::{Journal, OpenError, Stamp};
 use synod_machine::View;
 use synod_types::{AppNdx, Record};
 
-use crate::snapshots::disk::{Folder, StoreError, make, put};
+use crate::snapshots::disk::{Folder, StoreError, make};
 
 /// Why there is no such data directory. What was begun is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl Seed {
     /// # Errors
     /// [`SeedError`].
     pub fn file(&mut self, file: &[u8]) -> Result<(), SeedError> {
-        put(file, &self.content)?;
+        self.content.add(&[file]).map_err(StoreError::from)?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The binary encoding of everything that serde describes here: postcard 1 (its specification is public), in
 //! frames of [`crate::frame`]. Decoding refuses trailing bytes.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,9 +26,32 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Appends the encoding of `value`.
 pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    let bytes = std::mem::take(out);
-    *out =
-        postcard::to_extend(value, bytes).expect("types here always serialize, and a Vec takes every byte");
+    let behind = Behind(std::mem::take(out));
+    *out = postcard::serialize_with_flavor(value, behind)
+        .expect("types here always serialize, and a Vec takes every byte");
+}
+
+/// Bytes to which an encoding is appended, slice by slice: postcard's own way to extend something takes byte by byte.
+struct Behind(Vec<u8>);
+
+impl Flavor for Behind {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// Appends a frame with the encoding of `value`.

@@ -57,7 +57,7 @@ impl Entries {
         self.bytes
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Arc<Entry>)> {
         self.map.iter()
     }
 

@@ -83,7 +83,7 @@ impl History {
     }
 
     /// All records, the oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (StateNdx, TimeMs, &Arc<[Change]>)> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (StateNdx, TimeMs, &Arc<[Change]>)> {
         self.records.iter().map(|(&state_ndx, record)| (state_ndx, record.time, &record.changes))
     }
 

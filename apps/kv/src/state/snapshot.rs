@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use synod_machine::{Key, RestoreError};
 use synod_merkle::Derived;
 use synod_types::limits::{
@@ -59,37 +60,63 @@ struct Changed {
     expired: bool,
 }
 
-impl KvState {
-    /// The whole state; equal states give equal bytes.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let leases = self.leases.behind(None).map(|(lease, granted)| GrantedLease {
+/// A state that is written as a [`Snapshot`] of it would be, without a copy of all that it refers to.
+struct Shown<'a>(&'a KvState);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let KvState { entries, history, leases, settings, proved: _ } = self.0;
+        let granted = leases.behind(None).map(|(lease, granted)| GrantedLease {
             lease,
             ttl_ms: granted.ttl_ms,
             deadline: granted.deadline,
             commander: granted.commander,
         });
-        let entries = self.entries.iter().map(|(key, entry)| (key.clone(), entry.clone()));
-        let changed = |change: &Change| Changed {
-            key: change.key.clone(),
-            before: change.before.clone(),
-            expired: change.expired,
+        let recorded = || {
+            history.iter().map(|(state_ndx, time, changes)| {
+                (state_ndx, time, Each(move || changes.iter().map(shown_change)))
+            })
         };
-        let history = self.history.iter().map(|(state_ndx, time, changes)| Changes {
-            state_ndx,
-            time,
-            changes: changes.iter().map(changed).collect(),
-        });
-        let snapshot = Snapshot {
-            settings: self.settings,
-            clock: self.leases.clock(),
-            leases: leases.collect(),
-            entries: entries.collect(),
-            oldest: self.history.oldest(),
-            history: history.collect(),
-        };
-        let mut out = SNAPSHOT_DOMAIN.to_vec();
-        wire::encode_into(&snapshot, &mut out);
+        let mut fields = serializer.serialize_struct("Snapshot", 6)?;
+        fields.serialize_field("settings", settings)?;
+        fields.serialize_field("clock", &leases.clock())?;
+        fields.serialize_field("leases", &granted.collect::<Vec<_>>())?;
+        fields.serialize_field("entries", &Each(|| entries.iter()))?;
+        fields.serialize_field("oldest", &history.oldest())?;
+        fields.serialize_field("history", &Each(recorded))?;
+        fields.end()
+    }
+}
+
+/// A change as a [`Changed`].
+fn shown_change(change: &Change) -> (&Key, &Option<Arc<Entry>>, bool) {
+    (&change.key, &change.before, change.expired)
+}
+
+/// A list of what comes from an iterator that knows how much that is.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: ExactSizeIterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+impl KvState {
+    /// The whole state; equal states give equal bytes.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.snapshot_into(&mut out);
         out
+    }
+
+    /// Appends [`KvState::snapshot`].
+    pub(crate) fn snapshot_into(&self, out: &mut Vec<u8>) {
+        // About as much: each key and each change count for more than what is written of them besides their bytes.
+        let bytes = self.entries.bytes() + self.history.bytes();
+        out.reserve(usize::try_from(bytes).unwrap_or_default());
+        out.extend_from_slice(SNAPSHOT_DOMAIN);
+        wire::encode_into(&Shown(self), out);
     }
 
     /// The opposite of [`KvState::snapshot`], for bytes of unknown origin.

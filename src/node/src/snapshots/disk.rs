@@ -12,12 +12,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use synod_content::{BeginError, PutError, Store};
+use synod_content::{AddError, Store};
 use synod_machine::{Away, View};
-use synod_types::limits::{CONTENT_PIECE_BYTES, SNAPSHOT_CHUNK_BYTES};
-use synod_types::{
-    AppNdx, Certificate, Checkpoint, ContentKey, Digest, Manifest, Slot, SnapshotIndex, format, wire,
-};
+use synod_types::limits::SNAPSHOT_CHUNK_BYTES;
+use synod_types::{AppNdx, Certificate, Checkpoint, ContentKey, Digest, Slot, SnapshotIndex, format, wire};
 use tracing::error;
 
 use super::restoring::read_index;
@@ -70,12 +68,9 @@ pub(super) enum ListError {
 /// Why a snapshot is not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A chunk cannot be begun.
+    /// A chunk cannot be stored.
     #[error(transparent)]
-    Begin(#[from] BeginError),
-    /// A chunk cannot be written.
-    #[error(transparent)]
-    Put(#[from] PutError),
+    Add(#[from] AddError),
     /// The small file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -240,30 +235,18 @@ fn with_index(certificate: Certificate, chunks: &Store) -> Option<Kept> {
 /// [`StoreError`]; what was written goes in time.
 pub(crate) fn make(view: &View, chunks: &Store) -> Result<Kept, StoreError> {
     let snapshot = view.try_snapshot()?;
-    let mut keys = Vec::new();
-    for chunk in snapshot.chunks(SNAPSHOT_CHUNK_BYTES) {
-        keys.push(put(chunk, chunks)?);
-    }
+    let files: Vec<&[u8]> = snapshot.chunks(SNAPSHOT_CHUNK_BYTES).collect();
     let bytes = u64::try_from(snapshot.len()).expect("usize has at most 64 bits");
-    let index = SnapshotIndex { bytes, chunks: keys };
+    let index = SnapshotIndex { bytes, chunks: chunks.add(&files)? };
+    let [listed] = chunks.add(&[&wire::encode(&index)])?[..] else { unreachable!("a key for each file") };
     let checkpoint = Checkpoint {
         app: view.app_ndx,
         slot: view.applied,
         state_ndx: view.state_ndx,
         chain: view.chain,
-        index: put(&wire::encode(&index), chunks)?,
+        index: listed,
     };
     Ok(Kept { certificate: Certificate { checkpoint, signatures: Vec::new() }, index })
-}
-
-/// Stores a file, if it is not there already.
-pub(crate) fn put(file: &[u8], chunks: &Store) -> Result<ContentKey, StoreError> {
-    let (key, manifest) = (ContentKey::of(file), Manifest::of(file).expect("neither empty nor too large"));
-    chunks.begin(&key, &manifest)?;
-    for (number, piece) in (0..).zip(file.chunks(CONTENT_PIECE_BYTES)) {
-        chunks.put(&key, &manifest, number, piece)?;
-    }
-    Ok(key)
 }
 
 #[cfg(test)]
