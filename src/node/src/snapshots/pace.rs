@@ -6,14 +6,13 @@ use std::time::Duration;
 use synod_machine::View;
 use synod_types::{Decree, TimeMs};
 
-/// How many snapshots' bytes of log make a snapshot due: one costs as much as its state is large, and so does a start without a new
-/// one as its log is long.
-const WEIGHT_PARTS: u64 = 4;
-
 /// What makes a snapshot due, whichever comes first since the one before.
+///
+/// Of a large state it takes as many bytes of log as the state has: a snapshot costs as much as its state is large, and a start
+/// without a new one as its log is long. So neither is ever much more than the work of which it comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Every {
-    /// Bytes of decrees; more where the state is more than [`WEIGHT_PARTS`] times as large.
+    /// Bytes of decrees; more where the state is more.
     pub bytes: u64,
     /// Commands.
     pub commands: u64,
@@ -40,7 +39,7 @@ impl Pace {
     }
 
     fn behind(every: Every, since: TimeMs, weight: u64) -> Pace {
-        Pace { every, bytes_due: every.bytes.max(weight / WEIGHT_PARTS), bytes: 0, commands: 0, since }
+        Pace { every, bytes_due: every.bytes.max(weight), bytes: 0, commands: 0, since }
     }
 
     /// A decree was applied, and this is the state now. Says whether a snapshot of it is due.
@@ -88,7 +87,7 @@ mod tests {
     }
 
     fn apply(pace: &mut Pace, commands: usize, bytes: usize, time: u64) -> bool {
-        pace.on_decree(&decree(commands, bytes, TimeMs(time)), TimeMs(time), || 8000)
+        pace.on_decree(&decree(commands, bytes, TimeMs(time)), TimeMs(time), || 2000)
     }
 
     #[test]
@@ -97,8 +96,8 @@ mod tests {
         assert!(!apply(&mut pace, 4, 10, 1_000_000));
         assert!(apply(&mut pace, 1, 10, 1_000_000), "five commands");
         assert!(!apply(&mut pace, 1, 900, 1_000_000));
-        assert!(!apply(&mut pace, 1, 900, 1_000_000), "a thousand bytes, of a state that has eight thousand");
-        assert!(apply(&mut pace, 1, 900, 1_000_000), "a quarter of the state");
+        assert!(!apply(&mut pace, 1, 900, 1_000_000), "a thousand bytes, of a state that has two thousand");
+        assert!(apply(&mut pace, 1, 900, 1_000_000), "as much as the state");
         assert!(!apply(&mut pace, 1, 10, 1_059_999));
         assert!(apply(&mut pace, 1, 10, 1_060_000), "a minute");
         assert!(!pace.on_decree(&Decree::Noop, TimeMs(2_000_000), || 0), "nothing happened");
