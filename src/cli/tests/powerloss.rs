@@ -16,7 +16,8 @@ use synod_powerloss::timeline::Timeline;
 use tempfile::TempDir;
 
 const SYNOD: &str = env!("CARGO_BIN_EXE_synod");
-const LOAD: Load = Load { commands: 40, value_bytes_max: 12_000, zones: 6, zone_bytes_max: 60_000 };
+/// Of every size that the log treats in its own way: in one value, in several, and in bulk.
+const LOAD: Load = Load { commands: 40, value_bytes_max: 50_000, zones: 6, zone_bytes_max: 60_000 };
 /// Syncs that the disk only pretends, one at a time, and images for each of them.
 const LIES: usize = 4;
 const IMAGES_A_LIE: u64 = 6;
@@ -75,6 +76,10 @@ async fn a_disk_that_lies_once_is_found_out() {
     let found = lies_found(&single, honest, &names);
     eprintln!("syncs of the log that were a lie: {found} images with a violation");
     assert!(found > 0, "the log was not synced, and nobody noticed");
+    let bulk = Path::new(&data).join("log/bulk");
+    let found = lies_found(&single, honest, &|path: &Path| path.parent() == Some(&bulk));
+    eprintln!("syncs of large values that were a lie: {found} images with a violation");
+    assert!(found > 0, "large values were not synced, and nobody noticed");
     let names = |path: &Path| path.parent() == Some(&shards);
     let found = lies_found(&single, honest, &names);
     eprintln!("syncs of names that were a lie: {found} images with a violation");

@@ -17,7 +17,7 @@ pub const FILE: &str = "FAILPOINTS_FILE";
 pub enum Stage {
     /// When a data directory is made.
     Founding,
-    /// When the journal is opened; `get` also when something is read later.
+    /// When the journal is opened; `get` and those of bulk also when something is read later.
     Opening,
     /// While it works; most of them also when it is opened.
     Working,
@@ -89,6 +89,10 @@ points! {
         LogSync "log-sync",
         LogDirOpen "log-dir-open",
         LogDirSync "log-dir-sync",
+        BulkDirCreate "bulk-dir-create",
+        BulkList "bulk-list",
+        BulkOpen "bulk-open",
+        BulkRead "bulk-read",
         Scan "scan",
         Get "get",
     }
@@ -97,6 +101,11 @@ points! {
         AheadLength "ahead-length",
         AheadRead "ahead-read",
         AheadWrite "ahead-write",
+        BulkCreate "bulk-create",
+        BulkWrite "bulk-write",
+        BulkSync "bulk-sync",
+        BulkDirOpen "bulk-dir-open",
+        BulkDirSync "bulk-dir-sync",
         Insert "insert",
         Batch "batch",
         Flush "flush",
@@ -117,6 +126,7 @@ points! {
     Removing {
         RemoveScan "remove-scan",
         Remove "remove",
+        BulkRemove "bulk-remove",
     }
     Looking {
         LookStampRead "look-stamp-read",

@@ -31,6 +31,7 @@ pub mod stopped;
 pub mod store;
 pub mod tally;
 
+mod bulk;
 mod pace;
 mod queue;
 mod space_ahead;

@@ -9,7 +9,12 @@
 //! ```
 //!
 //! What stands in brackets at a value's end is in version 3, which the writer makes of version 2: which write it was, and what
-//! the log held behind it ([`crate::tally`]).
+//! the log held behind it ([`crate::tally`]). What is large by then is put into a file of its own ([`crate::bulk`]), and at its key
+//! stands where it is:
+//!
+//! ```text
+//! value  crc32 (u32) ‖ version 4 (1) ‖ file (u64) ‖ first byte (u64) ‖ bytes (u32)
+//! ```
 //!
 //! The first crc32 is over the key and all of the value behind it, so that a value at another key is as wrong as a
 //! flipped bit. A body longer than [`PART_BYTES`] is spread over several keys; each part says of how many and of
@@ -25,6 +30,8 @@ pub const PART_BYTES: usize = 16 << 10;
 pub const FORMAT_VERSION: u8 = 2;
 /// The version of a value with both: what the writer writes.
 pub const SEALED_VERSION: u8 = 3;
+/// The version of what stands for a value that lies elsewhere.
+pub const ELSEWHERE_VERSION: u8 = 4;
 
 const TAG_PROMISED: u8 = 1;
 const TAG_CHOSEN: u8 = 2;
@@ -98,7 +105,9 @@ pub fn accepted_through(app: AppNdx, slot: Slot) -> (Vec<u8>, Vec<u8>) {
 
 /// Of how many parts a value is one, if it is in order; at least 1.
 pub fn parts_of(value: &[u8]) -> u16 {
-    value.get(5..7).and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
+    // A place that leads nowhere does not say.
+    let parts = value.get(5..7).filter(|_| value[4] != ELSEWHERE_VERSION);
+    parts.and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
 }
 
 /// The application of a key.
@@ -293,6 +302,19 @@ fn decode_single<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Re
         return Err(Damaged);
     }
     wire::decode(part.bytes).map_err(|_| Damaged)
+}
+
+/// What stands at `key` for a value that lies elsewhere: `place` says where.
+pub(crate) fn elsewhere(key: &[u8], place: &[u8]) -> Vec<u8> {
+    let rest = [&[ELSEWHERE_VERSION], place].concat();
+    [&checksum(key, &rest).to_be_bytes()[..], &rest].concat()
+}
+
+/// Where the value at `key` lies, if it is elsewhere.
+pub(crate) fn decode_elsewhere<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    let (crc, rest) = value.split_first_chunk()?;
+    let place = rest.strip_prefix(&[ELSEWHERE_VERSION])?;
+    (checksum(key, rest) == u32::from_be_bytes(*crc)).then_some(place)
 }
 
 fn checksum(key: &[u8], rest: &[u8]) -> u32 {

@@ -4,7 +4,7 @@
 //! The file `lock` is locked as long as a process has the directory open.
 //!
 //! ```text
-//! synod data directory, format 1
+//! synod data directory, format 2
 //! cluster 64 hex digits
 //! node 64 hex digits
 //! log creating | created | moving
@@ -29,8 +29,8 @@ use crate::failpoint::{Point, reach};
 
 /// The first line but for the number behind it.
 const FIRST_LINE: &str = "synod data directory, format ";
-/// The format that this program writes; it is the only one so far, and so the only one that it reads.
-const FORMAT: u32 = 1;
+/// The format that this program writes. It reads the ones before: in format 1 the log had no [`crate::bulk`].
+const FORMAT: u32 = 2;
 pub(crate) const STAMP: &str = "stamp";
 const STAMP_NEW: &str = "stamp.new";
 pub(crate) const LOCK: &str = "lock";
@@ -75,7 +75,7 @@ pub enum StampError {
         expected: NodeId,
     },
     /// The directory has what this program does not know.
-    #[error("the data directory {} has format {found}, and this program reads format {FORMAT}: install a newer program on this node, and start it again", .dir.display())]
+    #[error("the data directory {} has format {found}, and this program reads formats up to {FORMAT}: install a newer program on this node, and start it again", .dir.display())]
     UnknownFormat {
         /// The directory.
         dir: PathBuf,
@@ -161,9 +161,13 @@ impl DataDir {
         let mut data_dir = DataDir { dir: dir.to_path_buf(), stamp, phase: Phase::Creating, _lock: lock };
         match reach(Point::StampRead).and_then(|()| fs::read(&path)) {
             Ok(bytes) => {
-                let (found, phase) = read(&bytes, dir)?;
+                let (found, phase, format) = read(&bytes, dir)?;
                 data_dir.phase = phase;
                 data_dir.check(found)?;
+                // Before anything is written that an older program would not know.
+                if format < FORMAT {
+                    data_dir.write().map_err(io("write", &path))?;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(found) = first_stranger(dir).map_err(io("read", dir))? {
@@ -294,7 +298,7 @@ impl DataDir {
         reach(Point::StampCreate)?;
         let mut file = File::create(&new)?;
         reach(Point::StampWrite)?;
-        file.write_all(&encode(self.stamp, self.phase))?;
+        file.write_all(&encode(self.stamp, self.phase, FORMAT))?;
         reach(Point::StampSync)?;
         file.sync_all()?;
         reach(Point::StampRename)?;
@@ -332,9 +336,9 @@ fn first_stranger(dir: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn encode(stamp: Stamp, phase: Phase) -> Vec<u8> {
+fn encode(stamp: Stamp, phase: Phase, format: u32) -> Vec<u8> {
     let log = phase.word();
-    let lines = format!("{FIRST_LINE}{FORMAT}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
+    let lines = format!("{FIRST_LINE}{format}\ncluster {}\nnode {}\nlog {log}\n", stamp.cluster, stamp.node);
     sealed(&lines)
 }
 
@@ -343,11 +347,11 @@ fn sealed(lines: &str) -> Vec<u8> {
     format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())).into_bytes()
 }
 
-/// Whose directory it is, and what there is of its log, as these bytes of its stamp say.
-pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, Phase), StampError> {
+/// Whose directory it is, what there is of its log, and in which format, as these bytes of its stamp say.
+pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, Phase, u32), StampError> {
     let dir = dir.to_path_buf();
     match decode(bytes) {
-        Some(Found::Stamp(found, phase)) => Ok((found, phase)),
+        Some(Found::Stamp(found, phase, format)) => Ok((found, phase, format)),
         Some(Found::UnknownFormat(found)) => Err(StampError::UnknownFormat { dir, found }),
         None => Err(StampError::Unreadable(dir)),
     }
@@ -355,8 +359,8 @@ pub(crate) fn read(bytes: &[u8], dir: &Path) -> Result<(Stamp, Phase), StampErro
 
 /// What a stamp says.
 enum Found {
-    /// Whose directory it is, and what there is of its log.
-    Stamp(Stamp, Phase),
+    /// Whose directory it is, what there is of its log, and in which format.
+    Stamp(Stamp, Phase, u32),
     /// It is whole, and of a format that this program does not know.
     UnknownFormat(u32),
 }
@@ -370,7 +374,7 @@ fn decode(bytes: &[u8]) -> Option<Found> {
         return None;
     }
     let format = lines.lines().next()?.strip_prefix(FIRST_LINE)?.parse().ok()?;
-    if format != FORMAT {
+    if !(1..=FORMAT).contains(&format) {
         return Some(Found::UnknownFormat(format));
     }
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -378,7 +382,7 @@ fn decode(bytes: &[u8]) -> Option<Found> {
     let log = field("log")?;
     let phase = Phase::ALL.into_iter().find(|phase| phase.word() == log)?;
     // What is not exactly what would have been written is damaged.
-    (encode(stamp, phase) == bytes).then_some(Found::Stamp(stamp, phase))
+    (encode(stamp, phase, format) == bytes).then_some(Found::Stamp(stamp, phase, format))
 }
 
 #[cfg(test)]
@@ -440,18 +444,34 @@ mod tests {
     #[test]
     fn the_stamp_is_golden_and_a_newer_one_is_refused_by_its_number() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        for phase in Phase::ALL {
-            let name = format!("stamp-1-{}", phase.word());
-            synod_golden::holds_file(golden.join(&name), &encode(stamp(1, 2), phase));
+        for (format, phase) in
+            [1, FORMAT].into_iter().flat_map(|format| Phase::ALL.map(|phase| (format, phase)))
+        {
+            let name = format!("stamp-{format}-{}", phase.word());
+            synod_golden::holds_file(golden.join(&name), &encode(stamp(1, 2), phase, format));
             let kept = fs::read(golden.join(&name)).unwrap();
-            let Some(Found::Stamp(found, then)) = decode(&kept) else { panic!("{name} is not read") };
-            assert_eq!((found, then), (stamp(1, 2), phase));
+            let Some(Found::Stamp(found, then, written)) = decode(&kept) else {
+                panic!("{name} is not read")
+            };
+            assert_eq!((found, then, written), (stamp(1, 2), phase, format));
         }
         let dir = tempfile::tempdir().unwrap();
         let newer = sealed("synod data directory, format 7\nwhatever comes then\n");
         fs::write(dir.path().join(STAMP), newer).unwrap();
         let text = error(dir.path(), stamp(1, 2));
-        assert!(text.contains("has format 7, and this program reads format 1: install a newer"), "{text}");
+        assert!(
+            text.contains("has format 7, and this program reads formats up to 2: install a newer"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_older_format_is_read_and_is_this_ones_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(STAMP), encode(stamp(1, 2), Phase::Creating, 1)).unwrap();
+        drop(DataDir::open(dir.path(), stamp(1, 2)).unwrap());
+        let now = fs::read(dir.path().join(STAMP)).unwrap();
+        assert_eq!(now, encode(stamp(1, 2), Phase::Creating, FORMAT));
     }
 
     #[test]

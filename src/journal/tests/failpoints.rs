@@ -36,7 +36,7 @@ fn ballot(number: u64) -> Ballot {
     Ballot { number, ..Ballot::ZERO }
 }
 
-/// The decree of a slot; of each third one in several parts.
+/// The decree of a slot; of each third one in several parts, and in bulk.
 fn decree(slot: u64) -> Decree {
     let body = slot.to_be_bytes().repeat(if slot.is_multiple_of(3) { 8_000 } else { 30 });
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };
@@ -147,14 +147,18 @@ fn live(dir: &Path, told: &mut Told) -> Result<(), String> {
     fs::write(dir.join("stamp"), format!("{lines}crc32 {crc:08x}\n")).unwrap();
     let open = Open::at(dir)?;
     assert_eq!(open.read(1, 9)?.len(), 6);
+    open.append(vec![accepted(REMOVED, 3)], told)?;
     open.close()?;
     assert!(dir.join("log.damaged").exists() && !dir.join("log.new").exists());
 
     let mut store = SledStore::open(&dir.join("log")).map_err(|why| why.to_string())?;
     let from = record::accepted_key(REMOVED, Slot(1), 0);
     let removed = store.truncate(&from, &record::accepted_end(REMOVED), 9).map_err(|why| why.to_string())?;
-    assert_eq!(removed, 2);
+    assert_eq!(removed, 2 + 4, "small ones, and the parts of a large one");
+    let bulk = || fs::read_dir(dir.join("log/bulk")).unwrap().count();
+    let before = bulk();
     store.make_durable().map_err(|why| why.to_string())?;
+    assert_eq!(bulk(), before - 1);
     drop(store);
 
     let scratch = tempfile::tempdir().unwrap();

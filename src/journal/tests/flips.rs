@@ -39,8 +39,9 @@ fn ballot(number: u64) -> Ballot {
 }
 
 fn decree(app: AppNdx, slot: u64, number: u64) -> Decree {
-    // A long log has large ones, and some in several parts.
-    let times = if slot % 100 == 50 { 800 } else { 2 + 40 * usize::from(slot > 9) };
+    // A long log has large ones, and some in several parts, of which the second half are in bulk.
+    let times =
+        if slot % 100 == 50 { 800 + 800 * usize::from(slot > 300) } else { 2 + 40 * usize::from(slot > 9) };
     let body =
         [u64::from(app.0).to_be_bytes(), slot.to_be_bytes(), number.to_be_bytes()].concat().repeat(times);
     let command = SignedCommand { body: body.into(), signature: vec![].into(), key: vec![].into() };

@@ -66,9 +66,9 @@ async fn main() -> Result<ExitCode> {
         again: arguments.again.min(arguments.images),
         cuts: arguments.cuts,
         seed: arguments.seed,
-        single: Load { commands: 250, value_bytes_max: 20_000, zones: 24, zone_bytes_max: 300_000 },
-        again_load: Load { commands: 30, value_bytes_max: 20_000, zones: 5, zone_bytes_max: 100_000 },
-        trio: Load { commands: 60, value_bytes_max: 8_000, zones: 10, zone_bytes_max: 100_000 },
+        single: Load { commands: 250, value_bytes_max: 50_000, zones: 24, zone_bytes_max: 300_000 },
+        again_load: Load { commands: 30, value_bytes_max: 50_000, zones: 5, zone_bytes_max: 100_000 },
+        trio: Load { commands: 60, value_bytes_max: 50_000, zones: 10, zone_bytes_max: 100_000 },
     };
     let report = run(&options, &|line| eprintln!("{line}")).await?;
     match arguments.output {
