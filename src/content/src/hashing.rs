@@ -17,28 +17,32 @@ pub(crate) struct Hashed {
 pub(crate) fn hash(file: &mut impl Read) -> io::Result<Hashed> {
     let mut whole = Sha3_256::new();
     let mut manifest = Manifest { bytes: 0, pieces: Vec::new() };
-    let mut buffer = vec![0; CONTENT_PIECE_BYTES];
-    while manifest.bytes <= CONTENT_BYTES_MAX {
-        let len = read_piece(file, &mut buffer)?;
-        let Some(piece) = buffer.get(..len).filter(|piece| !piece.is_empty()) else { break };
+    each_piece(file, |piece| {
         whole.update(piece);
         manifest.pieces.push(Digest::of(&[piece]));
-        manifest.bytes += u64::try_from(len).expect("a piece's length");
-    }
+        manifest.bytes += u64::try_from(piece.len()).expect("a piece's length");
+    })?;
     Ok(Hashed { key: ContentKey(Digest(whole.finalize().into())), manifest })
 }
 
-/// The key of what is in `file` from its beginning on.
+/// The key of what is in `file` from its beginning on; as of [`hash`], at half of its cost.
 pub(crate) fn key_of(file: &File) -> io::Result<ContentKey> {
-    let mut at = AtStart { file, at: 0 };
     let mut whole = Sha3_256::new();
-    let mut buffer = vec![0; CONTENT_PIECE_BYTES];
-    while at.at <= CONTENT_BYTES_MAX {
-        let len = read_piece(&mut at, &mut buffer)?;
-        let Some(piece) = buffer.get(..len).filter(|piece| !piece.is_empty()) else { break };
-        whole.update(piece);
-    }
+    each_piece(&mut AtStart { file, at: 0 }, |piece| whole.update(piece))?;
     Ok(ContentKey(Digest(whole.finalize().into())))
+}
+
+/// Shows the pieces of a file, as far as a file may go, and one more of what is too much.
+fn each_piece(file: &mut impl Read, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; CONTENT_PIECE_BYTES];
+    let mut bytes = 0;
+    while bytes <= CONTENT_BYTES_MAX {
+        let len = read_piece(file, &mut buffer)?;
+        let Some(piece) = buffer.get(..len).filter(|piece| !piece.is_empty()) else { break };
+        visit(piece);
+        bytes += u64::try_from(len).expect("a piece's length");
+    }
+    Ok(())
 }
 
 /// Which pieces of a manifest are in `file` as they should be.
@@ -88,6 +92,8 @@ impl Read for AtStart<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -101,6 +107,9 @@ mod tests {
         ] {
             let bytes: Vec<u8> = (0..u8::MAX).cycle().take(len).collect();
             let hashed = hash(&mut &bytes[..]).unwrap();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            assert_eq!(key_of(&file).unwrap(), hashed.key);
             assert_eq!(
                 (hashed.key, hashed.manifest),
                 (ContentKey::of(&bytes), Manifest::of(&bytes).unwrap())
