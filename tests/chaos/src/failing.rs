@@ -92,11 +92,9 @@ impl Failing {
         let failure = failpoint::text(point);
         let has_failed = cluster.log(node)[logged..].contains(&failure);
         // What cannot be read for another node is not given to it; nothing more comes of that.
-        let status = if has_failed && point != Point::Get {
-            cluster.ended(node).await
-        } else {
-            cluster.kill_anyway(node)
-        };
+        let is_read = matches!(point, Point::Get | Point::BulkOpen | Point::BulkRead);
+        let status =
+            if has_failed && !is_read { cluster.ended(node).await } else { cluster.kill_anyway(node) };
         failpoints.heal(node);
         let Some(code) = status.code() else { return false };
         check_end(code, &cluster.log(node)[logged..], point).unwrap_or_else(|why| panic!("{why}"));

@@ -20,8 +20,11 @@ use crate::schedule::{Schedule, Step, Strike};
 
 /// A node's disk, where disks are to be filled.
 pub const DISK: &str = "1g";
-/// One write of what fills disks.
+/// One write of what fills disks: a journal has some room ahead, and meets a full disk only behind it.
 const BALLAST_BYTES: usize = 256 << 10;
+/// One of those that the journal keeps in bulk, and how often one comes.
+const LARGE_BYTES: usize = 48 << 10;
+const LARGE_EVERY: Duration = Duration::from_millis(200);
 
 /// What was done.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -156,7 +159,8 @@ async fn strike(cluster: &mut Cluster, grounds: &Grounds<'_>, step: &Step, storm
         tokio::select! {
             () = sleep_until(end) => {}
             () = flap(network, &directions, period) => {}
-            () = flood(cluster), if !full.is_empty() => {}
+            () = pour(cluster, BALLAST_BYTES, Duration::ZERO), if !full.is_empty() => {}
+            () = pour(cluster, LARGE_BYTES, LARGE_EVERY), if full.is_empty() => {}
         }
     }
     for node in full {
@@ -198,13 +202,12 @@ async fn flap(network: &Network, directions: &[(usize, usize)], period: Duration
     }
 }
 
-/// Writes much, for ever: a journal has some room ahead, and meets a full disk only behind it.
-async fn flood(cluster: &Cluster) {
+/// Writes a value of so many bytes again and again, for ever.
+async fn pour(cluster: &Cluster, bytes: usize, every: Duration) {
     let client = cluster.client(cluster.administrator(), 0, TIMEOUTS);
     loop {
-        let _ = client
-            .execute(BALLAST, put("ballast", vec![b'x'; BALLAST_BYTES]), CommandOptions::default())
-            .await;
+        let _ = client.execute(BALLAST, put("ballast", vec![b'x'; bytes]), CommandOptions::default()).await;
+        sleep(every).await;
     }
 }
 
