@@ -105,9 +105,7 @@ pub fn accepted_through(app: AppNdx, slot: Slot) -> (Vec<u8>, Vec<u8>) {
 
 /// Of how many parts a value is one, if it is in order; at least 1.
 pub fn parts_of(value: &[u8]) -> u16 {
-    // A place that leads nowhere does not say.
-    let parts = value.get(5..7).filter(|_| value[4] != ELSEWHERE_VERSION);
-    parts.and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
+    value.get(5..7).and_then(|parts| parts.try_into().ok()).map_or(1, u16::from_be_bytes).max(1)
 }
 
 /// The application of a key.

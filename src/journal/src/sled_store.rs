@@ -259,8 +259,8 @@ impl Store for SledStore {
             Err(why) => return Err(self.unread(why)),
         };
         let Some(place) = Place::decode(key, &value) else { return Ok(Some(value.to_vec())) };
-        // A place that leads nowhere is no record, and so it reads as a damaged one.
-        Ok(Some(self.bulk.read(place)?.unwrap_or_else(|| value.to_vec())))
+        // Of a place that leads nowhere nothing is left, and that is no record: it reads as a damaged one.
+        Ok(Some(self.bulk.read(place)?.unwrap_or_default()))
     }
 
     fn scan_keys(
