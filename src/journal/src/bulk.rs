@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::failpoint::{Point, reach};
+use crate::failpoint::{Point, reach, sync_path};
 use crate::record::{self, Entry};
 
 /// Bytes after which the next values go into another file.
@@ -179,10 +179,7 @@ impl Bulk {
         reach(Point::BulkSync)?;
         current.file.sync_data()?;
         if current.is_new {
-            reach(Point::BulkDirOpen)?;
-            let dir = File::open(&self.dir)?;
-            reach(Point::BulkDirSync)?;
-            dir.sync_all()?;
+            sync_path(&self.dir, [Point::BulkDirOpen, Point::BulkDirSync])?;
         }
         (current.is_open, current.is_new) = (false, false);
         Ok(())

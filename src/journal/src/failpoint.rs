@@ -7,7 +7,9 @@
 //! `journal::sync=40*sleep(120)->off` makes 40 of them take 120 ms more. What a file says for which [`FILE`] gives the path
 //! is in force as soon as it is there, and as long.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
 /// The environment variable with the path of a file that says the same as `FAILPOINTS`, and may be replaced at any time.
 pub const FILE: &str = "FAILPOINTS_FILE";
@@ -143,6 +145,14 @@ points! {
 /// What an error says that was made here.
 pub fn text(point: Point) -> String {
     format!("failpoint {}", point.name())
+}
+
+/// Makes a file or a directory durable, and passes the one point to open it and the other one to sync it.
+pub(crate) fn sync_path(path: &Path, [open, sync]: [Point; 2]) -> io::Result<()> {
+    reach(open)?;
+    let file = File::open(path)?;
+    reach(sync)?;
+    file.sync_all()
 }
 
 #[cfg(not(feature = "failpoints"))]

@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::bulk::{Bulk, Place};
-use crate::failpoint::{Point, reach};
+use crate::failpoint::{Point, reach, sync_path};
 use crate::record::Entry;
 use crate::space_ahead;
 use crate::store::{Store, StoreError};
@@ -199,14 +199,6 @@ impl SledStore {
         }
         Ok(count)
     }
-}
-
-/// Makes a file or a directory durable.
-fn sync_path(path: &Path, [open, sync]: [Point; 2]) -> io::Result<()> {
-    reach(open)?;
-    let file = File::open(path)?;
-    reach(sync)?;
-    file.sync_all()
 }
 
 /// Waits, for a limited time, until sled's lock on its file is free. A database that was closed in this process is let

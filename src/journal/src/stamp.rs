@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use synod_types::{ClusterId, NodeId};
 
-use crate::failpoint::{Point, reach};
+use crate::failpoint::{Point, reach, sync_path};
 
 /// The first line but for the number behind it.
 const FIRST_LINE: &str = "synod data directory, format ";
@@ -182,7 +182,7 @@ impl DataDir {
             let parent = reach(Point::ParentFind).and_then(|()| dir.canonicalize());
             let parent = parent.map_err(io("read", dir))?;
             let parent = parent.parent().unwrap_or(dir);
-            sync_dir(parent, [Point::ParentOpen, Point::ParentSync]).map_err(io("sync", parent))?;
+            sync_path(parent, [Point::ParentOpen, Point::ParentSync]).map_err(io("sync", parent))?;
         }
         Ok(data_dir)
     }
@@ -202,7 +202,7 @@ impl DataDir {
     /// # Errors
     /// [`StampError::Io`].
     pub fn sync(&self) -> Result<(), StampError> {
-        let synced = sync_dir(&self.dir, [Point::DirOpen, Point::DirSync]);
+        let synced = sync_path(&self.dir, [Point::DirOpen, Point::DirSync]);
         synced.map_err(|source| StampError::Io { what: "sync", path: self.dir.clone(), source })
     }
 
@@ -303,7 +303,7 @@ impl DataDir {
         file.sync_all()?;
         reach(Point::StampRename)?;
         fs::rename(&new, self.dir.join(STAMP))?;
-        sync_dir(&self.dir, [Point::DirOpen, Point::DirSync])
+        sync_path(&self.dir, [Point::DirOpen, Point::DirSync])
     }
 }
 
@@ -315,13 +315,6 @@ fn remove(path: PathBuf, point: Point) -> Result<(), StampError> {
         }
         _ => Ok(()),
     }
-}
-
-fn sync_dir(dir: &Path, [open, sync]: [Point; 2]) -> io::Result<()> {
-    reach(open)?;
-    let file = File::open(dir)?;
-    reach(sync)?;
-    file.sync_all()
 }
 
 /// Something in `dir` that does not stem from a first start that was cut short.
